@@ -1,0 +1,1 @@
+"""The process behind a mount: start, control, records of what is mounted."""

@@ -1,0 +1,368 @@
+"""Every error fusepkg raises, as one tree.
+
+Owns: the classes, their stable codes and exit codes, and the shape of a message: what happened, to which
+object, what to do next. Must not know: errno (``engines.errnos``), botocore or LMDB (translated where they are
+imported), or how an error is printed (``cli``).
+
+    FusepkgError
+      UsageError            InvalidReference
+      PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
+                            EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat
+      PublishError          FolderUnfit, FileChanged, ObjectCollision
+      RemoteError           ObjectMissing, ObjectExists, AccessDenied, CredentialsMissing,
+                            RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
+      IntegrityError        DigestMismatch, IndexDamaged
+      CacheFailure
+      FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
+                            NameTooLong, InvalidArgument
+      MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed
+      ControlError          DaemonNotRunning, ProtocolMismatch
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FusepkgError(Exception):
+    """Base of all errors a caller may want to catch.
+
+    ``message`` says what happened and to which object, ``hint`` what to do next (empty where nothing helps).
+    ``code`` is stable and for programs; ``exit_code`` is what the command line ends with; ``retryable`` says that
+    the same call may succeed later without anybody changing anything.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 70
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+# --- what the user typed -------------------------------------------------------------------------------------
+
+
+class UsageError(FusepkgError):
+    """The command or call cannot be understood."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class InvalidReference(UsageError):
+    """A package reference is not of the form ``[scheme://]bucket/name[:tag][@hash]``."""
+
+    code = "usage.invalid_reference"
+
+
+# --- packages ------------------------------------------------------------------------------------------------
+
+
+class PackageError(FusepkgError):
+    """A package, one of its versions, or its manifest is not as asked for."""
+
+    code = "package"
+    exit_code = 3
+
+
+class BucketNotFound(PackageError):
+    """The bucket or the local registry does not exist."""
+
+    code = "package.bucket_not_found"
+
+
+class PackageNotFound(PackageError):
+    """The bucket holds no package of that name."""
+
+    code = "package.not_found"
+
+
+class TagNotFound(PackageError):
+    """The package has no such tag."""
+
+    code = "package.tag_not_found"
+
+
+class HashNotFound(PackageError):
+    """No version of the package has a top hash that starts so."""
+
+    code = "package.hash_not_found"
+
+
+class HashAmbiguous(PackageError):
+    """Several versions of the package have a top hash that starts so."""
+
+    code = "package.hash_ambiguous"
+
+
+class EntryNotFound(PackageError):
+    """The package has no entry of that logical key."""
+
+    code = "package.entry_not_found"
+
+
+class TagConflict(PackageError):
+    """Another publisher moved the tag first."""
+
+    code = "package.tag_conflict"
+    exit_code = 8
+
+
+class ManifestInvalid(PackageError):
+    """The manifest breaks a rule of the format; ``line`` is the offending line, counted from 1 (0: the whole)."""
+
+    code = "package.manifest_invalid"
+    exit_code = 9
+
+    def __init__(self, message: str, *, line: int = 0, hint: str = "") -> None:
+        super().__init__(f"manifest line {line}: {message}" if line else f"manifest: {message}", hint=hint)
+        self.line = line
+
+
+class UnsupportedFormat(PackageError):
+    """A manifest, index or hash of a kind this version does not know."""
+
+    code = "package.unsupported_format"
+    exit_code = 9
+
+
+# --- publishing ----------------------------------------------------------------------------------------------
+
+
+class PublishError(FusepkgError):
+    """A folder cannot be published as it is."""
+
+    code = "publish"
+    exit_code = 10
+
+
+class FolderUnfit(PublishError):
+    """The folder holds what a package cannot: sockets, unreadable files, names that are not UTF-8."""
+
+    code = "publish.folder_unfit"
+
+
+class FileChanged(PublishError):
+    """A file changed while it was read."""
+
+    code = "publish.file_changed"
+    retryable = True
+
+
+class ObjectCollision(PublishError):
+    """The bucket holds other bytes under every key the object could get."""
+
+    code = "publish.object_collision"
+
+
+# --- the bucket ----------------------------------------------------------------------------------------------
+
+
+class RemoteError(FusepkgError):
+    """Object storage did not do what was asked."""
+
+    code = "remote"
+    exit_code = 5
+
+
+class ObjectMissing(RemoteError):
+    """The object is not there."""
+
+    code = "remote.object_missing"
+    exit_code = 3
+
+
+class ObjectExists(RemoteError):
+    """A conditional create found an object under the key."""
+
+    code = "remote.object_exists"
+    exit_code = 8
+
+
+class AccessDenied(RemoteError):
+    """The credentials do not allow it, or are wrong or expired."""
+
+    code = "remote.access_denied"
+    exit_code = 4
+
+
+class CredentialsMissing(AccessDenied):
+    """No credentials were found at all."""
+
+    code = "remote.credentials_missing"
+
+
+class RemoteUnavailable(RemoteError):
+    """The endpoint cannot be reached or keeps failing."""
+
+    code = "remote.unavailable"
+    retryable = True
+
+
+class RemoteTimeout(RemoteUnavailable):
+    """The endpoint did not answer in time."""
+
+    code = "remote.timeout"
+
+
+class RemoteProtocol(RemoteError):
+    """The endpoint answered something that makes no sense, such as a range of the wrong length."""
+
+    code = "remote.protocol"
+
+
+# --- bytes ---------------------------------------------------------------------------------------------------
+
+
+class IntegrityError(FusepkgError):
+    """Bytes are not what their hash says."""
+
+    code = "integrity"
+    exit_code = 6
+
+
+class DigestMismatch(IntegrityError):
+    """An object's bytes do not hash to what the manifest says."""
+
+    code = "integrity.digest_mismatch"
+
+
+class IndexDamaged(IntegrityError):
+    """The local index of a package fails its checksums."""
+
+    code = "integrity.index_damaged"
+
+
+class CacheFailure(FusepkgError):
+    """The local cache cannot be used."""
+
+    code = "cache"
+    exit_code = 11
+
+
+# --- a package as a file system ------------------------------------------------------------------------------
+
+
+class FsError(FusepkgError):
+    """A file-system question with a negative answer."""
+
+    code = "fs"
+
+
+class NoEntry(FsError):
+    """No such file or directory."""
+
+    code = "fs.no_entry"
+
+
+class NotADirectory(FsError):
+    """A directory was needed."""
+
+    code = "fs.not_a_directory"
+
+
+class IsADirectory(FsError):
+    """A file was needed."""
+
+    code = "fs.is_a_directory"
+
+
+class NotASymlink(FsError):
+    """A symbolic link was needed."""
+
+    code = "fs.not_a_symlink"
+
+
+class NoAttribute(FsError):
+    """No such extended attribute."""
+
+    code = "fs.no_attribute"
+
+
+class BadHandle(FsError):
+    """An inode or handle this mount never gave out."""
+
+    code = "fs.bad_handle"
+
+
+class ReadOnly(FsError):
+    """Packages cannot be written to."""
+
+    code = "fs.read_only"
+
+
+class NameTooLong(FsError):
+    """A name above 255 bytes."""
+
+    code = "fs.name_too_long"
+
+
+class InvalidArgument(FsError):
+    """An offset or length that makes no sense."""
+
+    code = "fs.invalid_argument"
+
+
+# --- mounting ------------------------------------------------------------------------------------------------
+
+
+class MountError(FusepkgError):
+    """A mount cannot be made or ended."""
+
+    code = "mount"
+    exit_code = 7
+
+
+class MountpointUnfit(MountError):
+    """The mountpoint is missing, not an empty directory, or mounted already."""
+
+    code = "mount.mountpoint_unfit"
+
+
+class MountpointBusy(MountError):
+    """A program still uses the mount."""
+
+    code = "mount.busy"
+
+
+class NotMounted(MountError):
+    """Nothing of ours is mounted there."""
+
+    code = "mount.not_mounted"
+
+
+class EngineUnavailable(MountError):
+    """The engine cannot run here: no /dev/fuse, no root, an older kernel."""
+
+    code = "mount.engine_unavailable"
+
+
+class MountFailed(MountError):
+    """The kernel or the daemon refused for another reason."""
+
+    code = "mount.failed"
+
+
+class ControlError(FusepkgError):
+    """The daemon of a mount cannot be asked."""
+
+    code = "control"
+    exit_code = 12
+
+
+class DaemonNotRunning(ControlError):
+    """The mount's daemon is gone."""
+
+    code = "control.daemon_not_running"
+
+
+class ProtocolMismatch(ControlError):
+    """The daemon speaks another version of the control protocol."""
+
+    code = "control.protocol_mismatch"

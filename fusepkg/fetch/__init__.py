@@ -1,0 +1,1 @@
+"""The one door to remote bytes: cache, single flight, store, verify, cache."""

@@ -1,0 +1,1 @@
+"""Words of the package format as values; no I/O."""

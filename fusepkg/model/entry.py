@@ -1,0 +1,79 @@
+"""One entry of a manifest and the header above them: values, no behaviour.
+
+Owns: what an entry is, and how fusepkg keeps what object storage has no word for (the executable bit, symbolic
+links, empty directories) under the entry's ``meta``. Must not know: how manifests are written or indexes laid out.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.model.physical_key import PhysicalKey
+
+META_KEY = "fusepkg"
+"""The key of an entry's ``meta`` object that is ours; ``user_meta`` beside it is the user's."""
+
+EMPTY_DIRECTORY_NAME = ".fusepkg-empty-directory"
+"""Last part of the logical key of the zero-byte entry that keeps an empty directory; a mount hides it."""
+
+MAX_NAME_BYTES = 255
+"""Longest name of one file or directory, in UTF-8 bytes: the kernel's NAME_MAX."""
+
+MAX_PATH_BYTES = 4095
+"""Longest logical key, in UTF-8 bytes: the kernel's PATH_MAX less the closing NUL."""
+
+
+class EntryKind(enum.IntEnum):
+    """What a mount shows for an entry; the value is what index files hold."""
+
+    FILE = 0
+    EXECUTABLE = 1
+    SYMLINK = 2
+    EMPTY_DIRECTORY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A logical key and the object behind it. ``size`` in bytes; ``meta`` as the manifest has it, whole."""
+
+    logical_key: str
+    physical_key: PhysicalKey
+    size: int
+    digest: Digest
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> EntryKind:
+        """What a mount shows for this entry."""
+        return kind_of(self.meta)
+
+
+def kind_of(meta: Mapping[str, Any]) -> EntryKind:
+    """Read the kind from an entry's meta; anything not ours is a plain file."""
+    own = meta.get(META_KEY)
+    if not isinstance(own, dict):
+        return EntryKind.FILE
+    if own.get("executable") is True:
+        return EntryKind.EXECUTABLE
+    if isinstance(own.get("symlink"), str):
+        return EntryKind.SYMLINK
+    if own.get("empty_directory") is True:
+        return EntryKind.EMPTY_DIRECTORY
+    return EntryKind.FILE
+
+
+def meta_for(kind: EntryKind, *, symlink: str = "") -> dict[str, Any]:
+    """The meta object that makes an entry this kind; {} for a plain file, so that its hash equals quilt3's."""
+    own: dict[EntryKind, dict[str, Any]] = {
+        EntryKind.EXECUTABLE: {"executable": True},
+        EntryKind.SYMLINK: {"symlink": symlink},
+        EntryKind.EMPTY_DIRECTORY: {"empty_directory": True},
+    }
+    return {META_KEY: own[kind]} if kind in own else {}

@@ -1,0 +1,49 @@
+"""Where an object's bytes lie: ``s3://bucket/key?versionId=...`` or ``file:///path``, as manifests write it.
+
+Owns: parsing and writing these URLs byte for byte as quilt3 does. Must not know: how the object is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from fusepkg.errors import ManifestInvalid
+
+_SAFE = "/-_.~"
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalKey:
+    """One object: ``scheme`` ``s3`` (``bucket``, ``key``, perhaps ``version``) or ``file`` (``key`` is the path)."""
+
+    scheme: str
+    bucket: str
+    key: str
+    version: str | None = None
+
+    def __str__(self) -> str:
+        if self.scheme == "file":
+            return f"file://{quote(self.key, safe=_SAFE)}"
+        query = f"?versionId={quote(self.version, safe='')}" if self.version is not None else ""
+        return f"s3://{self.bucket}/{quote(self.key, safe=_SAFE)}{query}"
+
+
+def parse_physical_key(url: str) -> PhysicalKey:
+    """Read a physical key; raises ManifestInvalid (without a line: the caller knows it)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        raise ManifestInvalid(f"physical key {url!r} is not a URL") from exc
+    key = unquote(parts.path)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost") or not key.startswith("/") or "\0" in key or parts.query:
+            raise ManifestInvalid(f"physical key {url!r} does not name an absolute path")
+        return PhysicalKey("file", "", key)
+    if parts.scheme != "s3":
+        raise ManifestInvalid(f"physical key {url!r} has the unknown scheme {parts.scheme!r}")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    version = query.pop("versionId", "") or None
+    if query or not parts.netloc or len(key) < 2:
+        raise ManifestInvalid(f"physical key {url!r} does not name an object in a bucket")
+    return PhysicalKey("s3", parts.netloc, key[1:], version)

@@ -1,0 +1,1 @@
+"""Manifests and tags in a bucket: where they lie, how a reference is resolved, how a tag moves."""

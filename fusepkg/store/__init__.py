@@ -1,0 +1,1 @@
+"""Remote bytes: one protocol, and S3, a directory and memory behind it."""
