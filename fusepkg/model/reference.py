@@ -64,9 +64,7 @@ def parse_bucket(text: str) -> BucketUrl:
         return BucketUrl(LOCAL_BUCKET, "")
     if scheme == "file":
         if not rest.startswith("/") or "\0" in rest:
-            raise InvalidReference(
-                f"{text!r} does not name an absolute directory", hint="Write file:///any/dir/"
-            )
+            raise InvalidReference(f"{text!r} does not name an absolute directory", hint="Write file:///any/dir/")
         return BucketUrl("file", rest.rstrip("/") or "/")
     if scheme != "s3":
         raise InvalidReference(f"{text!r} has the unknown scheme {scheme!r}", hint="Use s3:// or file://")
@@ -83,9 +81,7 @@ def parse_reference(text: str) -> Reference:
     """
     path, at, top_hash = text.partition("@") if "@" in text.rpartition("/")[2] else (text, "", "")
     if at and not _HASH.fullmatch(top_hash):
-        raise InvalidReference(
-            f"{top_hash!r} is not a hash", hint="Write 6 to 64 lower-case hex digits after @"
-        )
+        raise InvalidReference(f"{top_hash!r} is not a hash", hint="Write 6 to 64 lower-case hex digits after @")
     head, slash, last = path.rpartition("/")
     last, colon, tag = last.partition(":")
     if colon and not _TAG.fullmatch(tag):

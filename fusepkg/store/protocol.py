@@ -29,9 +29,7 @@ class ObjectInfo:
 class ObjectStore(Protocol):
     """A bucket."""
 
-    def get(
-        self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None
-    ) -> bytes:
+    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes of one object, whole or ``length`` bytes from ``offset``; one GET.
 
         A range past the end of a (truncated) object gives what is there, perhaps nothing: the caller verifies.
@@ -55,18 +53,14 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def create(
-        self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None
-    ) -> ObjectInfo:
+    def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """Create one object, atomically, only if the key is free.
 
         Raises: ObjectExists where it is not (nothing is changed), BucketNotFound, AccessDenied, RemoteUnavailable.
         """
         ...
 
-    def overwrite(
-        self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None
-    ) -> ObjectInfo:
+    def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """Write one object whatever the key held: only for keys whose content their name determines.
 
         Uploads in parts where ``source`` is large.
