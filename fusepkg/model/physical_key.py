@@ -5,12 +5,15 @@ Owns: parsing and writing these URLs byte for byte as quilt3 does. Must not know
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from fusepkg.errors import ManifestInvalid
 
 _SAFE = "/-_.~"
+_UNENCODED = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no URL holds as it is; urlsplit would drop some of these silently, and so name another object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,14 @@ class PhysicalKey:
     def __str__(self) -> str:
         if self.scheme == "file":
             return f"file://{quote(self.key, safe=_SAFE)}"
-        query = f"?versionId={quote(self.version, safe='')}" if self.version is not None else ""
+        query = f"?versionId={quote_plus(self.version)}" if self.version is not None else ""
         return f"s3://{self.bucket}/{quote(self.key, safe=_SAFE)}{query}"
 
 
 def parse_physical_key(url: str) -> PhysicalKey:
     """Read a physical key; raises ManifestInvalid (without a line: the caller knows it)."""
+    if _UNENCODED.search(url):
+        raise ManifestInvalid(f"physical key {url!r} holds a character that must be percent-encoded")
     try:
         parts = urlsplit(url)
     except ValueError as exc:

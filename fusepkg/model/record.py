@@ -1,0 +1,331 @@
+"""One line of a manifest below the header, read strictly.
+
+Owns: what a well-formed record is, the values it is read into, and the fast path for lines exactly as quilt3 and
+fusepkg write them. Must not know: other lines (order and duplicates are ``model.manifest``'s), where bytes come from.
+
+Manifests come from buckets that others write to, so a record is either a file a mount can show, or refused.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest, compute_digest
+
+from fusepkg.errors import ManifestInvalid, UnsupportedFormat
+from fusepkg.model.entry import (
+    EMPTY_DIRECTORY_NAME,
+    MAX_NAME_BYTES,
+    MAX_PATH_BYTES,
+    META_KEY,
+    Entry,
+    EntryKind,
+    kind_of,
+)
+from fusepkg.model.logical_key import check_logical_key
+from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.model.tophash import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_SIZE_BYTES = 2**63 - 1
+"""Largest size of one object: what a kernel's signed file offset can express."""
+
+EMPTY_META = b"{}"
+"""Text of the meta of an entry that has none, as nearly all have."""
+
+
+class EntryRecord(NamedTuple):
+    """An entry as one line has it; a tuple of bytes because a million of them pass by.
+
+    ``key``, ``url`` and ``meta`` (JSON) are UTF-8; ``value`` is the raw hash; ``canonical`` is the top hash's text.
+    """
+
+    line: int
+    key: bytes
+    url: bytes
+    size: int
+    algorithm: Algorithm
+    value: bytes
+    kind: EntryKind
+    meta: bytes
+    canonical: bytes
+
+    @property
+    def symlink_target(self) -> bytes:
+        """Where a symbolic link points to; only for records of that kind."""
+        target: str = json.loads(self.meta)[META_KEY]["symlink"]
+        return target.encode()
+
+    def entry(self) -> Entry:
+        """The record as the value the rest of fusepkg knows."""
+        return Entry(
+            self.key.decode(),
+            parse_physical_key(self.url.decode()),
+            self.size,
+            Digest(self.algorithm, self.value),
+            json.loads(self.meta),
+        )
+
+
+class DirectoryRecord(NamedTuple):
+    """User metadata of a directory; ``logical_key`` ends with ``/``. No part of the top hash."""
+
+    line: int
+    logical_key: str
+    meta: dict[str, Any]
+
+
+def parse_json(line: bytes, number: int) -> dict[str, Any]:
+    """Read one line as a JSON object without duplicate keys, at any depth; raises ManifestInvalid."""
+    try:
+        text = line.decode()
+        value = _decode(text)
+        if "\\u" in text:
+            # Only an escape can bring in a lone surrogate, which no file name and no UTF-8 output can hold.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as exc:
+        raise ManifestInvalid("is not UTF-8", line=number) from exc
+    except UnicodeEncodeError as exc:
+        raise ManifestInvalid("holds an unpaired surrogate", line=number) from exc
+    except RecursionError as exc:
+        raise ManifestInvalid("is nested too deeply", line=number) from exc
+    except ValueError as exc:
+        raise ManifestInvalid(f"is not JSON: {exc}", line=number) from exc
+    if not isinstance(value, dict):
+        raise ManifestInvalid("is not a JSON object", line=number)
+    return value
+
+
+def parse_record(line: bytes, number: int, *, allow_file_keys: bool) -> EntryRecord | DirectoryRecord:
+    """Read one line strictly, however it is written; raises ManifestInvalid or UnsupportedFormat with the line."""
+    record = parse_json(line, number)
+    try:
+        if not record.get("physical_keys"):
+            return _directory_record(record, number)
+        return _entry_record(record, number, allow_file_keys=allow_file_keys)
+    except ManifestInvalid as exc:
+        if exc.line:
+            raise
+        raise ManifestInvalid(exc.message.removeprefix("manifest: "), line=number) from exc
+    except RecursionError as exc:
+        raise ManifestInvalid("is nested too deeply", line=number) from exc
+
+
+def _directory_record(record: dict[str, Any], number: int) -> DirectoryRecord:
+    key = _field(record, "logical_key", str)
+    if not key.endswith("/"):
+        raise ManifestInvalid(f"{key[:100]!r} has no physical_keys and is not a directory")
+    check_logical_key(key[:-1])
+    return DirectoryRecord(number, key, _meta(record))
+
+
+def _entry_record(record: dict[str, Any], number: int, *, allow_file_keys: bool) -> EntryRecord:
+    key = _field(record, "logical_key", str)
+    check_logical_key(key)
+    urls = _field(record, "physical_keys", list)
+    if not isinstance(urls[0], str):
+        raise ManifestInvalid("physical_keys does not hold text")
+    if parse_physical_key(urls[0]).scheme == "file" and not allow_file_keys:
+        raise ManifestInvalid(f"the entry {key[:100]!r} names a file of this machine, {urls[0][:100]!r}")
+    size = _field(record, "size", int)
+    if not 0 <= size <= MAX_SIZE_BYTES:
+        raise ManifestInvalid(f"size {str(size)[:30]} is not between 0 and {MAX_SIZE_BYTES}")
+    digest = _digest(_field(record, "hash", dict), number)
+    meta = _meta(record)
+    canonical = {"hash": record["hash"], "logical_key": key, "meta": meta, "size": size}
+    return EntryRecord(
+        number,
+        key.encode(),
+        urls[0].encode(),
+        size,
+        digest.algorithm,
+        digest.value,
+        check_kind(key, size, digest, meta),
+        json.dumps(meta, ensure_ascii=False, separators=(",", ":")).encode(),
+        canonical_json(canonical).encode("ascii"),
+    )
+
+
+def _field(record: dict[str, Any], name: str, kind: type[Any]) -> Any:  # noqa: ANN401 -- what `kind` says
+    try:
+        value = record[name]
+    except KeyError as exc:
+        raise ManifestInvalid(f"has no {name!r}") from exc
+    if type(value) is not kind:  # not isinstance: true is no size
+        raise ManifestInvalid(f"{name!r} is of the wrong type")
+    return value
+
+
+def _meta(record: dict[str, Any]) -> dict[str, Any]:
+    if "meta" in record and record["meta"] is None:
+        return {}
+    meta: dict[str, Any] = _field(record, "meta", dict)
+    return meta
+
+
+def _digest(hash_object: dict[str, Any], number: int) -> Digest:
+    kind = _field(hash_object, "type", str)
+    value = _field(hash_object, "value", str)
+    if kind not in ("SHA256", "sha2-256-chunked"):
+        raise UnsupportedFormat(
+            f"manifest line {number}: the hash type {kind[:40]!r} is not supported",
+            hint="Push the package again with quilt3 or fusepkg, which write sha2-256-chunked",
+        )
+    if len(hash_object) != 2:
+        raise ManifestInvalid("'hash' has keys besides type and value")
+    try:
+        if kind == "SHA256":
+            return Digest(Algorithm.SHA2_256, _exact(bytes.fromhex(value), value, bytes.hex))
+        return Digest(Algorithm.SHA2_256_CHUNKED, _exact(binascii.a2b_base64(value), value, _base64))
+    except ValueError as exc:
+        raise ManifestInvalid(f"hash value {value[:80]!r} is not a {kind} value") from exc
+
+
+def _exact(raw: bytes, text: str, write: Any) -> bytes:  # noqa: ANN401 -- bytes.hex has no simpler type
+    """Refuse the other spellings of a hash: they would change the top hash without changing the bytes."""
+    if len(raw) != DIGEST_BYTES or write(raw) != text:
+        raise ValueError
+    return raw
+
+
+def _base64(raw: bytes) -> str:
+    return binascii.b2a_base64(raw, newline=False).decode("ascii")
+
+
+# --- entries that are more than a plain file -----------------------------------------------------------------
+
+
+def check_kind(key: str, size: int, digest: Digest, meta: Mapping[str, Any]) -> EntryKind:
+    """The kind of an entry; refuses links and empty directories that are not what they say (no line in the error)."""
+    if META_KEY not in meta:
+        return EntryKind.FILE
+    kind = kind_of(meta)
+    if kind is EntryKind.SYMLINK:
+        _check_symlink(key, meta[META_KEY]["symlink"], size, digest)
+    if kind is EntryKind.EMPTY_DIRECTORY and (key.rpartition("/")[2] != EMPTY_DIRECTORY_NAME or size):
+        raise ManifestInvalid(f"{key[:100]!r} is no marker of an empty directory")
+    return kind
+
+
+def _check_symlink(key: str, target: str, size: int, digest: Digest) -> None:
+    raw = target.encode()
+    shown = f"the symbolic link {key[:100]!r} to {target[:100]!r}"
+    if not raw or len(raw) > MAX_PATH_BYTES or "\0" in target:
+        raise ManifestInvalid(f"{shown} is empty, too long or holds a NUL character")
+    depth = key.count("/")
+    for part in target.split("/"):
+        if part == "..":
+            depth -= 1
+        elif part not in ("", "."):
+            depth += 1
+        if depth < 0:
+            break
+    if depth < 0 or target.startswith("/"):
+        raise ManifestInvalid(f"{shown} leaves the package")
+    if len(raw) != size or compute_digest(digest.algorithm, raw) != digest:
+        raise ManifestInvalid(f"{shown} does not have the size and hash of its target's text")
+
+
+# --- the fast path -------------------------------------------------------------------------------------------
+
+_STANDARD_LINE = re.compile(
+    rb'\{"logical_key": "((?:[^"\\\x00-\x1f]+/)?)([^"\\\x00-\x1f/]+)", '
+    rb'"physical_keys": \["((?:s3://[A-Za-z0-9._-]+|file://)/[A-Za-z0-9_.~/%-]+(?:\?versionId=[A-Za-z0-9_.~%-]+)?)"\], '
+    rb'"size": (0|[1-9][0-9]{0,18}), '
+    rb'"hash": \{"type": "(?:SHA256", "value": "([0-9a-f]{64})'
+    # The last character of 32 bytes in base64 has two unused bits: the ones where they are 0.
+    rb'|sha2-256-chunked", "value": "([0-9A-Za-z+/]{42}[AEIMQUYcgkosw048]=))"\}, '
+    rb'"meta": (\{.*\})\}\r?'
+)
+"""A record with the separators, order and hash types quilt3 writes, without any escape outside ``meta``.
+
+What matches has no duplicate keys, and its meta, if that is one JSON object, ends where the record does. Whatever does
+not match is not wrong but goes the slow way.
+"""
+
+_NO_NAMES = frozenset((b".", b".."))
+
+
+class FastRecords:
+    """Reads standard lines at a few microseconds each, and says None to all others."""
+
+    __slots__ = ("_allow_file_keys", "_directory")
+
+    def __init__(self, *, allow_file_keys: bool) -> None:
+        self._allow_file_keys = allow_file_keys
+        self._directory = b""  # the last one found valid, with its closing slash: neighbours mostly share it
+
+    def parse(self, line: bytes, number: int) -> EntryRecord | None:
+        """The record of a standard line."""
+        match = _STANDARD_LINE.fullmatch(line)
+        if match is None:
+            return None
+        directory, name, url, size_text, hex_value, base64_value, meta = match.groups()
+        if directory != self._directory:
+            if not _is_directory(directory):
+                return None
+            self._directory = directory
+        if name in _NO_NAMES or len(name) > MAX_NAME_BYTES or len(directory) + len(name) > MAX_PATH_BYTES:
+            return None
+        if url.startswith(b"f") and (not self._allow_file_keys or b"%00" in url or b"?" in url):
+            return None
+        size = int(size_text)
+        if size > MAX_SIZE_BYTES:
+            return None
+        key = directory + name
+        if key.isascii():
+            quoted = b'"%b"' % key
+        else:
+            try:
+                quoted = encode_basestring_ascii(key.decode()).encode("ascii")
+            except UnicodeDecodeError:
+                return None
+        if hex_value is None:
+            algorithm, value = Algorithm.SHA2_256_CHUNKED, binascii.a2b_base64(base64_value)
+            written = b'sha2-256-chunked","value":"' + base64_value
+        else:
+            algorithm, value = Algorithm.SHA2_256, bytes.fromhex(hex_value.decode("ascii"))
+            written = b'SHA256","value":"' + hex_value
+        kind, canonical_meta = EntryKind.FILE, meta
+        if meta != EMPTY_META:
+            try:
+                parsed = parse_json(meta, number)
+                kind = check_kind(key.decode(), size, Digest(algorithm, value), parsed)
+                canonical_meta = canonical_json(parsed).encode("ascii")
+            except (ManifestInvalid, RecursionError):
+                return None  # the slow way finds the words for it
+        canonical = b'{"hash":{"type":"%b"},"logical_key":%b,"meta":%b,"size":%b}' % (
+            written,
+            quoted,
+            canonical_meta,
+            size_text,
+        )
+        return EntryRecord(number, key, url, size, algorithm, value, kind, meta, canonical)
+
+
+def _is_directory(directory: bytes) -> bool:
+    try:
+        check_logical_key(directory[:-1].decode() or "a")
+    except (ManifestInvalid, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant).decode
