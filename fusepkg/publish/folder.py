@@ -1,0 +1,265 @@
+"""What a folder holds, as a package would: every file with its logical key, or one error that names all obstacles.
+
+Owns: walking a folder, telling files, symbolic links and empty directories apart, and judging which links stay
+inside. Must not know: hashes, stores, manifests.
+
+Of a file's mode only the owner's executable bit is kept; times, owners and hard links are not. Nothing is left out
+silently: what a package cannot hold is collected, all of it, and reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import FolderUnfit
+from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, MAX_PATH_BYTES, EntryKind
+from fusepkg.registry.remembered import FileIdentity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAMED_PROBLEMS = 10
+"""Obstacles that the message names before it counts the rest."""
+
+_MAX_LINK_STEPS = 40
+"""Symbolic links the kernel follows in one path before it says ELOOP."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """One future entry. ``path`` is what to open, None for links and empty directories; ``link`` a link's target."""
+
+    logical_key: str
+    kind: EntryKind
+    identity: FileIdentity
+    path: bytes | None = None
+    link: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object that will hold it."""
+        return self.identity.size
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A folder's future entries, in tree order."""
+
+    directory: Path
+    files: tuple[ScannedFile, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all entries."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    path: str
+    reason: str
+    hint: str
+
+
+_HINT_RENAME = "rename what has an unfit name"
+_HINT_ACCESS = "make everything readable (chmod -R u+rX)"
+_HINT_LINKS = "use --follow-symlinks to publish what links point to"
+_HINT_CHANGING = "let nothing change the folder meanwhile, and keep its path short"
+_HINT_REMOVE = "remove or move what is neither a file nor a directory"
+
+_SPECIAL = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
+def scan_folder(directory: Path, follow_symlinks: bool = False) -> Scan:
+    """Everything a folder holds. ``follow_symlinks`` publishes what links point to instead of the links.
+
+    Raises: FolderUnfit, naming the first obstacles and counting the rest.
+    """
+    if not directory.exists():
+        raise FolderUnfit(f"{directory} does not exist", hint="Name the folder to publish")
+    if not directory.is_dir():
+        raise FolderUnfit(f"{directory} is not a directory", hint="A package is made of a folder: put the file in one")
+    walk = _Walk(os.fsencode(directory), follow_symlinks)
+    walk.run()
+    if walk.problems:
+        raise _unfit(directory, walk.problems)
+    if not walk.files:
+        raise FolderUnfit(f"{directory} is empty", hint="A package needs at least one file")
+    return Scan(directory, tuple(walk.files))
+
+
+class _Walk:
+    """One walk, depth first in tree order: byte order of names, a directory's content at its name's place."""
+
+    def __init__(self, root: bytes, follow_symlinks: bool) -> None:
+        self.root = root
+        self.follow = follow_symlinks
+        self.files: list[ScannedFile] = []
+        self.problems: list[_Problem] = []
+
+    def run(self) -> None:
+        top = os.stat(self.root)
+        # (path, logical key, directories above it), the next one last; a file's turn comes between directories
+        stack: list[tuple[bytes, str, tuple[tuple[int, int], ...]]] = []
+        ancestors: tuple[tuple[int, int], ...] = ((top.st_dev, top.st_ino),)
+        stack.extend(reversed([(path, key, ancestors) for path, key in self._names(self.root, "")]))
+        while stack:
+            path, key, ancestors = stack.pop()
+            found = self._examine(path, key)
+            if found is None:
+                continue
+            inside = (found.st_dev, found.st_ino)
+            if inside in ancestors:
+                self._problem(path, "is a symbolic link to a directory it lies in", _HINT_REMOVE)
+                continue
+            names = self._names(path, f"{key}/")
+            below = (*ancestors, inside)
+            stack.extend(reversed([(child, child_key, below) for child, child_key in names]))
+
+    def _names(self, directory: bytes, prefix: str) -> list[tuple[bytes, str]]:
+        """What a directory holds, sorted; a mark for an empty one below the root."""
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError as exc:
+            self._problem(directory, f"cannot be listed ({exc.strerror})", _HINT_ACCESS)
+            return []
+        if not names and prefix:
+            self.files.append(
+                ScannedFile(prefix + EMPTY_DIRECTORY_NAME, EntryKind.EMPTY_DIRECTORY, FileIdentity(0, 0, 0, 0, 0))
+            )
+        found = []
+        for name in names:
+            path = os.path.join(directory, name)
+            try:
+                key = prefix + name.decode("utf-8")
+            except UnicodeDecodeError:
+                self._problem(path, "has a name that is not UTF-8", _HINT_RENAME)
+                continue
+            if name == EMPTY_DIRECTORY_NAME.encode():
+                self._problem(path, "has the name that marks empty directories", _HINT_RENAME)
+            elif len(key.encode()) > MAX_PATH_BYTES:
+                self._problem(path, f"has a path of more than {MAX_PATH_BYTES} bytes", _HINT_RENAME)
+            else:
+                found.append((path, key))
+        return found
+
+    def _examine(self, path: bytes, key: str) -> os.stat_result | None:
+        """Record a file or link; give back a directory's stat for its names to be read."""
+        try:
+            status = os.stat(path, follow_symlinks=self.follow)
+        except OSError as exc:
+            if self.follow and os.path.islink(path):
+                self._problem(path, f"is a symbolic link that leads nowhere ({exc.strerror})", _HINT_REMOVE)
+            else:
+                hint = _HINT_ACCESS if isinstance(exc, PermissionError) else _HINT_CHANGING
+                self._problem(path, f"cannot be examined ({exc.strerror})", hint)
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return status
+        if stat.S_ISLNK(status.st_mode):
+            self._link(path, key, status)
+        elif stat.S_ISREG(status.st_mode):
+            self._file(path, key, status)
+        else:
+            self._problem(path, f"is {_SPECIAL.get(stat.S_IFMT(status.st_mode), 'no regular file')}", _HINT_REMOVE)
+        return None
+
+    def _file(self, path: bytes, key: str, status: os.stat_result) -> None:
+        if not os.access(path, os.R_OK, effective_ids=True):
+            self._problem(path, "cannot be read", _HINT_ACCESS)
+            return
+        kind = EntryKind.EXECUTABLE if status.st_mode & stat.S_IXUSR else EntryKind.FILE
+        # With links followed, the file itself is opened, so that a link swapped in later is not followed.
+        opened = os.path.realpath(path) if self.follow else path
+        self.files.append(ScannedFile(key, kind, _identity(status), opened))
+
+    def _link(self, path: bytes, key: str, status: os.stat_result) -> None:
+        target = os.readlink(path)
+        try:
+            text = target.decode("utf-8")
+        except UnicodeDecodeError:
+            self._problem(path, "is a symbolic link whose target is not UTF-8", _HINT_LINKS)
+            return
+        start = os.path.dirname(os.path.relpath(path, self.root))
+        if not (_stays_inside_by_text(key, text) and _stays_inside(self.root, start, target)):
+            self._problem(path, f"is a symbolic link out of the folder (to {text})", _HINT_LINKS)
+            return
+        size = len(target)
+        identity = FileIdentity(status.st_dev, status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns)
+        self.files.append(ScannedFile(key, EntryKind.SYMLINK, identity, link=text))
+
+    def _problem(self, path: bytes, reason: str, hint: str) -> None:
+        shown = os.path.relpath(path, self.root).decode("utf-8", "backslashreplace")
+        self.problems.append(_Problem(shown, reason, hint))
+
+
+def _stays_inside_by_text(logical_key: str, target: str) -> bool:
+    """What every reader of a manifest asks of a link, without having the tree."""
+    depth = logical_key.count("/")
+    for part in target.split("/"):
+        if part == "..":
+            depth -= 1
+        elif part not in ("", "."):
+            depth += 1
+        if depth < 0:
+            return False
+    return not target.startswith("/")
+
+
+def _stays_inside(root: bytes, start: bytes, target: bytes) -> bool:
+    """Whether following ``target`` from the directory ``start`` never leaves ``root``, as the kernel follows it.
+
+    ``..`` after a linked directory is that directory's real parent, so the text alone cannot tell. A link that leads
+    nowhere, or round in circles, does so inside.
+    """
+    at = [part for part in start.split(b"/") if part]
+    todo = [(target, 0)]
+    steps = 0
+    while todo:
+        text, offset = todo.pop()
+        if offset == 0 and text.startswith(b"/"):
+            return False
+        end = text.find(b"/", offset)
+        part = text[offset : end if end >= 0 else None]
+        if end >= 0:
+            todo.append((text, end + 1))
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            if not at:
+                return False
+            at.pop()
+            continue
+        try:
+            further = os.readlink(os.path.join(root, *at, part))
+        except OSError:  # not a link, or nothing at all
+            at.append(part)
+            continue
+        steps += 1
+        if steps > _MAX_LINK_STEPS:
+            return True
+        todo.append((further, 0))
+    return True
+
+
+def _identity(status: os.stat_result) -> FileIdentity:
+    return FileIdentity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _unfit(directory: Path, problems: list[_Problem]) -> FolderUnfit:
+    lines = [f"{problem.path} {problem.reason}" for problem in problems[:_NAMED_PROBLEMS]]
+    more = len(problems) - len(lines)
+    if more > 0:
+        lines.append(f"and {more} more")
+    hints = [hint for hint, _ in Counter(problem.hint for problem in problems).most_common()]
+    advice = ", ".join(hints)
+    return FolderUnfit(f"{directory} cannot be a package: {'; '.join(lines)}", hint=advice[:1].upper() + advice[1:])

@@ -1,0 +1,220 @@
+"""Digests of a folder's files, computed in parallel, or remembered from an earlier run.
+
+Owns: how files are cut into pieces of work, and when a remembered digest stands for a file. Must not know: stores,
+manifests, what the digests are for.
+
+hashlib and preadv release the interpreter lock, so threads use every core; a large file's chunks are independent and
+spread over all threads too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
+
+from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.publish.reading import opened_unchanged, read_into, read_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.publish.folder import ScannedFile
+    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.registry.remembered import FileIdentity, Remembered
+
+HASH_THREADS = max(2, os.cpu_count() or 2)
+"""One per core: SHA-256 is all CPU; two at least, so that one can wait for the disk."""
+
+_READ_BYTES = 1 << 20
+"""Read and hashed at a time: large enough to forget the calls, small enough for the second-level cache."""
+
+_BATCH_FILES = 64
+_BATCH_BYTES = 8 << 20
+"""Small files of one piece of work: a thread's hand-over costs as much as hashing 20 KB."""
+
+_SPAN_BYTES = 64 << 20
+"""One piece of work of a large file, at least one chunk: a second or less at any disk's speed."""
+
+_LOOKUP_FILES = 10_000
+"""Files asked of the remembered digests at a time; also how many are written at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A digest, and the raw SHA-256 of each chunk where there is more than one."""
+
+    digest: Digest
+    chunks: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Chunks ``first`` to ``first + count`` of the file at ``index``."""
+
+    index: int
+    first: int
+    count: int
+
+
+def hash_files(
+    files: Sequence[ScannedFile],
+    *,
+    remembered: Remembered | None = None,
+    stop: StopFlag | None = None,
+    progress: ProgressCallback = no_progress,
+) -> list[Hashed]:
+    """The digest of every file, in the order given.
+
+    Raises: FileChanged where a file is not as it was scanned, FolderUnfit where it cannot be read.
+    """
+    return _Hashing(files, remembered, stop or StopFlag(), progress).run()
+
+
+def hash_bytes(data: bytes) -> Hashed:
+    """The same for bytes in memory."""
+    size = chunk_size(len(data))
+    view = memoryview(data)
+    return _hashed(tuple(hashlib.sha256(view[at : at + size]).digest() for at in range(0, len(view), size)))
+
+
+class _Hashing:
+    """One run; everything but ``_work`` happens in the calling thread."""
+
+    def __init__(
+        self,
+        files: Sequence[ScannedFile],
+        remembered: Remembered | None,
+        stop: StopFlag,
+        progress: ProgressCallback,
+    ) -> None:
+        self._files = files
+        self._remembered = remembered
+        self._stop = stop
+        self._started_ns = time.time_ns()
+        self._results: list[Hashed | None] = [None] * len(files)
+        self._partial: dict[int, list[bytes]] = {}
+        self._missing: dict[int, int] = {}
+        self._new: dict[FileIdentity, tuple[bytes, ...]] = {}
+        total_bytes = sum(file.size for file in files)
+        self._counters = Counters(progress, Phase.HASH, total=len(files), total_bytes=total_bytes)
+
+    def run(self) -> list[Hashed]:
+        try:
+            run_threads(
+                self._work,
+                self._pieces(),
+                self._collect,
+                threads=HASH_THREADS,
+                name="fusepkg-hash",
+                stop=self._stop,
+            )
+        finally:
+            self._remember()  # what was hashed before an interrupt need not be hashed again
+        return [result for result in self._results if result is not None]
+
+    def _pieces(self) -> Iterator[list[_Span]]:
+        """Work in tree order, small files together, large ones apart; what is remembered is no work."""
+        batch: list[_Span] = []
+        batch_bytes = 0
+        for index in self._unknown():
+            file = self._files[index]
+            chunks = chunk_count(file.size)
+            if file.size > _BATCH_BYTES:
+                per_span = max(1, _SPAN_BYTES // chunk_size(file.size))
+                self._partial[index] = [b""] * chunks
+                self._missing[index] = chunks
+                for first in range(0, chunks, per_span):
+                    yield [_Span(index, first, min(per_span, chunks - first))]
+                continue
+            batch.append(_Span(index, 0, chunks))
+            batch_bytes += file.size
+            if len(batch) >= _BATCH_FILES or batch_bytes >= _BATCH_BYTES:
+                yield batch
+                batch, batch_bytes = [], 0
+        if batch:
+            yield batch
+
+    def _unknown(self) -> Iterator[int]:
+        for at in range(0, len(self._files), _LOOKUP_FILES):
+            indexes = range(at, min(at + _LOOKUP_FILES, len(self._files)))
+            known: dict[FileIdentity, tuple[bytes, ...]] = {}
+            if self._remembered is not None:
+                identities = [self._files[index].identity for index in indexes if self._files[index].path is not None]
+                known = self._remembered.chunk_hashes(identities)
+            for index in indexes:
+                file = self._files[index]
+                chunks = known.get(file.identity) if file.path is not None else None
+                if chunks is not None and len(chunks) == chunk_count(file.size):
+                    self._finish(index, chunks, file.size)
+                else:
+                    yield index
+
+    def _work(self, piece: list[_Span]) -> list[tuple[_Span, list[bytes]]]:
+        buffer = memoryview(bytearray(_READ_BYTES))
+        return [(span, self._hash_span(self._files[span.index], span, buffer)) for span in piece]
+
+    def _hash_span(self, file: ScannedFile, span: _Span, buffer: memoryview) -> list[bytes]:
+        if file.path is None:
+            return [hashlib.sha256(read_whole(file)).digest() for _ in range(span.count)]
+        size = chunk_size(file.size)
+        hashes = []
+        with opened_unchanged(file) as descriptor:
+            for chunk in range(span.first, span.first + span.count):
+                sha = hashlib.sha256()
+                end = min((chunk + 1) * size, file.size)
+                for offset in range(chunk * size, end, _READ_BYTES):
+                    self._stop.check()
+                    piece = buffer[: min(_READ_BYTES, end - offset)]
+                    read_into(file, descriptor, piece, offset)
+                    sha.update(piece)
+                hashes.append(sha.digest())
+        return hashes
+
+    def _collect(self, piece: list[tuple[_Span, list[bytes]]]) -> None:
+        for span, hashes in piece:
+            self._collect_span(span, hashes)
+
+    def _collect_span(self, span: _Span, hashes: list[bytes]) -> None:
+        file = self._files[span.index]
+        if span.index not in self._partial:
+            self._note(file, tuple(hashes))
+            self._finish(span.index, tuple(hashes), file.size)
+            return
+        partial = self._partial[span.index]
+        partial[span.first : span.first + span.count] = hashes
+        self._missing[span.index] -= span.count
+        size = chunk_size(file.size)
+        span_bytes = min((span.first + span.count) * size, file.size) - span.first * size
+        if self._missing[span.index]:
+            self._counters.add(0, span_bytes)
+            return
+        del self._partial[span.index]
+        self._note(file, tuple(partial))
+        self._finish(span.index, tuple(partial), span_bytes)
+
+    def _finish(self, index: int, chunks: tuple[bytes, ...], new_bytes: int) -> None:
+        self._results[index] = _hashed(chunks)
+        self._counters.add(1, new_bytes)
+
+    def _note(self, file: ScannedFile, chunks: tuple[bytes, ...]) -> None:
+        if self._remembered is not None and file.path is not None:
+            self._new[file.identity] = chunks
+            if len(self._new) >= _LOOKUP_FILES:
+                self._remember()
+
+    def _remember(self) -> None:
+        if self._remembered is not None and self._new:
+            self._remembered.remember_chunk_hashes(self._new, read_at_ns=self._started_ns)
+            self._new = {}
+
+
+def _hashed(chunks: tuple[bytes, ...]) -> Hashed:
+    return Hashed(combine_chunks(chunks), chunks if len(chunks) > 1 else ())

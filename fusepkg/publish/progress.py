@@ -1,0 +1,59 @@
+"""How far a push is: values for whoever shows them, and the flag that stops the threads.
+
+Owns: the phases and the counters. Must not know: terminals, bars, or how often somebody wants to redraw.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class Phase(enum.Enum):
+    """What a push is doing; the value is fit for people."""
+
+    SCAN = "scanning"
+    HASH = "hashing"
+    UPLOAD = "uploading"
+    MANIFEST = "writing the manifest"
+    TAG = "moving the tag"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Counters of one phase. ``total`` and ``total_bytes`` are 0 where they are not known yet."""
+
+    phase: Phase
+    done: int
+    total: int
+    done_bytes: int
+    total_bytes: int
+
+
+ProgressCallback = Callable[[Progress], None]
+"""Called from the thread that pushes, often: at the start and end of a phase and after each piece of work."""
+
+
+def no_progress(_progress: Progress) -> None:
+    """For callers that do not show any."""
+
+
+class Counters:
+    """Counts one phase and tells the callback; used by one thread."""
+
+    __slots__ = ("_callback", "_done", "_done_bytes", "_phase", "_total", "_total_bytes")
+
+    def __init__(self, callback: ProgressCallback, phase: Phase, *, total: int = 0, total_bytes: int = 0) -> None:
+        self._callback = callback
+        self._phase = phase
+        self._total = total
+        self._total_bytes = total_bytes
+        self._done = self._done_bytes = 0
+        self.add(0, 0)
+
+    def add(self, done: int, done_bytes: int) -> None:
+        """So many more items and bytes are done."""
+        self._done += done
+        self._done_bytes += done_bytes
+        self._callback(Progress(self._phase, self._done, self._total, self._done_bytes, self._total_bytes))

@@ -1,0 +1,156 @@
+"""Manifests and chunk lists in a bucket: fetching them and putting them there, once and for all.
+
+Owns: the objects' reading and writing, and what to do where one exists already. Must not know: tags, what fusepkg's
+cache or indexes make of a manifest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import DIGEST_BYTES, combine_chunks
+
+from fusepkg.errors import (
+    DigestMismatch,
+    HashNotFound,
+    ManifestInvalid,
+    ObjectCollision,
+    ObjectExists,
+    ObjectMissing,
+    UnsupportedFormat,
+)
+from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
+from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.model.tophash import TopHash
+from fusepkg.registry import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.model.record import DirectoryRecord, EntryRecord
+    from fusepkg.store.protocol import ObjectStore
+
+    _Records = Iterable[EntryRecord | DirectoryRecord]
+
+_PIECE_BYTES = 1 << 20
+"""Manifests are streamed in pieces of this size: memory does not grow with them."""
+
+
+def fetch_manifest(store: ObjectStore, name: str, top_hash: str, into: Path) -> None:
+    """Write one manifest, as it is, to a new file; leaves none behind where it fails.
+
+    Nothing is checked here: whoever parses the manifest computes its top hash on the way.
+
+    Raises: HashNotFound, and what stores raise.
+    """
+    try:
+        with into.open("wb") as file:
+            for piece in store.stream(layout.manifest_key(name, top_hash), piece_bytes=_PIECE_BYTES):
+                file.write(piece)
+    except ObjectMissing as exc:
+        into.unlink(missing_ok=True)
+        raise HashNotFound(
+            f"{store.url(layout.manifest_key(name, top_hash))} is not there: {name} has no version {top_hash}",
+            hint="Check the hash, or name a tag",
+        ) from exc
+    except BaseException:
+        into.unlink(missing_ok=True)
+        raise
+
+
+def has_manifest(store: ObjectStore, name: str, top_hash: str) -> bool:
+    """Whether the bucket holds a manifest. One HEAD."""
+    try:
+        store.head(layout.manifest_key(name, top_hash))
+    except ObjectMissing:
+        return False
+    return True
+
+
+def put_manifest(store: ObjectStore, name: str, top_hash: str, source: Path) -> bool:
+    """Put a manifest in the bucket; False if it holds one already, which stays.
+
+    The top hash does not cover physical keys, so an older manifest of the same hash may name other objects with the
+    same bytes; mounts may use it, so it stays.
+
+    Raises: ObjectCollision if what lies under the key is not a manifest of that top hash.
+    """
+    key = layout.manifest_key(name, top_hash)
+    try:
+        store.create(key, source)
+    except ObjectExists as exc:
+        with tempfile.TemporaryDirectory(prefix="fusepkg-manifest-") as directory:
+            there = Path(directory, "manifest")
+            fetch_manifest(store, name, top_hash, there)
+            try:
+                same = _same_bytes(there, source) or compute_top_hash(there, allow_file_keys=True) == top_hash
+            except (ManifestInvalid, UnsupportedFormat):
+                same = False
+        if not same:
+            raise ObjectCollision(
+                f"{store.url(key)} is damaged: it is not the manifest of that top hash",
+                hint="Remove that object and push again",
+            ) from exc
+        return False
+    return True
+
+
+def compute_top_hash(manifest: Path, *, allow_file_keys: bool) -> str:
+    """The top hash of a manifest in a file. Raises ManifestInvalid, UnsupportedFormat."""
+    try:
+        return _hash_ordered(manifest, lambda records: records, allow_file_keys=allow_file_keys)
+    except OutOfOrder:
+        return _hash_ordered(manifest, sorted_in_tree_order, allow_file_keys=allow_file_keys)
+
+
+def _hash_ordered(manifest: Path, order: Callable[[_Records], _Records], *, allow_file_keys: bool) -> str:
+    with manifest.open("rb") as file:
+        reader = read_manifest(iter(lambda: file.read(_PIECE_BYTES), b""), allow_file_keys=allow_file_keys)
+        top_hash = TopHash(reader.header)
+        for record in in_tree_order(order(reader.records), {}):
+            top_hash.update_canonical(record.canonical)
+        return top_hash.hexdigest()
+
+
+def names_local_files(store: ObjectStore) -> bool:
+    """Whether manifests of this store name files of this machine, as those of a directory do."""
+    return parse_physical_key(store.url("any")).scheme == "file"
+
+
+def put_chunk_list(store: ObjectStore, digest: Digest, chunks: Sequence[bytes]) -> None:
+    """Keep the raw SHA-256 of each chunk of a blob, so that a part of it can be verified without the rest."""
+    if combine_chunks(chunks) != digest:
+        raise ValueError(f"these are not the chunks of {digest}")
+    key = layout.chunk_list_key(digest)
+    data = b"".join(chunks)
+    try:
+        store.create(key, data)
+    except ObjectExists:
+        if store.get(key) != data:  # damaged: the name determines the content, so this mends it
+            store.overwrite(key, data)
+
+
+def get_chunk_list(store: ObjectStore, digest: Digest) -> list[bytes]:
+    """The raw SHA-256 of each chunk of a blob, verified.
+
+    Raises: ObjectMissing if the bucket has no list for the blob, DigestMismatch if the list is not the blob's.
+    """
+    key = layout.chunk_list_key(digest)
+    data = store.get(key)
+    chunks = [data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES)]
+    if combine_chunks(chunks) != digest:
+        raise DigestMismatch(
+            f"{store.url(key)} does not hold the chunk hashes of {digest}", hint="Push the package again to mend it"
+        )
+    return chunks
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as left, other.open("rb") as right:
+        return all(piece == right.read(_PIECE_BYTES) for piece in iter(lambda: left.read(_PIECE_BYTES), b""))

@@ -1,0 +1,266 @@
+"""What this machine remembers to save work, and may forget at any time.
+
+Owns: the one use of diskcache: the last known answer for a tag (to mount while offline), and the digest of local
+files that have not changed (to push a folder again at once). Must not know: how the answers are found.
+
+Losing any of it costs time only, so damage, a full disk, or a directory that is not ours make it forget and never
+raise. diskcache unpickles what it reads by default: the ``Disk`` here knows bytes and nothing else.
+
+Safe to use from many threads and processes: one lock, and a connection is kept open for the creating thread alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import diskcache
+import msgspec
+from fusepkg_cache.digest import DIGEST_BYTES, combine_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+RACY_NS = 2_000_000_000
+"""A file touched this shortly before it was read may change again with the same times: FAT keeps two seconds."""
+
+_FORMAT = b"1"
+"""Part of every key; another number makes older values unknown."""
+
+_SIZE_LIMIT_BYTES = 1 << 30
+"""About five million files; the oldest are forgotten first."""
+
+_INLINE_BYTES = 1 << 20
+"""Values below this lie in SQLite and not in files of their own: a list of 10,000 chunk hashes has 320 KB."""
+
+_BUSY_TIMEOUT_S = 5
+"""How long another process may hold the database before we go without it."""
+
+_FILES_PER_TRANSACTION = 1_000
+"""Digests written at a time: a commit costs as much as a hundred rows."""
+
+_MENDABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT)
+"""Errors that starting with an empty database mends; a full disk or missing permission stays as it is."""
+
+_DATABASE_FILES = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal")
+"""All that diskcache leaves in the directory while every value is inline."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells whether a local file is still the one that was hashed.
+
+    ``ctime_ns`` is there because nobody can set it back: a file rewritten in place and given its old mtime differs.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedTag:
+    """Where a tag stood when it was last seen; ``time`` in seconds since 1970."""
+
+    top_hash: str
+    time: float
+
+
+class _TagValue(msgspec.Struct, frozen=True, array_like=True):
+    top_hash: str
+    time: float
+
+
+class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Keys and values are bytes, in the database and in memory; whatever else a database holds is refused."""
+
+    def put(self, key: object) -> tuple[object, bool]:
+        if type(key) is not bytes:
+            raise TypeError("keys are bytes")
+        return sqlite3.Binary(key), True
+
+    def get(self, key: object, raw: bool) -> bytes:
+        if not raw or type(key) is not bytes:
+            raise ValueError("the key is not bytes")
+        return key
+
+    def store(self, value: object, read: bool, key: object = diskcache.UNKNOWN) -> tuple[int, int, str | None, object]:
+        if type(value) is not bytes or len(value) >= self.min_file_size:
+            raise TypeError("values are short bytes")
+        del read, key
+        return len(value), diskcache.core.MODE_RAW, None, sqlite3.Binary(value)
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> bytes:
+        del read
+        if mode != diskcache.core.MODE_RAW or filename is not None or type(value) is not bytes:
+            raise ValueError("the value is not bytes")
+        return value
+
+
+class Remembered:
+    """What is remembered under one directory, made if need be with mode 0700."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._owner = threading.get_ident()
+        self._cache: diskcache.Cache | None = None
+        self._useless = False
+
+    def close(self) -> None:
+        """Close the database; later calls open it again."""
+        with self._lock:
+            self._close()
+
+    def tag(self, registry: str, name: str, tag: str) -> RememberedTag | None:
+        """Where a tag stood when it was last resolved."""
+        data = self._guarded(lambda cache: cache.get(_tag_key(registry, name, tag)), None)
+        if not isinstance(data, bytes):
+            return None
+        try:
+            value = msgspec.msgpack.decode(data, type=_TagValue)
+        except msgspec.MsgspecError:
+            return None
+        return RememberedTag(value.top_hash, value.time)
+
+    def remember_tag(self, registry: str, name: str, tag: str, top_hash: str, *, now: float | None = None) -> None:
+        """Remember where a tag stands; ``registry`` is the bucket as the user names it, with its endpoint if any."""
+        data = msgspec.msgpack.encode(_TagValue(top_hash, time.time() if now is None else now))
+        self._guarded(lambda cache: cache.set(_tag_key(registry, name, tag), data), None)
+
+    def chunk_hashes(self, files: Iterable[FileIdentity]) -> dict[FileIdentity, tuple[bytes, ...]]:
+        """The raw SHA-256 of each chunk of those files that are unchanged; ``combine_chunks`` gives the digest."""
+
+        def look_up(cache: diskcache.Cache) -> dict[FileIdentity, tuple[bytes, ...]]:
+            found = {}
+            for identity in files:
+                data = cache.get(_file_key(identity))
+                chunks = _split(data) if data is not None else None
+                if chunks is not None:
+                    found[identity] = chunks
+            return found
+
+        return self._guarded(look_up, {})
+
+    def remember_chunk_hashes(self, files: Mapping[FileIdentity, Sequence[bytes]], *, read_at_ns: int) -> None:
+        """Remember what files hash to; ``read_at_ns`` is when reading the first of them began (``time.time_ns``).
+
+        Files touched less than two seconds before that, or after it, are left out: they could change again without
+        a sign.
+        """
+        settled = [
+            (_file_key(identity), _join(chunks))
+            for identity, chunks in files.items()
+            if max(identity.mtime_ns, identity.ctime_ns) + RACY_NS <= read_at_ns
+        ]
+        for at in range(0, len(settled), _FILES_PER_TRANSACTION):
+            batch = settled[at : at + _FILES_PER_TRANSACTION]
+
+            def write(cache: diskcache.Cache, batch: list[tuple[bytes, bytes]] = batch) -> None:
+                with cache.transact():
+                    for key, data in batch:
+                        cache.set(key, data)
+
+            self._guarded(write, None)
+
+    def _guarded(self, act: Callable[[diskcache.Cache], _T], forgotten: _T) -> _T:
+        with self._lock:
+            if self._useless:
+                return forgotten
+            try:
+                return act(self._open())
+            except diskcache.Timeout:
+                return forgotten
+            except sqlite3.Error as exc:
+                self._start_again(exc)
+            except (OSError, ValueError, TypeError, LookupError) as exc:  # what diskcache makes of odd contents
+                self._start_again(exc)
+            finally:
+                if threading.get_ident() != self._owner:
+                    self._close()  # diskcache has a connection per thread, and only that thread can close it
+        return forgotten
+
+    def _open(self) -> diskcache.Cache:
+        if self._cache is None:
+            _make_private(self._directory)
+            path = str(self._directory.absolute())
+            if os.path.expandvars(path) != path:
+                raise PermissionError(f"{path}: diskcache would expand a variable in that name")
+            self._cache = diskcache.Cache(
+                path,
+                disk=_BytesDisk,
+                disk_min_file_size=_INLINE_BYTES,
+                size_limit=_SIZE_LIMIT_BYTES,
+                timeout=_BUSY_TIMEOUT_S,
+            )
+        return self._cache
+
+    def _start_again(self, exc: Exception) -> None:
+        """Forget everything if that helps, else do without; the next call finds out."""
+        self._close()
+        self._cache = None
+        code = getattr(exc, "sqlite_errorcode", None)
+        mendable = not isinstance(exc, OSError) if code is None else (code & 0xFF) in _MENDABLE
+        log.warning("%s cannot be used (%s)%s", self._directory, exc, "; starting again" if mendable else "")
+        if not mendable:
+            self._useless = True
+            return
+        try:
+            if _is_ours(self._directory):
+                for name in _DATABASE_FILES:  # and nothing else: the directory may be a mistake
+                    (self._directory / name).unlink(missing_ok=True)
+        except OSError as failed:
+            log.warning("%s cannot be emptied (%s)", self._directory, failed)
+            self._useless = True
+
+    def _close(self) -> None:
+        if self._cache is not None:
+            try:
+                self._cache.close()
+            except sqlite3.Error as exc:
+                log.debug("closing %s: %s", self._directory, exc)
+
+
+def _make_private(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_ours(directory):
+        raise PermissionError(f"{directory} belongs to another user")
+    if directory.stat().st_mode & 0o077:
+        directory.chmod(0o700)
+
+
+def _is_ours(directory: Path) -> bool:
+    return not directory.is_symlink() and directory.stat().st_uid == os.geteuid()
+
+
+def _tag_key(registry: str, name: str, tag: str) -> bytes:
+    return b"tag\0" + _FORMAT + msgspec.msgpack.encode((registry, name, tag))
+
+
+def _file_key(identity: FileIdentity) -> bytes:
+    fields = (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns)
+    return b"file\0" + _FORMAT + msgspec.msgpack.encode(fields)
+
+
+def _join(chunks: Sequence[bytes]) -> bytes:
+    """Chunk hashes with the digest they combine to in front, so that a damaged value shows."""
+    return combine_chunks(chunks).value + b"".join(chunks)
+
+
+def _split(data: object) -> tuple[bytes, ...] | None:
+    if type(data) is not bytes or not data or len(data) % DIGEST_BYTES:
+        return None
+    chunks = tuple(data[at : at + DIGEST_BYTES] for at in range(DIGEST_BYTES, len(data), DIGEST_BYTES))
+    return chunks if combine_chunks(chunks).value == data[:DIGEST_BYTES] else None

@@ -1,0 +1,108 @@
+"""From a reference to a top hash.
+
+Owns: which request answers which form of reference, and what an unanswered one says. Must not know: manifests'
+content, or what was remembered of earlier answers.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import HashAmbiguous, HashNotFound, PackageNotFound, TagNotFound
+from fusepkg.registry import layout
+from fusepkg.registry.tags import list_packages, read_tag
+
+if TYPE_CHECKING:
+    from fusepkg.errors import PackageError
+    from fusepkg.model.reference import Reference
+    from fusepkg.store.protocol import ObjectStore
+
+_NAMED_CANDIDATES = 10
+"""Versions, tags or names that a message lists before it says how many more there are."""
+
+_NEAR_NAMES_LISTED = 10_000
+"""Manifests listed to find names near a mistyped one: ten requests at most, in a bucket of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A reference and the one version it names; ``tag`` is the tag that led there, None if a hash did."""
+
+    reference: Reference
+    top_hash: str
+    tag: str | None
+
+
+def resolve(store: ObjectStore, reference: Reference) -> Resolved:
+    """The version a reference names. A hash wins over a tag; a whole hash is taken as it is, without a request.
+
+    Raises: HashNotFound, HashAmbiguous, TagNotFound, PackageNotFound, BucketNotFound.
+    """
+    if reference.top_hash is None:
+        state = read_tag(store, reference.name, reference.tag)
+        if state is None:
+            raise _tag_not_found(store, reference)
+        return Resolved(reference, state.top_hash, reference.tag)
+    if len(reference.top_hash) == layout.FULL_HASH_DIGITS:
+        return Resolved(reference, reference.top_hash, None)
+    return Resolved(reference, _complete_hash(store, reference, reference.top_hash), None)
+
+
+def _complete_hash(store: ObjectStore, reference: Reference, start: str) -> str:
+    listed = store.list(layout.manifest_prefix(reference.name, start), limit=_NAMED_CANDIDATES + 1)
+    found = [parsed[1] for info in listed if (parsed := layout.parse_manifest_key(info.key)) is not None]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise HashAmbiguous(
+            f"{reference.package}@{start} could be {_some(found)}", hint="Write as many digits as it takes to tell"
+        )
+    if not _package_exists(store, reference.name):
+        raise _package_not_found(store, reference)
+    raise HashNotFound(
+        f"{reference.package} has no version whose top hash starts with {start}",
+        hint=f"See its versions with: fusepkg log {reference.package}",
+    )
+
+
+def _tag_not_found(store: ObjectStore, reference: Reference) -> PackageError:
+    listed = (layout.parse_tag_move_key(info.key) for info in store.list(layout.tags_prefix(reference.name)))
+    tags = sorted({parsed[1] for parsed in listed if parsed is not None})
+    if tags:
+        return TagNotFound(
+            f"{reference.package} has no tag {reference.tag!r}",
+            hint=f"It has {_some(_nearest_first(reference.tag, tags))}",
+        )
+    if _package_exists(store, reference.name):
+        return TagNotFound(
+            f"{reference.package} has no tag yet", hint="Name a version by its hash (@...), or tag one: fusepkg tag"
+        )
+    return _package_not_found(store, reference)
+
+
+def _package_not_found(store: ObjectStore, reference: Reference) -> PackageError:
+    names = list_packages(store, at_most=_NEAR_NAMES_LISTED)
+    near = difflib.get_close_matches(reference.name, names, n=_NAMED_CANDIDATES)
+    if near:
+        hint = f"Near names: {', '.join(near)}"
+    elif names:
+        hint = f"See what there is with: fusepkg list {reference.bucket}"
+    else:
+        hint = "It holds no package at all"
+    return PackageNotFound(f"{reference.bucket} has no package {reference.name!r}", hint=hint)
+
+
+def _package_exists(store: ObjectStore, name: str) -> bool:
+    return any(True for _ in store.list(layout.package_prefix(name), limit=1))
+
+
+def _nearest_first(word: str, others: list[str]) -> list[str]:
+    near = difflib.get_close_matches(word, others, n=_NAMED_CANDIDATES)
+    return near + [other for other in others if other not in near]
+
+
+def _some(items: list[str]) -> str:
+    more = len(items) - _NAMED_CANDIDATES
+    return ", ".join(items[:_NAMED_CANDIDATES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,189 @@
+"""Tags: movable names of manifests, kept as a sequence of objects of which none is ever changed.
+
+Owns: what a tag move holds, reading the current one, and moving a tag so that no publisher's move is lost. Must not
+know: references, manifests' content, or how a store does a conditional create.
+
+The newest move comes first in a listing, so the current one costs one LIST of one key and one GET. A move is the
+``create`` of the next number, which the store refuses if another publisher was first: history is the lock.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fusepkg.errors import ObjectExists, TagConflict, UnsupportedFormat
+from fusepkg.registry import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fusepkg.store.protocol import ObjectStore
+
+READ_THREADS = 16
+"""Concurrent GETs while a history or the tags of a package are read: small objects, latency only."""
+
+_SHORT_DIGITS = 9
+"""Digits of a top hash in messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagState:
+    """Where a tag stands: the number of its last move (from 1), and the top hash it names."""
+
+    number: int
+    top_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagMove:
+    """One move of a tag. ``time`` is UTC in ISO 8601; ``previous`` is None for the first move of a tag."""
+
+    tag: str
+    number: int
+    top_hash: str
+    previous: str | None
+    time: str
+    message: str | None
+    publisher: str
+
+    @property
+    def state(self) -> TagState:
+        """Where the tag stands after this move."""
+        return TagState(self.number, self.top_hash)
+
+
+class _Content(msgspec.Struct, frozen=True):
+    """A tag move as its object holds it; unknown keys are left alone."""
+
+    hash: str
+    previous: str | None
+    time: str
+    message: str | None
+    publisher: str
+
+
+def read_tag(store: ObjectStore, name: str, tag: str) -> TagState | None:
+    """Where a tag stands now; None if the package has no such tag. One LIST and one GET."""
+    newest = tag_history(store, name, tag, limit=1)
+    return newest[0].state if newest else None
+
+
+def tag_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = None) -> list[TagMove]:
+    """The moves of a tag, newest first, at most ``limit``; empty if there is no such tag."""
+    return _read_moves(store, (info.key for info in store.list(layout.tag_prefix(name, tag), limit=limit)))
+
+
+def list_tags(store: ObjectStore, name: str) -> list[TagMove]:
+    """The current move of every tag of a package, by name of the tag."""
+    newest: dict[str, str] = {}
+    for info in store.list(layout.tags_prefix(name)):
+        parsed = layout.parse_tag_move_key(info.key)
+        if parsed is not None:
+            newest.setdefault(parsed[1], info.key)
+    return _read_moves(store, newest.values())
+
+
+def list_packages(store: ObjectStore, *, at_most: int | None = None) -> list[str]:
+    """Names of the packages in a bucket, sorted; ``at_most`` bounds how many manifests are listed for it."""
+    keys = (layout.parse_manifest_key(info.key) for info in store.list(layout.PACKAGES, limit=at_most))
+    return sorted({parsed[0] for parsed in keys if parsed is not None})
+
+
+def move_tag(
+    store: ObjectStore,
+    name: str,
+    tag: str,
+    new_hash: str,
+    expected: TagState | None,
+    *,
+    message: str | None = None,
+    publisher: str | None = None,
+    now: datetime | None = None,
+) -> TagMove:
+    """Make a tag name ``new_hash``, if it still stands where the caller saw it (None: it did not exist).
+
+    A tag that another publisher moved to the very same hash meanwhile is as wanted; anything else raises
+    TagConflict and changes nothing. A request that arrived although its answer was lost counts once.
+    """
+    content = _Content(
+        hash=new_hash,
+        previous=expected.top_hash if expected else None,
+        time=(now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        message=message,
+        publisher=publisher or current_publisher(),
+    )
+    number = expected.number + 1 if expected else 1
+    try:
+        store.create(layout.tag_move_key(name, tag, number), msgspec.json.encode(content) + b"\n")
+    except ObjectExists as exc:
+        theirs = tag_history(store, name, tag, limit=1)
+        if theirs and theirs[0].top_hash == new_hash:
+            return theirs[0]
+        raise _conflict(name, tag, new_hash, theirs) from exc
+    return _move(tag, number, content)
+
+
+def current_publisher() -> str:
+    """Who moves tags from here, as ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
+    def read(key: str) -> TagMove:
+        parsed = layout.parse_tag_move_key(key)
+        if parsed is None:
+            raise UnsupportedFormat(f"{key} lies among the moves of a tag but is none", hint="Remove that object")
+        try:
+            content = msgspec.json.decode(store.get(key), type=_Content)
+        except msgspec.MsgspecError as exc:
+            raise UnsupportedFormat(f"{key} is not the move of a tag: {exc}") from exc
+        if not _is_top_hash(content.hash):
+            raise UnsupportedFormat(f"{key} does not name a top hash")
+        return _move(parsed[1], parsed[2], content)
+
+    waiting = iter(keys)
+    first = list(islice(waiting, 2))
+    if len(first) < 2:  # reading one tag is the common case, and needs no threads
+        return [read(key) for key in first]
+    with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
+        return list(threads.map(read, [*first, *waiting]))
+
+
+def _move(tag: str, number: int, content: _Content) -> TagMove:
+    return TagMove(
+        tag=tag,
+        number=number,
+        top_hash=content.hash,
+        previous=content.previous,
+        time=content.time,
+        message=content.message,
+        publisher=content.publisher,
+    )
+
+
+def _is_top_hash(text: str) -> bool:
+    return len(text) == layout.FULL_HASH_DIGITS and not set(text) - set("0123456789abcdef")
+
+
+def _conflict(name: str, tag: str, ours: str, theirs: list[TagMove]) -> TagConflict:
+    if not theirs:  # the move is there but cannot be listed: say what is known
+        return TagConflict(f"{name}:{tag} was moved by another publisher, not to our {ours[:_SHORT_DIGITS]}")
+    move = theirs[0]
+    return TagConflict(
+        f"{name}:{tag} now names {move.top_hash} ({move.publisher}, {move.time}), not our {ours}, which is in the "
+        "bucket all the same",
+        hint=f"Look at the difference (fusepkg diff), then push again or name ours (fusepkg tag ...@{ours} {tag})",
+    )
