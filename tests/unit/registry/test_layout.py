@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+from fusepkg_cache.digest import Algorithm, Digest
+
+from fusepkg.errors import InvalidReference
+from fusepkg.registry import layout
+
+HASH = "82111d74b46893c539e816a1119891362049b7a744dd1e188b58751a8ec58b73"
+
+
+def test_a_manifest_lies_where_sql_engines_look_for_partitions() -> None:
+    assert layout.manifest_key("dataset", HASH) == f".quilt/PACKAGE=dataset/HASH_PREFIX=82/{HASH}.jsonl"
+
+
+@pytest.mark.parametrize("name", ["dataset", "namespace/dataset", "-/-", "é/日本", "a.b_c-d/1.2"])
+def test_every_name_is_read_back_from_its_keys(name: str) -> None:
+    key = layout.manifest_key(name, HASH)
+    assert key.count("/") == 3
+    assert layout.parse_manifest_key(key) == (name, HASH)
+    move = layout.tag_move_key(name, "v1", 7)
+    assert layout.parse_tag_move_key(move) == (name, "v1", 7)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f".quilt/PACKAGE=dataset/HASH_PREFIX=83/{HASH}.jsonl",
+        f".quilt/PACKAGE=dataset/HASH_PREFIX=82/{HASH}.json",
+        f".quilt/PACKAGE=a/b/HASH_PREFIX=82/{HASH}.jsonl",
+        f".quilt/packages/{HASH}",
+    ],
+)
+def test_other_keys_are_no_manifests(key: str) -> None:
+    assert layout.parse_manifest_key(key) is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ".quilt/tags/a/latest/9999999999.json",
+        ".quilt/tags/a/latest/999999999.json",
+        ".quilt/tags/a/latest/readme.txt",
+        ".quilt/tags/a/9999999998.json",
+    ],
+)
+def test_other_keys_are_no_tag_moves(key: str) -> None:
+    assert layout.parse_tag_move_key(key) is None
+
+
+def test_the_newest_move_of_a_tag_sorts_first() -> None:
+    keys = [layout.tag_move_key("a", "latest", number) for number in (1, 2, 9, 10, 99, 100, 1_000_000)]
+    assert sorted(keys) == keys[::-1]
+    assert keys[0] == ".quilt/tags/a/latest/9999999998.json"
+
+
+def test_tags_and_names_that_start_alike_do_not_share_a_prefix() -> None:
+    assert not layout.tag_move_key("a", "v10", 1).startswith(layout.tag_prefix("a", "v1"))
+    assert not layout.tag_move_key("ab", "v1", 1).startswith(layout.tags_prefix("a"))
+    assert not layout.manifest_key("ab", HASH).startswith(layout.package_prefix("a"))
+
+
+def test_chunk_lists_are_named_by_the_hash_in_hex() -> None:
+    digest = Digest(Algorithm.SHA2_256_CHUNKED, bytes.fromhex(HASH))
+    assert layout.chunk_list_key(digest) == f".quilt/chunks/82/{HASH}"
+
+
+@pytest.mark.parametrize("name", ["日" * 100, f"{'a' * 128}/{'b' * 128}"])
+def test_a_name_that_no_file_system_could_hold_is_refused(name: str) -> None:
+    with pytest.raises(InvalidReference, match="too long"):
+        layout.manifest_key(name, HASH)
+    with pytest.raises(InvalidReference, match="too long"):
+        layout.tag_prefix(name, "latest")
+    with pytest.raises(InvalidReference, match="too long"):
+        layout.tag_prefix("a", "日" * 100)

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import sqlite3
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fusepkg.registry.remembered import RACY_NS, FileIdentity, Remembered, RememberedTag
+
+NOW_NS = 1_700_000_000_000_000_000
+IDENTITY = FileIdentity(device=1, inode=2, size=3, mtime_ns=NOW_NS - RACY_NS, ctime_ns=NOW_NS - RACY_NS)
+CHUNKS = (hashlib.sha256(b"abc").digest(),)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "remembered"
+
+
+@pytest.fixture
+def remembered(directory: Path):
+    remembered = Remembered(directory)
+    yield remembered
+    remembered.close()
+
+
+def database(directory: Path) -> Path:
+    return directory / "cache.db"
+
+
+def test_a_tag_is_remembered_with_its_time_per_registry(remembered: Remembered) -> None:
+    remembered.remember_tag("s3://bucket", "ns/name", "latest", "ab" * 32, now=12.5)
+    assert remembered.tag("s3://bucket", "ns/name", "latest") == RememberedTag("ab" * 32, 12.5)
+    assert remembered.tag("s3://other", "ns/name", "latest") is None
+    assert remembered.tag("s3://bucket", "ns/name", "v1") is None
+
+
+def test_a_file_is_remembered_while_nothing_about_it_changes(remembered: Remembered) -> None:
+    remembered.remember_chunk_hashes({IDENTITY: CHUNKS}, read_at_ns=NOW_NS)
+    assert remembered.chunk_hashes([IDENTITY]) == {IDENTITY: CHUNKS}
+    for changed in (
+        FileIdentity(9, 2, 3, IDENTITY.mtime_ns, IDENTITY.ctime_ns),
+        FileIdentity(1, 9, 3, IDENTITY.mtime_ns, IDENTITY.ctime_ns),
+        FileIdentity(1, 2, 9, IDENTITY.mtime_ns, IDENTITY.ctime_ns),
+        FileIdentity(1, 2, 3, IDENTITY.mtime_ns + 1, IDENTITY.ctime_ns),
+        FileIdentity(1, 2, 3, IDENTITY.mtime_ns, IDENTITY.ctime_ns + 1),
+    ):
+        assert remembered.chunk_hashes([changed]) == {}
+
+
+def test_an_empty_file_and_a_long_chunk_list_are_remembered(remembered: Remembered) -> None:
+    empty = FileIdentity(1, 3, 0, 0, 0)
+    large = FileIdentity(1, 4, 10_000 << 23, 0, 0)
+    many = tuple(hashlib.sha256(b"%d" % number).digest() for number in range(10_000))
+    remembered.remember_chunk_hashes({empty: (), large: many}, read_at_ns=NOW_NS)
+    assert remembered.chunk_hashes([empty, large]) == {empty: (), large: many}
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        FileIdentity(1, 2, 3, NOW_NS - RACY_NS + 1, 0),
+        FileIdentity(1, 2, 3, 0, NOW_NS - RACY_NS + 1),
+        FileIdentity(1, 2, 3, NOW_NS + 10 * RACY_NS, 0),
+    ],
+)
+def test_a_file_touched_just_now_is_not_remembered(remembered: Remembered, identity: FileIdentity) -> None:
+    remembered.remember_chunk_hashes({identity: CHUNKS}, read_at_ns=NOW_NS)
+    assert remembered.chunk_hashes([identity]) == {}
+
+
+def test_it_survives_closing_and_another_process_s_view(directory: Path, remembered: Remembered) -> None:
+    remembered.remember_tag("r", "n", "t", "ab" * 32, now=1.0)
+    other = Remembered(directory)
+    assert other.tag("r", "n", "t") == RememberedTag("ab" * 32, 1.0)
+    other.close()
+    remembered.close()
+    assert remembered.tag("r", "n", "t") == RememberedTag("ab" * 32, 1.0)
+
+
+def test_the_directory_is_private(directory: Path, remembered: Remembered) -> None:
+    directory.mkdir(parents=True, mode=0o755)
+    remembered.remember_tag("r", "n", "t", "ab" * 32)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("damage", [b"", b"this is no database" * 1000, None])
+def test_a_damaged_database_is_forgotten_and_started_again(directory: Path, damage: bytes | None) -> None:
+    remembered = Remembered(directory)
+    remembered.remember_tag("r", "n", "t", "ab" * 32)
+    remembered.close()
+    path = database(directory)
+    if damage is None:
+        data = bytearray(path.read_bytes())
+        data[100:] = os.urandom(len(data) - 100)
+        damage = bytes(data)
+    for extra in directory.glob("cache.db-*"):
+        extra.unlink()
+    path.write_bytes(damage)
+    remembered = Remembered(directory)
+    assert remembered.tag("r", "n", "t") is None
+    remembered.remember_tag("r", "n", "t", "ab" * 32, now=2.0)
+    remembered.remember_tag("r", "n", "t", "ab" * 32, now=2.0)
+    assert remembered.tag("r", "n", "t") == RememberedTag("ab" * 32, 2.0)
+    remembered.close()
+
+
+def test_a_missing_table_is_forgotten(directory: Path, remembered: Remembered) -> None:
+    remembered.remember_tag("r", "n", "t", "ab" * 32)
+    with sqlite3.connect(database(directory)) as connection:
+        connection.execute("DROP TABLE Cache")
+    connection.close()
+    assert remembered.tag("r", "n", "t") is None
+    remembered.remember_tag("r", "n", "t", "ab" * 32, now=2.0)
+    assert remembered.tag("r", "n", "t") == RememberedTag("ab" * 32, 2.0)
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3, 4])
+def test_nothing_is_ever_unpickled(directory: Path, remembered: Remembered, tmp_path: Path, mode: int) -> None:
+    remembered.remember_tag("r", "n", "t", "ab" * 32)
+    trap = tmp_path / "unpickled"
+    with sqlite3.connect(database(directory)) as connection:
+        data = pickle.dumps(Payload(str(trap)))
+        connection.execute("UPDATE Cache SET mode = ?, value = ?", (mode, sqlite3.Binary(data)))
+    connection.close()
+    assert remembered.tag("r", "n", "t") is None
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-32], lambda data: b"\0" + data[1:]])
+def test_a_damaged_value_is_forgotten(directory: Path, remembered: Remembered, damage) -> None:
+    remembered.remember_chunk_hashes({IDENTITY: CHUNKS}, read_at_ns=NOW_NS)
+    with sqlite3.connect(database(directory)) as connection:
+        ((value,),) = connection.execute("SELECT value FROM Cache").fetchall()
+        connection.execute("UPDATE Cache SET value = ?", (sqlite3.Binary(damage(bytes(value))),))
+    connection.close()
+    assert remembered.chunk_hashes([IDENTITY]) == {}
+
+
+def test_without_a_usable_directory_nothing_is_remembered_and_nothing_raised(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    remembered = Remembered(tmp_path / "file" / "remembered")
+    remembered.remember_tag("r", "n", "t", "ab" * 32)
+    assert remembered.tag("r", "n", "t") is None
+    assert remembered.chunk_hashes([IDENTITY]) == {}
+
+
+def test_what_else_lies_in_the_directory_is_left_alone(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "precious").write_text("mine")
+    database(directory).write_bytes(b"no database" * 1000)
+    remembered = Remembered(directory)
+    remembered.remember_tag("r", "n", "t", "ab" * 32)
+    remembered.close()
+    assert (directory / "precious").read_text() == "mine"
+
+
+def test_many_threads_share_it(remembered: Remembered) -> None:
+    start = threading.Barrier(8)
+
+    def work(number: int) -> bool:
+        start.wait()
+        identity = FileIdentity(1, number, 1, 0, 0)
+        remembered.remember_chunk_hashes({identity: CHUNKS}, read_at_ns=NOW_NS)
+        return remembered.chunk_hashes([identity]) == {identity: CHUNKS}
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(work, range(8)))
