@@ -45,7 +45,7 @@ class FusepkgError(Exception):
         return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
-# --- what the user typed -------------------------------------------------------------------------------------
+# --- what the user typed ---
 
 
 class UsageError(FusepkgError):
@@ -61,7 +61,7 @@ class InvalidReference(UsageError):
     code = "usage.invalid_reference"
 
 
-# --- packages ------------------------------------------------------------------------------------------------
+# --- packages ---
 
 
 class PackageError(FusepkgError):
@@ -132,7 +132,7 @@ class UnsupportedFormat(PackageError):
     exit_code = 9
 
 
-# --- publishing ----------------------------------------------------------------------------------------------
+# --- publishing ---
 
 
 class PublishError(FusepkgError):
@@ -161,7 +161,7 @@ class ObjectCollision(PublishError):
     code = "publish.object_collision"
 
 
-# --- the bucket ----------------------------------------------------------------------------------------------
+# --- the bucket ---
 
 
 class RemoteError(FusepkgError):
@@ -217,7 +217,7 @@ class RemoteProtocol(RemoteError):
     code = "remote.protocol"
 
 
-# --- bytes ---------------------------------------------------------------------------------------------------
+# --- bytes ---
 
 
 class IntegrityError(FusepkgError):
@@ -246,7 +246,7 @@ class CacheFailure(FusepkgError):
     exit_code = 11
 
 
-# --- a package as a file system ------------------------------------------------------------------------------
+# --- a package as a file system ---
 
 
 class FsError(FusepkgError):
@@ -309,7 +309,7 @@ class InvalidArgument(FsError):
     code = "fs.invalid_argument"
 
 
-# --- mounting ------------------------------------------------------------------------------------------------
+# --- mounting ---
 
 
 class MountError(FusepkgError):
@@ -366,3 +366,19 @@ class ProtocolMismatch(ControlError):
     """The daemon speaks another version of the control protocol."""
 
     code = "control.protocol_mismatch"
+
+
+# --- across processes ---
+
+
+def error_from_code(code: str, message: str, hint: str) -> FusepkgError:
+    """The error another process reported, as the same class here where it is known."""
+    waiting: list[type[FusepkgError]] = [FusepkgError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.code == code:
+            error = kind.__new__(kind)
+            FusepkgError.__init__(error, message, hint=hint)
+            return error
+        waiting.extend(kind.__subclasses__())
+    return FusepkgError(message, hint=hint)

@@ -18,6 +18,7 @@ class Phase(enum.Enum):
     UPLOAD = "uploading"
     MANIFEST = "writing the manifest"
     TAG = "moving the tag"
+    CHECK = "checking"
 
 
 @dataclass(frozen=True, slots=True)

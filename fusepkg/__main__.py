@@ -1,0 +1,5 @@
+"""``python -m fusepkg``."""
+
+from fusepkg.cli.main import main
+
+main()

@@ -1,0 +1,68 @@
+"""cache info, cache clear.
+
+Owns: what these commands take and print. Must not know: how the cache is laid out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from fusepkg_cache import Cache
+
+from fusepkg.cli.options import JsonOption, settings_of
+from fusepkg.cli.output import human_bytes, note, print_json, say
+from fusepkg.fetch.chunks import cached_digests
+from fusepkg.index.opening import clear_indexes, open_index
+from fusepkg.model.reference import parse_reference
+from fusepkg.registry.opening import resolve_or_remember
+from fusepkg.registry.remembered import Remembered
+from fusepkg.store.opening import open_store
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    group = typer.Typer(no_args_is_help=True, help="The cache all mounts of this machine share.")
+    group.command()(info)
+    group.command()(clear)
+    app.add_typer(group, name="cache")
+
+
+def info(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Tell where the cache is and what it holds."""
+    settings = settings_of(context)
+    cache = Cache(settings.blobs_dir)
+    try:
+        facts = cache.info()
+    finally:
+        cache.close()
+    if as_json:
+        print_json(
+            {name: value if isinstance(value, int | dict) else str(value) for name, value in asdict(facts).items()}
+        )
+        return
+    say(f"Directory: {settings.cache_dir}")
+    say(f"Holds: {facts.blobs:,} blobs, {human_bytes(facts.bytes)}")
+
+
+def clear(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="[REF]", help="Only the data of this package.")] = "",
+) -> None:
+    """Drop cached data, also under live mounts: what they read next is fetched again."""
+    settings = settings_of(context)
+    cache = Cache(settings.blobs_dir)
+    try:
+        if not ref:
+            dropped = cache.clear()
+            clear_indexes(settings.index_root)
+        else:
+            reference = parse_reference(ref)
+            store = open_store(reference.bucket, settings.s3, settings.data_dir)
+            resolved, _ = resolve_or_remember(store, reference, Remembered(settings.remembered_dir))
+            index = open_index(settings.index_root, resolved.top_hash)
+            dropped = cache.clear(cached_digests(cache, index.entries) if index else [])
+    finally:
+        cache.close()
+    note(f"Dropped {dropped.blobs:,} blobs, {human_bytes(dropped.bytes)}")

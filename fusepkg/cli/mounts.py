@@ -1,0 +1,178 @@
+"""mount, umount, mounts, status, stat.
+
+Owns: what these commands take and print. Must not know: how a mount works.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.output import human_bytes, note, print_json, print_table, progress_bar, say, short
+from fusepkg.daemon import control, records
+from fusepkg.daemon.ending import end_mount
+from fusepkg.daemon.launching import start_mount
+from fusepkg.daemon.logs import log_to_terminal
+from fusepkg.daemon.records import MountRecord
+from fusepkg.daemon.request import Event, MountRequest, Ready, Step
+from fusepkg.errors import EngineUnavailable, UsageError
+from fusepkg.model.reference import parse_reference
+
+DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(mount)
+    app.command()(umount)
+    app.command("mounts")(list_mounts)
+    app.command()(status)
+    app.command()(stat)
+
+
+def mount(
+    context: typer.Context,
+    ref: RefArgument,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty directory.")],
+    foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to the terminal.")] = False,
+    engine: Annotated[
+        str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
+    ] = "auto",
+    allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
+) -> None:
+    """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
+    settings = settings_of(context)
+    if engine not in ("auto", "erofs", "fuse"):
+        raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
+    request = MountRequest(
+        reference=parse_reference(ref),
+        mountpoint=directory,
+        engine=engine,
+        allow_other=allow_other,
+        cache_dir=settings.cache_dir,
+        data_dir=settings.data_dir,
+        s3=settings.s3,
+        debug=settings.debug,
+    )
+    if foreground:
+        _mount_here(request)
+        return
+    try:
+        record = _mount_behind(request)
+    except EngineUnavailable as exc:
+        if engine != "auto" or "erofs" not in exc.message:
+            raise
+        note(f"{exc.message}; trying the fuse engine")
+        record = _mount_behind(replace(request, engine="fuse"))
+    _describe_mount(record)
+
+
+def _mount_behind(request: MountRequest) -> MountRecord:
+    # The bar has a thread of its own, so it may only be started once the daemon has been forked off.
+    with start_mount(request) as starting, progress_bar() as show:
+        return starting.follow(lambda step: show(step.what, step.done, step.total))
+
+
+def _mount_here(request: MountRequest) -> None:
+    from fusepkg.daemon.serving import run_mount
+
+    log_to_terminal(debug=request.debug)
+
+    def announce(event: Event) -> None:
+        if isinstance(event, Ready):
+            _describe_mount(event.record)
+        elif isinstance(event, Step) and not event.done:
+            note(event.what)
+
+    run_mount(request, "the terminal", announce)
+
+
+def _describe_mount(record: MountRecord) -> None:
+    say(f"Mounted {record.reference} ({short(record.top_hash)}) at {record.mountpoint}")
+    note(f"Engine: {record.engine} ({record.engine_reason})")
+    if record.offline_since_s is not None:
+        note(
+            f"Warning: the bucket cannot be reached. {record.reference} was last seen to name this version at "
+            f"{_time(record.offline_since_s)}; it may have moved since"
+        )
+    sys.stdout.flush()
+
+
+def umount(
+    context: typer.Context,
+    directory: DirArgument,
+    lazy: Annotated[
+        bool, typer.Option("--lazy", help="Take it out of sight now; it ends when its last user is gone.")
+    ] = False,
+) -> None:
+    """End a mount. Plain umount(8) does the same."""
+    record = end_mount(directory, lazy=lazy)
+    note(f"Unmounted {record.mountpoint}" if record else f"Unmounted {directory}")
+
+
+def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List this user's mounts."""
+    found = records.read_records()
+    if as_json:
+        print_json([msgspec.to_builtins(record) | {"alive": records.is_alive(record)} for record in found])
+        return
+    print_table(
+        ("PACKAGE", "HASH", "DIRECTORY", "ENGINE", "STATE"),
+        [
+            (
+                record.reference,
+                short(record.top_hash),
+                record.mountpoint,
+                record.engine,
+                "mounted" if records.is_alive(record) else "dead: umount it",
+            )
+            for record in found
+        ],
+    )
+
+
+def status(context: typer.Context, directory: DirArgument, as_json: JsonOption = False) -> None:
+    """Tell which package is mounted in a directory, and what it has fetched."""
+    record, _ = records.find_record(directory)
+    facts = control.ask(Path(record.socket), control.Question("status"))
+    if as_json:
+        print_json(msgspec.to_builtins(record) | facts)
+        return
+    counters = facts["counters"]
+    say(f"Package: {record.reference} ({short(record.top_hash)})")
+    say("No files have been changed")
+    say(f"Mounted: {record.mountpoint}, {record.engine} engine, process {record.pid}, since {_time(record.started_s)}")
+    say(f"Holds: {facts['entries']:,} files, {human_bytes(facts['total_bytes'])}")
+    say(f"Fetched: {counters['fetched_objects']:,} objects, {human_bytes(counters['fetched_bytes'])}")
+    say(f"Served: {human_bytes(counters['served_bytes'])}; {counters['cache_hits']:,} reads from the cache")
+    if counters["failed_fetches"] or counters["cache_failures"]:
+        say(f"Failed: {counters['failed_fetches']:,} fetches, {counters['cache_failures']:,} writes to the cache")
+    if record.offline_since_s is not None:
+        say(f"Offline: the tag was last seen to name this version at {_time(record.offline_since_s)}")
+    say(f"Log: {record.log}")
+
+
+def stat(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file in a mounted directory.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Tell an entry's hash, object, metadata, and whether it is cached."""
+    record, inner = records.find_record(path)
+    facts: dict[str, Any] = control.ask(Path(record.socket), control.Question("stat", inner))
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        say(f"{name.replace('_', ' ') + ':':<15} {value}")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

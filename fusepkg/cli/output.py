@@ -1,0 +1,119 @@
+"""How results, progress and errors look.
+
+Owns: standard output and standard error of every command. Must not know: where results come from.
+
+Results go to standard output; progress, notes and errors to standard error, progress only on a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from fusepkg.errors import FusepkgError
+    from fusepkg.publish.progress import Progress as PhaseProgress
+
+SHORT_HASH_DIGITS = 9
+"""Digits of a top hash shown to people."""
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+class Progress(Protocol):
+    """A progress line: ``what`` is done, ``done`` of ``total`` (0: unknown), in bytes or things."""
+
+    def __call__(self, what: str, done: int, total: int, *, is_bytes: bool = False) -> None:
+        """Show it."""
+        ...
+
+
+def say(text: str) -> None:
+    """One line of result."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """One line beside the result, for a person."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """A result for programs."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_error(error: FusepkgError) -> None:
+    """What happened, and what to do next."""
+    print(f"Error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
+
+
+def short(top_hash: str) -> str:
+    """A top hash for people."""
+    return top_hash[:SHORT_HASH_DIGITS]
+
+
+def human_bytes(count: float) -> str:
+    """``1536`` as ``1.5 KiB``."""
+    for unit in _UNITS:
+        if count < 1024 or unit == _UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == _UNITS[0] else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("the last unit takes all")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table whose first line names the columns; plain columns where the output is not a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = list(rows)
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(row))
+        return
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def show_phase(show: Progress) -> Callable[[PhaseProgress], None]:
+    """Show the phases of long work on a progress line: in bytes where there are any, in things otherwise."""
+
+    def shown(phase: PhaseProgress) -> None:
+        what = phase.phase.value.capitalize()
+        if phase.total_bytes:
+            show(what, phase.done_bytes, phase.total_bytes, is_bytes=True)
+        else:
+            show(what, phase.done, phase.total)
+
+    return shown
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress bar on standard error while the block runs; nothing where that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total, *, is_bytes=False: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=None, amount="")
+
+        def show(what: str, done: int, total: int, *, is_bytes: bool = False) -> None:
+            unit = human_bytes if is_bytes else "{:,}".format
+            amount = f"{unit(done)} of {unit(total)}" if total else unit(done) if done else ""
+            bars.update(task, description=what, completed=done, total=total or None, amount=amount)
+
+        yield show

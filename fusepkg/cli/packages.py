@@ -1,0 +1,262 @@
+"""ls, cat, hash, verify, list, tags, log: looking at packages without mounting them.
+
+Owns: what these commands take and print. Must not know: how packages are stored.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusepkg.checking.directory import Difference, compare_directory
+from fusepkg.checking.objects import check_objects
+from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.output import human_bytes, note, print_json, print_table, progress_bar, say, short, show_phase
+from fusepkg.cli.settings import Settings
+from fusepkg.daemon import records
+from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
+from fusepkg.index.opening import open_index
+from fusepkg.model.reference import Reference, parse_bucket, parse_reference
+from fusepkg.publish.push import folder_hash
+from fusepkg.registry.opening import OpenedPackage, open_package, resolve_or_remember
+from fusepkg.registry.remembered import Remembered
+from fusepkg.registry.tags import list_packages, list_tags, tag_history
+from fusepkg.store.opening import StoreSet, open_store
+from fusepkg.vfs.tree import PackageTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusepkg.index.reader import Inode
+
+_EXIT_DIFFERENT = 1
+"""A check that found differences; not an error."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(ls)
+    app.command()(cat)
+    app.command("hash")(print_hash)
+    app.command()(verify)
+    app.command("list")(list_bucket)
+    app.command()(tags)
+    app.command()(log)
+
+
+def ls(
+    context: typer.Context,
+    ref: RefArgument,
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory or file of the package.")] = "",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Everything below it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what a package holds, without fetching data."""
+    with _opened(settings_of(context), ref) as opened:
+        tree = PackageTree(opened.index)
+        path = path.strip("/")
+        found = [(key, nid) for key, nid in _names(tree, path, recursive=recursive)]
+        if as_json:
+            print_json([_facts(tree, key, nid) for key, nid in found])
+            return
+        for key, _ in found:
+            say(key)
+
+
+def _names(tree: PackageTree, path: str, *, recursive: bool) -> Iterator[tuple[str, int]]:
+    """Logical keys below a path and their inodes; a directory's ends with a slash."""
+    inode = _resolve(tree, path)
+    if not inode.is_directory:
+        yield path, inode.nid
+        return
+    for name, nid, _ in tree.readdir(inode.nid, 0):
+        key = f"{path}/{name.decode()}" if path else name.decode()
+        if not tree.inode(nid).is_directory:
+            yield key, nid
+            continue
+        yield f"{key}/", nid
+        if recursive:
+            yield from _names(tree, key, recursive=True)
+
+
+def _resolve(tree: PackageTree, path: str) -> Inode:
+    try:
+        return tree.resolve(path)
+    except FsError as exc:
+        raise EntryNotFound(f"the package has no {path!r}", hint="`fusepkg ls REF` lists its top level") from exc
+
+
+def _facts(tree: PackageTree, key: str, nid: int) -> dict[str, object]:
+    if tree.inode(nid).is_directory:
+        return {"logical_key": key}
+    entry = tree.entry(nid)
+    return {
+        "logical_key": key,
+        "size": entry.size,
+        "hash": str(entry.digest),
+        "physical_key": str(entry.physical_key),
+        "meta": entry.meta,
+    }
+
+
+def cat(
+    context: typer.Context,
+    ref: RefArgument,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file of the package.")],
+) -> None:
+    """Write a file of a package to standard output, verified."""
+    from fusepkg.cli.reading import write_entry
+
+    settings = settings_of(context)
+    with _opened(settings, ref) as opened:
+        tree = PackageTree(opened.index)
+        inode = _resolve(tree, path.strip("/"))
+        if inode.is_directory:
+            raise EntryNotFound(f"{path!r} is a directory of the package", hint=f"`fusepkg ls {ref} {path}` lists it")
+        write_entry(settings, opened.resolved.reference, tree.entry(inode.nid), sys.stdout.buffer)
+
+
+def print_hash(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="DIR|REF", help="A mounted directory, a folder, or a package.")],
+) -> None:
+    """Print a top hash: of what is mounted, of what pushing a folder would give, or of what a reference names."""
+    settings = settings_of(context)
+    if not _is_directory(target):
+        store = open_store(parse_reference(target).bucket, settings.s3, settings.data_dir)
+        resolved, offline_since_s = resolve_or_remember(
+            store, parse_reference(target), Remembered(settings.remembered_dir)
+        )
+        if offline_since_s is not None:
+            note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
+        say(resolved.top_hash)
+        return
+    try:
+        record, inner = records.find_record(Path(target))
+    except NotMounted:
+        with progress_bar() as show:
+            say(folder_hash(Path(target), remembered=Remembered(settings.remembered_dir), progress=show_phase(show)))
+        return
+    if inner != ".":
+        raise UsageError(f"{target} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
+    say(record.top_hash)
+
+
+def verify(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="DIR|REF", help="A mounted directory, a copy, or a package.")],
+    ref: Annotated[str, typer.Argument(metavar="[REF]", help="For a copy: what it should be.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Check every byte: of a directory against its manifest, or of the objects in the bucket. Exit 1 if any differ."""
+    settings = settings_of(context)
+    if ref or _is_directory(target):
+        differences, what = _verify_directory(settings, Path(target), ref)
+    else:
+        differences, what = _verify_objects(settings, target)
+    if as_json:
+        print_json([{"logical_key": found.logical_key, "reason": found.reason} for found in differences])
+    else:
+        for found in differences:
+            say(f"{found.logical_key} {found.reason}")
+        note(f"{what}: {len(differences):,} differences" if differences else f"{what}: verified")
+    if differences:
+        raise typer.Exit(_EXIT_DIFFERENT)
+
+
+def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[list[Difference], str]:
+    if ref:
+        with _opened(settings, ref) as opened, progress_bar() as show:
+            return compare_directory(
+                directory, opened.index.entries, progress=show_phase(show)
+            ), f"{directory} as {ref}"
+    try:
+        record, inner = records.find_record(directory)
+    except NotMounted as exc:
+        raise UsageError(
+            f"{directory} is not a mount, so what it should be is not known",
+            hint=f"Say it: `fusepkg verify {directory} REF`",
+        ) from exc
+    index = open_index(Path(record.cache_dir) / "index", record.top_hash)
+    if inner != "." or index is None:
+        raise UsageError(f"{directory} is not the directory of a mount", hint=f"That is {record.mountpoint}")
+    with progress_bar() as show:
+        what = f"{directory} as {record.reference} ({short(record.top_hash)})"
+        return compare_directory(directory, index.entries, progress=show_phase(show)), what
+
+
+def _verify_objects(settings: Settings, ref: str) -> tuple[list[Difference], str]:
+    with _opened(settings, ref) as opened, progress_bar() as show:
+        index = opened.index
+        differences = check_objects(
+            index.entries,
+            StoreSet(settings.s3, settings.data_dir).for_key,
+            count=len(index.entries),
+            total_bytes=index.total_bytes,
+            progress=show_phase(show),
+        )
+        return differences, f"Objects of {ref} ({short(index.top_hash)}, {human_bytes(index.total_bytes)})"
+
+
+def list_bucket(
+    context: typer.Context,
+    bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="A bucket, or `local`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List the packages of a bucket."""
+    settings = settings_of(context)
+    names = list_packages(open_store(parse_bucket(bucket), settings.s3, settings.data_dir))
+    if as_json:
+        print_json(names)
+        return
+    for name in names:
+        say(name)
+
+
+def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
+    """List the tags of a package."""
+    reference, settings = parse_reference(ref), settings_of(context)
+    moves = list_tags(open_store(reference.bucket, settings.s3, settings.data_dir), reference.name)
+    if as_json:
+        print_json([{"tag": move.tag, "hash": move.top_hash, "time": move.time} for move in moves])
+        return
+    print_table(("TAG", "HASH", "MOVED"), [(move.tag, short(move.top_hash), move.time) for move in moves])
+
+
+def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
+    """List the versions a tag has named, newest first."""
+    reference, settings = parse_reference(ref), settings_of(context)
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    moves = tag_history(store, reference.name, reference.tag)
+    if as_json:
+        print_json(
+            [
+                {"hash": move.top_hash, "time": move.time, "publisher": move.publisher, "message": move.message}
+                for move in moves
+            ]
+        )
+        return
+    print_table(
+        ("HASH", "TIME", "PUBLISHER", "MESSAGE"),
+        [(short(move.top_hash), move.time, move.publisher, move.message or "") for move in moves],
+    )
+
+
+def _is_directory(target: str) -> bool:
+    """A name that could be both is a directory if there is one: `./` in front of it, or a scheme, makes it plain."""
+    return target.startswith((".", "/")) or Path(target).is_dir()
+
+
+@contextmanager
+def _opened(settings: Settings, ref: str) -> Iterator[OpenedPackage]:
+    reference: Reference = parse_reference(ref)
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    with progress_bar() as show:
+        opened = open_package(store, reference, settings.index_root, Remembered(settings.remembered_dir), show)
+    if opened.offline_since_s is not None:
+        note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
+    yield opened

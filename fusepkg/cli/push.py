@@ -1,0 +1,108 @@
+"""push: publish a folder.
+
+Owns: what the command takes and prints. Must not know: how a push works.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.output import human_bytes, note, print_json, progress_bar, say, short, show_phase
+from fusepkg.errors import UsageError
+from fusepkg.model.reference import parse_reference
+from fusepkg.publish.push import Pushed, push_folder
+from fusepkg.registry.layout import manifest_key
+from fusepkg.registry.remembered import Remembered
+from fusepkg.store.opening import open_store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(push)
+
+
+def push(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to publish.")],
+    ref: RefArgument,
+    prefix: Annotated[
+        str | None, typer.Option(help="Where in the bucket data go; default: the package's name.")
+    ] = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Why, for `log`; part of the version.")] = None,
+    meta: Annotated[str | None, typer.Option(help="Metadata of the package, a JSON object.")] = None,
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", help="Publish what symbolic links point to, instead of the links.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
+    settings = settings_of(context)
+    reference = parse_reference(ref)
+    user_meta = _meta(meta)
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    remembered = Remembered(settings.remembered_dir)
+    with progress_bar() as show:
+        pushed = push_folder(
+            directory,
+            reference,
+            store,
+            prefix=prefix,
+            message=message,
+            user_meta=user_meta,
+            follow_symlinks=follow_symlinks,
+            remembered=remembered,
+            progress=show_phase(show),
+        )
+    remembered.close()
+    for warning in pushed.warnings:
+        note(f"Warning: {warning}")
+    if as_json:
+        print_json(_facts(pushed))
+        return
+    _describe(pushed, store.url(manifest_key(reference.name, pushed.top_hash)))
+
+
+def _describe(pushed: Pushed, manifest: str) -> None:
+    say(f"Tophash: {pushed.top_hash}")
+    note(f"{pushed.entries:,} files, {human_bytes(pushed.total_bytes)}")
+    note(
+        f"Uploaded {pushed.uploaded_objects:,} objects, {human_bytes(pushed.uploaded_bytes)}; "
+        f"{pushed.reused_objects:,} were there already"
+    )
+    note(f"Manifest: {manifest}")
+    if pushed.tag_moved:
+        say(f"Linking {pushed.reference} to manifest {short(pushed.top_hash)}")
+    else:
+        say(f"{pushed.reference} names manifest {short(pushed.top_hash)} already")
+
+
+def _facts(pushed: Pushed) -> dict[str, object]:
+    return {
+        "reference": str(pushed.reference),
+        "top_hash": pushed.top_hash,
+        "entries": pushed.entries,
+        "total_bytes": pushed.total_bytes,
+        "uploaded_objects": pushed.uploaded_objects,
+        "uploaded_bytes": pushed.uploaded_bytes,
+        "reused_objects": pushed.reused_objects,
+        "reused_bytes": pushed.reused_bytes,
+        "tag_moved": pushed.tag_moved,
+        "warnings": list(pushed.warnings),
+    }
+
+
+def _meta(text: str | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    try:
+        meta = json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise UsageError(f"--meta is not JSON: {exc}") from exc
+    if not isinstance(meta, dict):
+        raise UsageError("--meta must be a JSON object", hint='For example --meta \'{"source": "camera 7"}\'')
+    return meta

@@ -1,0 +1,43 @@
+"""Whether a directory can be mounted on.
+
+Owns: the refusals at the door of `fusepkg mount`. Must not know: engines.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fusepkg.daemon.records import mounted_at, read_records
+from fusepkg.errors import MountpointUnfit
+
+
+def checked_mountpoint(path: Path) -> Path:
+    """The absolute, link-free path of an empty directory nothing is mounted on. Raises MountpointUnfit."""
+    absolute = Path(os.path.abspath(path))
+    for record in read_records():
+        if record.mountpoint == str(absolute):
+            raise MountpointUnfit(
+                f"{path} is mounted already: {record.reference} ({record.top_hash[:9]})",
+                hint=f"`fusepkg umount {path}` first",
+            )
+    try:
+        resolved = absolute.resolve(strict=True)
+        if not resolved.is_dir():
+            raise MountpointUnfit(f"{path} is a file, not a directory", hint="Name an empty directory")
+        if mounted_at(resolved):
+            raise MountpointUnfit(f"{path} is a mountpoint already", hint=f"`umount {path}` first, or take another")
+        first = next(os.scandir(resolved), None)
+    except FileNotFoundError as exc:
+        raise MountpointUnfit(f"{path} does not exist", hint=f"`mkdir -p {path}` first") from exc
+    except NotADirectoryError as exc:
+        raise MountpointUnfit(f"{path} runs through a file", hint="Name an empty directory") from exc
+    except OSError as exc:
+        raise MountpointUnfit(
+            f"{path} cannot be used: {exc.strerror}", hint=f"If a dead mount is left there: `umount {path}`"
+        ) from exc
+    if first is not None:
+        raise MountpointUnfit(
+            f"{path} is not empty: it has {first.name!r}", hint="A mount would hide it; name an empty directory"
+        )
+    return resolved

@@ -1,0 +1,189 @@
+"""The process behind a mount: open everything, mount, answer, end.
+
+Owns: the composition of one mount and the order in which its parts start and stop. Must not know: how it was started
+or how its events are shown.
+
+Tasks of the one trio loop: the FUSE session (pyfuse3's own tasks), flights of the fetch path, the control server, the
+signal watcher. Any of the end of the session, SIGTERM or SIGINT ends all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import trio
+from fusepkg_cache import Cache
+
+from fusepkg.daemon import control, records
+from fusepkg.daemon.mountpoint import checked_mountpoint
+from fusepkg.daemon.records import MountRecord
+from fusepkg.daemon.request import Ready, Step
+from fusepkg.engines.errnos import worst
+from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
+from fusepkg.errors import ControlError
+from fusepkg.fetch.source import BlobSource
+from fusepkg.registry.manifests import get_chunk_list
+from fusepkg.registry.opening import OpenedPackage, open_package
+from fusepkg.registry.remembered import Remembered
+from fusepkg.store.opening import StoreSet, open_store
+from fusepkg.vfs.facts import facts_of
+from fusepkg.vfs.tree import PackageTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.daemon.request import Event, MountRequest
+
+log = logging.getLogger(__name__)
+
+
+def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], None]) -> None:
+    """Make one mount and serve it until it ends. ``announce`` hears each step, and that the directory is usable.
+
+    Raises FusepkgError where the mount cannot be made.
+    """
+    mountpoint = checked_mountpoint(request.mountpoint)
+    choice = choose_engine(request.engine)
+    cache = Cache(request.cache_dir / "blobs")
+    remembered = Remembered(request.cache_dir / "remembered")
+    store = open_store(request.reference.bucket, request.s3, request.data_dir)
+    try:
+        opened = open_package(
+            store,
+            request.reference,
+            request.cache_dir / "index",
+            remembered,
+            lambda what, done, total: announce(Step(what, done, total)),
+        )
+        stores = StoreSet(request.s3, request.data_dir)
+        service = _Service(request, mountpoint, choice, opened, cache, stores, log_path)
+        try:
+            trio.run(service.run, announce)
+        except ExceptionGroup as group:
+            raise worst(group) from group
+    finally:
+        remembered.close()
+        cache.close()
+
+
+class _Service:
+    """One mount being served."""
+
+    def __init__(
+        self,
+        request: MountRequest,
+        mountpoint: Path,
+        choice: EngineChoice,
+        opened: OpenedPackage,
+        cache: Cache,
+        stores: StoreSet,
+        log_path: str,
+    ) -> None:
+        self._request = request
+        self._mountpoint = mountpoint
+        self._choice = choice
+        self._opened = opened
+        self._cache = cache
+        self._stores = stores
+        self._log_path = log_path
+        self._store = stores.registry(request.reference.bucket)
+        self._tree: PackageTree | None = None
+        self._source: BlobSource | None = None
+
+    async def run(self, announce: Callable[[Event], None]) -> None:
+        """Mount, announce, serve, unmount."""
+        index = self._opened.index
+        options = MountOptions(self._mountpoint, self._choice.engine, self._request.allow_other)
+        mount_id = records.new_mount_id()
+        socket = records.runtime_directory() / f"{mount_id}.sock"
+        async with trio.open_nursery() as nursery:
+            self._source = BlobSource(self._cache, self._stores.for_key, self._chunk_list, nursery)
+            self._tree = PackageTree(index)
+            stop = trio.Event()
+            await nursery.start(_watch_signals, stop)
+            facts = {"reference": str(self._request.reference), "top_hash": index.top_hash}
+            announce(Step("Mounting"))
+            try:
+                async with mounted(index, self._source, options, facts) as ended:
+                    nursery.start_soon(_pass_on, ended, stop)
+                    await nursery.start(control.serve_control, socket, self._answer)
+                    record = await self._record(mount_id, str(socket))
+                    records.write_record(record)
+                    log.info(
+                        "mounted %s (%s) at %s with %s",
+                        record.reference,
+                        index.top_hash,
+                        self._mountpoint,
+                        record.engine,
+                    )
+                    announce(Ready(record))
+                    await stop.wait()
+            finally:
+                records.remove_record(mount_id)
+            nursery.cancel_scope.cancel()
+
+    def _chunk_list(self, digest: Digest) -> list[bytes]:
+        return get_chunk_list(self._store, digest)
+
+    async def _record(self, mount_id: str, socket: str) -> MountRecord:
+        # stat(2) asks ourselves, so it must not block the loop that answers.
+        device = (await trio.to_thread.run_sync(os.stat, self._mountpoint)).st_dev
+        return MountRecord(
+            mount_id=mount_id,
+            pid=os.getpid(),
+            mountpoint=str(self._mountpoint),
+            device=f"{os.major(device)}:{os.minor(device)}",
+            reference=str(self._request.reference),
+            top_hash=self._opened.index.top_hash,
+            engine=self._choice.engine,
+            engine_reason=self._choice.reason,
+            started_s=time.time(),
+            socket=socket,
+            log=self._log_path,
+            cache_dir=str(self._request.cache_dir),
+            offline_since_s=self._opened.offline_since_s,
+        )
+
+    def _answer(self, question: control.Question) -> dict[str, Any]:
+        assert self._tree is not None, "the control server starts after the tree"
+        assert self._source is not None, "the control server starts after the source"
+        if question.what == "status":
+            index = self._opened.index
+            return {
+                "entries": len(index.entries),
+                "total_bytes": index.total_bytes,
+                "counters": self._source.counters.as_dict(),
+                "cache": _plain(asdict(self._cache.info())),
+            }
+        if question.what == "stat":
+            return dict(facts_of(self._tree, self._source, self._tree.resolve(question.path)).as_dict())
+        raise ControlError(f"this mount knows no question {question.what!r}")
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if isinstance(value, int | float | str | dict) else str(value) for name, value in facts.items()}
+
+
+async def _pass_on(ended: trio.Event, stop: trio.Event) -> None:
+    await ended.wait()
+    stop.set()
+
+
+async def _watch_signals(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("ending on %s", signal.Signals(number).name)
+            stop.set()
+            with contextlib.suppress(ValueError):
+                signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
+            return

@@ -1,0 +1,135 @@
+"""The ``fuse`` engine: pyfuse3 serves the package's tree itself.
+
+Owns: FUSE requests on a tree, answered from ``vfs.tree``. Must not know: where bytes come from.
+
+A FUSE inode is the place in the image plus one, because FUSE reserves 1 for the root, whose place is 0.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Callable, Sequence
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, InodeT, ReaddirToken, RequestContext, StatvfsData
+
+from fusepkg.engines.handlers import FOREVER_S, ReadOnlyOperations, guarded, read_only_handle
+from fusepkg.engines.xattrs import XattrSource
+from fusepkg.errors import NoEntry
+from fusepkg.fetch.source import BlobSource
+from fusepkg.index.erofs import BLOCK_BYTES
+from fusepkg.index.reader import Inode
+from fusepkg.vfs.device import RootOwner
+from fusepkg.vfs.tree import PackageTree
+
+BLOCKS_OF_STAT_BYTES = 512
+"""Unit of st_blocks."""
+
+
+class TreeOperations(ReadOnlyOperations):
+    """One package as a FUSE tree."""
+
+    def __init__(
+        self,
+        tree: PackageTree,
+        source: BlobSource,
+        xattrs: XattrSource,
+        owner: RootOwner,
+        on_ready: Callable[[], None],
+    ) -> None:
+        super().__init__(on_ready)
+        self._tree = tree
+        self._source = source
+        self._xattrs = xattrs
+        self._owner = owner
+
+    @guarded
+    async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
+        """A name in a directory; absence is cached by the kernel too (inode 0)."""
+        try:
+            return self._attributes(self._tree.lookup(parent_inode - 1, name))
+        except NoEntry:
+            absent = EntryAttributes()
+            absent.st_ino = InodeT(0)
+            absent.entry_timeout = FOREVER_S
+            return absent
+
+    @guarded
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        """stat(2)."""
+        return self._attributes(self._tree.inode(inode - 1))
+
+    @guarded
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        """readlink(2)."""
+        return FileNameT(self._tree.readlink(inode - 1))
+
+    @guarded
+    async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
+        """open(2), for reading only."""
+        return read_only_handle(inode, flags)
+
+    @guarded
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """Bytes the page cache does not have."""
+        return await self._source.read(self._tree.entry(fh - 1), off, size)
+
+    @guarded
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        """opendir(3)."""
+        return FileHandleT(inode)
+
+    @guarded
+    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        """Names with their attributes, as many as the kernel's buffer takes."""
+        for name, nid, following in self._tree.readdir(fh - 1, start_id):
+            attributes = self._attributes(self._tree.inode(nid))
+            if not pyfuse3.readdir_reply(token, FileNameT(name), attributes, following):
+                return
+
+    @guarded
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        """df(1): the package's size, and no room."""
+        return package_statfs(self._tree.total_bytes, self._tree.inodes)
+
+    @guarded
+    async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
+        """``user.fusepkg.*``."""
+        return self._xattrs.get(inode - 1, name)
+
+    @guarded
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
+        """Names of our attributes."""
+        return self._xattrs.names(inode - 1)
+
+    def _attributes(self, inode: Inode) -> EntryAttributes:
+        attributes = EntryAttributes()
+        attributes.st_ino = InodeT(inode.nid + 1)
+        attributes.st_mode = inode.mode
+        attributes.st_nlink = inode.nlink
+        attributes.st_size = inode.size
+        attributes.st_blksize = BLOCK_BYTES
+        attributes.st_blocks = -(-inode.size // BLOCK_BYTES) * (BLOCK_BYTES // BLOCKS_OF_STAT_BYTES)
+        attributes.st_uid = self._owner.uid
+        attributes.st_gid = self._owner.gid
+        attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = inode.mtime_s * 10**9
+        attributes.entry_timeout = attributes.attr_timeout = FOREVER_S
+        if inode.nid == self._tree.root:
+            attributes.st_mode = stat.S_IFDIR | self._owner.mode & 0o7777
+        return attributes
+
+
+def package_statfs(total_bytes: int, inodes: int) -> StatvfsData:
+    """The numbers of a full, read-only file system of that size."""
+    numbers = StatvfsData()
+    numbers.f_bsize = numbers.f_frsize = BLOCK_BYTES
+    numbers.f_blocks = -(-total_bytes // BLOCK_BYTES)
+    numbers.f_bfree = numbers.f_bavail = 0
+    numbers.f_files = inodes
+    numbers.f_ffree = numbers.f_favail = 0
+    numbers.f_namemax = 255
+    return numbers
+
+
+assert errno.ENODATA == pyfuse3.ENOATTR, "the errno table says ENODATA for a missing attribute"

@@ -1,0 +1,45 @@
+"""``user.fusepkg.*``: what `fusepkg stat` tells, for getfattr(1) on the ``fuse`` engine.
+
+Owns: names and values of these attributes. Must not know: FUSE.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import NoAttribute
+from fusepkg.vfs.facts import facts_of
+
+if TYPE_CHECKING:
+    from fusepkg.fetch.source import BlobSource
+    from fusepkg.vfs.tree import PackageTree
+
+PREFIX = b"user.fusepkg."
+
+
+class XattrSource:
+    """Extended attributes of a package's inodes; ``package`` facts are those of the root."""
+
+    def __init__(self, tree: PackageTree, source: BlobSource, package: dict[str, str]) -> None:
+        self._tree = tree
+        self._source = source
+        self._package = package
+
+    def names(self, nid: int) -> list[bytes]:
+        """All attribute names of an inode."""
+        return [PREFIX + name.encode() for name in self._values(nid)]
+
+    def get(self, nid: int, name: bytes) -> bytes:
+        """One value. Raises NoAttribute."""
+        if name.startswith(PREFIX):
+            value = self._values(nid).get(name[len(PREFIX) :].decode(errors="replace"))
+            if value is not None:
+                return value.encode()
+        raise NoAttribute("no such attribute")
+
+    def _values(self, nid: int) -> dict[str, str]:
+        inode = self._tree.inode(nid)
+        if inode.entry_number is None:
+            return self._package if nid == self._tree.root else {}
+        facts = facts_of(self._tree, self._source, inode)
+        return {name: str(value) for name, value in facts.as_dict().items()}

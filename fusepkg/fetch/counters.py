@@ -1,0 +1,38 @@
+"""What a mount has fetched and served, as plain numbers.
+
+Owns: the counters of one source of bytes. Must not know: who shows them.
+
+Incremented from the event loop's thread only, so that no lock is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """All in units of one, except the ``_bytes``."""
+
+    fetched_objects: int = 0
+    """GETs of data that succeeded: whole small blobs and chunks of large ones."""
+    fetched_bytes: int = 0
+    """Data bytes that came from the bucket."""
+    chunk_lists: int = 0
+    """Chunk lists of large blobs that came from the bucket."""
+    cache_hits: int = 0
+    """Reads the cache answered."""
+    cache_misses: int = 0
+    """Reads that had to wait for the bucket."""
+    served_bytes: int = 0
+    """Bytes given to readers, from wherever they came."""
+    failed_fetches: int = 0
+    """Fetches that ended in an error, after retries."""
+    digest_mismatches: int = 0
+    """Objects whose bytes were not what the manifest says."""
+    cache_failures: int = 0
+    """Blobs that could not be kept because the cache could not be written."""
+
+    def as_dict(self) -> dict[str, int]:
+        """All counters by name."""
+        return asdict(self)

@@ -1,0 +1,99 @@
+"""From a reference to an opened index: resolve, fetch the manifest, build the index, once per top hash.
+
+Owns: the order of these steps, and what is used when the bucket cannot be reached. Must not know: mounts, printing.
+
+A tag needs the bucket. When that cannot be reached, the version the tag named when this machine last asked is used,
+and the result says so; a whole hash needs the bucket only until its index has been built here.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import RemoteUnavailable
+from fusepkg.index.build import build_index
+from fusepkg.index.opening import open_index
+from fusepkg.registry.manifests import fetch_manifest
+from fusepkg.registry.resolve import Resolved, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusepkg.index.opening import Index
+    from fusepkg.model.reference import Reference
+    from fusepkg.registry.remembered import Remembered
+    from fusepkg.store.protocol import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPackage:
+    """One version of a package, ready to be read. ``offline_since_s``: when its tag was last seen to name it (Unix
+    time), where the bucket could not be asked this time."""
+
+    resolved: Resolved
+    index: Index
+    offline_since_s: float | None
+
+
+def resolve_or_remember(
+    store: ObjectStore, reference: Reference, remembered: Remembered
+) -> tuple[Resolved, float | None]:
+    """Resolve a reference, from memory where the bucket cannot be reached; gives that memory's time, or None.
+
+    Raises what ``resolve`` raises; RemoteUnavailable where nothing is remembered.
+    """
+    registry = store.url("")
+    try:
+        resolved = resolve(store, reference)
+    except RemoteUnavailable as exc:
+        last = remembered.tag(registry, reference.name, reference.tag) if reference.top_hash is None else None
+        if last is None:
+            raise
+        log.warning("%s; using the version %s was last seen to name", exc.message, reference)
+        return Resolved(reference, last.top_hash, reference.tag), last.time
+    if resolved.tag is not None:
+        remembered.remember_tag(registry, reference.name, resolved.tag, resolved.top_hash)
+    return resolved, None
+
+
+def open_package(
+    store: ObjectStore,
+    reference: Reference,
+    index_root: Path,
+    remembered: Remembered,
+    progress: Callable[[str, int, int], None],
+) -> OpenedPackage:
+    """Open one version of a package. ``progress`` hears what is done, how much of it, and of how much (0: unknown).
+
+    Raises PackageError, RemoteError, IntegrityError.
+    """
+    progress(f"Resolving {reference}", 0, 0)
+    resolved, offline_since_s = resolve_or_remember(store, reference, remembered)
+    index = open_index(index_root, resolved.top_hash)
+    if index is None:
+        _build(store, resolved, index_root, progress)
+        index = open_index(index_root, resolved.top_hash)
+        assert index is not None, "an index just built can be opened"
+    return OpenedPackage(resolved, index, offline_since_s)
+
+
+def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: Callable[[str, int, int], None]) -> None:
+    reference = resolved.reference
+    index_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="manifest-", dir=index_root) as scratch:
+        manifest = Path(scratch) / "manifest.jsonl"
+        progress("Fetching the manifest", 0, 0)
+        fetch_manifest(store, reference.name, resolved.top_hash, manifest)
+        build_index(
+            manifest,
+            index_root,
+            expected_top_hash=resolved.top_hash,
+            allow_file_keys=reference.bucket.scheme != "s3",
+            progress=lambda done, total: progress("Building the index", done, total),
+        )
