@@ -1,0 +1,269 @@
+"""Builds the index of one version of a package out of its manifest.
+
+Owns: the order of work, the temporary directory, and that an index appears whole or not at all. Must not know: where
+manifests come from, the formats of the files.
+
+A builder works in a temporary directory that it holds a lock on; the kernel drops the lock with the process, so what a
+killed builder left is known by its free lock, and swept. Builders of one version do not wait for each other: the first
+to finish wins, the others discard equal work.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+
+from fusepkg.errors import CacheFailure, DigestMismatch, IndexDamaged, ManifestInvalid, UnsupportedFormat
+from fusepkg.index.checked import write_sums
+from fusepkg.index.entries import EntryTableWriter
+from fusepkg.index.files import ENTRIES, IMAGE, LAYOUT, MANIFEST, SUMS, index_directory, open_files
+from fusepkg.index.image import ImageWriter
+from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
+from fusepkg.model.tophash import TopHash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from fusepkg.model.record import EntryRecord
+
+_BUILDING = ".building-"
+"""How temporary directories begin; no top hash does."""
+
+_PIECE_BYTES = 256 * 1024
+"""How much of a manifest is held at once."""
+
+_HASH_BATCH = 1024
+"""Entries hashed at once."""
+
+
+def build_index(
+    source: Path | Iterable[bytes],
+    root: Path,
+    *,
+    expected_top_hash: str | None,
+    allow_file_keys: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Build the index of a manifest below ``root``, and give its top hash.
+
+    ``source`` is a file, or the manifest in pieces cut anywhere. ``progress`` hears how many bytes of it are done, and
+    of how many (0: unknown). Nothing is done where the index of ``expected_top_hash`` is there already.
+
+    Raises ManifestInvalid, UnsupportedFormat; DigestMismatch where the manifest is not the one of that name;
+    CacheFailure where the index cannot be written.
+    """
+    if expected_top_hash is not None and _is_whole(index_directory(root, expected_top_hash)):
+        return expected_top_hash
+    total = source.stat().st_size if isinstance(source, Path) else 0
+    pieces = _read_pieces(source) if isinstance(source, Path) else source
+    if progress is not None:
+        pieces = _reported(pieces, total, progress)
+    with _building(root) as directory:
+        top_hash = _write_files(pieces, directory, allow_file_keys=allow_file_keys)
+        if expected_top_hash not in (None, top_hash):
+            raise DigestMismatch(
+                f"the manifest of {expected_top_hash} hashes to {top_hash}",
+                hint="The manifest in the bucket is damaged or was replaced: push the package again",
+            )
+        _put_in_place(directory, index_directory(root, top_hash))
+    return top_hash
+
+
+def rebuild_index(root: Path, top_hash: str) -> None:
+    """Build an index anew from the manifest it keeps, and replace it. Raises IndexDamaged where that is damaged too."""
+    final = index_directory(root, top_hash)
+    with _building(root) as directory:
+        try:
+            # What it may name was decided when the manifest came.
+            rebuilt = _write_files(_kept_manifest(final), directory, allow_file_keys=True)
+        except (ManifestInvalid, UnsupportedFormat) as exc:
+            raise IndexDamaged(f"the manifest kept in {final} is damaged") from exc
+        if rebuilt != top_hash:
+            raise IndexDamaged(f"the manifest kept in {final} is another one")
+        _replace(directory, final)
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        open_files(directory)
+    except IndexDamaged:
+        return False
+    return True
+
+
+# --- the files -----------------------------------------------------------------------------------------------
+
+
+def _write_files(pieces: Iterable[bytes], directory: Path, *, allow_file_keys: bool) -> str:
+    directories: dict[str, dict[str, Any]] = {}
+    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+    with (directory / MANIFEST).open("xb") as file, compressor.stream_writer(file, closefd=False) as kept:
+        manifest = read_manifest(_copied(pieces, kept), allow_file_keys=allow_file_keys)
+        try:
+            return _write_tables(directory, manifest.header, in_tree_order(manifest.records, directories), directories)
+        except OutOfOrder:
+            for _ in manifest.records:  # the rest goes to the copy, and is checked, before all is read again
+                pass
+    directories.clear()
+    records = read_manifest(_kept_manifest(directory), allow_file_keys=allow_file_keys).records
+    ordered = in_tree_order(sorted_in_tree_order(records), directories)
+    return _write_tables(directory, manifest.header, ordered, directories)
+
+
+def _write_tables(
+    directory: Path, header: dict[str, Any], records: Iterable[EntryRecord], directories: dict[str, dict[str, Any]]
+) -> str:
+    with (
+        (directory / IMAGE).open("w+b") as image_file,
+        (directory / SUMS).open("wb") as sums_file,
+        (directory / ENTRIES).open("w+b") as entries_file,
+        tempfile.TemporaryFile(dir=directory) as image_scratch,
+        tempfile.TemporaryFile(dir=directory) as entries_scratch,
+    ):
+        image = ImageWriter(image_file, image_scratch)
+        entries = EntryTableWriter(entries_file, entries_scratch)
+        top_hash = TopHash(header)
+        texts = []
+        for number, record in enumerate(records):
+            entries.add(record, image.add(record, number))
+            texts.append(record.canonical)
+            if len(texts) == _HASH_BATCH:
+                top_hash.update_canonical(b"".join(texts))
+                texts.clear()
+        top_hash.update_canonical(b"".join(texts))
+        image.finish(top_hash.hexdigest())
+        write_sums(image_file, sums_file)
+        entries.finish(top_hash.hexdigest(), image.data_blocks, header, directories)
+    return top_hash.hexdigest()
+
+
+def _read_pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
+def _reported(pieces: Iterable[bytes], total: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+    done = 0
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        progress(done, total)
+
+
+def _copied(pieces: Iterable[bytes], copy: zstandard.ZstdCompressionWriter) -> Iterator[bytes]:
+    for piece in pieces:
+        copy.write(piece)
+        yield piece
+
+
+def _kept_manifest(directory: Path) -> Iterator[bytes]:
+    try:
+        with (
+            (directory / MANIFEST).open("rb") as file,
+            zstandard.ZstdDecompressor().stream_reader(file) as reader,
+        ):
+            while piece := reader.read(_PIECE_BYTES):
+                yield piece
+    except (zstandard.ZstdError, FileNotFoundError) as exc:
+        raise IndexDamaged(f"the manifest kept in {directory} is damaged") from exc
+
+
+# --- whole or not at all -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _building(root: Path) -> Iterator[Path]:
+    """A locked temporary directory beside the finished ones; gone at the end unless it was renamed."""
+    try:
+        parent = root / LAYOUT
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(parent)
+        directory, lock = _make_locked(parent)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
+    except OSError as exc:
+        raise CacheFailure(
+            f"the index cannot be written below {root}: {exc}", hint="Free some space, or name another cache"
+        ) from exc
+
+
+def _make_locked(parent: Path) -> tuple[Path, int]:
+    while True:
+        directory = parent / f"{_BUILDING}{secrets.token_hex(8)}"
+        directory.mkdir(mode=0o700)
+        lock = _lock(directory)
+        # Between mkdir and lock a sweeper may have taken the directory for a dead one.
+        if lock is not None and directory.exists():
+            return directory, lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(directory: Path) -> int | None:
+    """Lock a directory for as long as the descriptor is open; None if another holder lives or it is gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed builders left."""
+    for directory in parent.glob(f"{_BUILDING}*"):
+        lock = _lock(directory)
+        if lock is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
+
+
+def _put_in_place(directory: Path, final: Path) -> None:
+    _sync(directory)
+    with suppress(OSError):  # something is there: another builder's index, or a damaged one
+        directory.rename(final)
+        _sync_directory(final.parent)
+        return
+    if not _is_whole(final):
+        _replace(directory, final)
+
+
+def _replace(directory: Path, final: Path) -> None:
+    """Put a new index in the place of another; mounts that have that one mapped keep it."""
+    _sync(directory)
+    old = final.parent / f"{_BUILDING}{secrets.token_hex(8)}"  # a name that sweepers know
+    with suppress(FileNotFoundError):
+        final.rename(old)
+    directory.rename(final)
+    _sync_directory(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    for path in directory.iterdir():
+        _sync_directory(path)
+    _sync_directory(directory)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

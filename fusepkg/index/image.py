@@ -1,0 +1,251 @@
+"""Writes the image of a package: a small EROFS file system with all names and no data.
+
+Owns: the image as a pure function of the entries. Must not know: manifests as text, the entry table, mounts.
+
+Entries come in tree order, so only the directories on the way to the current entry are open, each with its finished
+blocks. Inodes go to the image as they come; directory blocks go to a second file, which is appended at the end, when it
+is known where the inodes end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import struct
+from array import array
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import UnsupportedFormat
+from fusepkg.index import erofs
+from fusepkg.index.erofs import BLOCK_BYTES as BLOCK_BYTES
+from fusepkg.model.entry import EntryKind
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from fusepkg.model.record import EntryRecord
+
+DIRECTORY_MODE = stat.S_IFDIR | 0o555
+SYMLINK_MODE = stat.S_IFLNK | 0o777
+FILE_MODES = {EntryKind.FILE: stat.S_IFREG | 0o444, EntryKind.EXECUTABLE: stat.S_IFREG | 0o555}
+
+MAX_FILE_BYTES = BLOCK_BYTES << erofs.MAX_CHUNK_BITS
+"""Largest file: what one chunk covers."""
+
+_FLUSH_BYTES = 1024 * 1024
+"""Inodes written at once."""
+
+
+class _Directory:
+    """A directory that may still get names."""
+
+    __slots__ = ("blocks", "dots", "nid", "offset", "pending", "subdirectories", "used")
+
+    def __init__(self, nid: int, parent_nid: int, offset: int) -> None:
+        self.nid = nid
+        self.offset = offset
+        self.subdirectories = 0
+        self.blocks = bytearray()
+        self.pending: list[tuple[bytes, int, int]] = []
+        self.used = 0
+        self.dots = [(b"..", parent_nid), (b".", nid)]  # to be put where they sort, from the end of the list
+
+    def add(self, name: bytes, nid: int, kind: int) -> None:
+        while self.dots and name > self.dots[-1][0]:
+            self._append(*self.dots.pop(), erofs.TYPE_DIRECTORY)
+        self._append(name, nid, kind)
+
+    def _append(self, name: bytes, nid: int, kind: int) -> None:
+        needed = erofs.DIRENT.size + len(name)
+        if self.used + needed > BLOCK_BYTES:
+            self.blocks += self._last_block().ljust(BLOCK_BYTES, b"\0")
+            self.pending.clear()
+            self.used = 0
+        self.pending.append((name, nid, kind))
+        self.used += needed
+
+    def close(self) -> int:
+        """Finish; the size in bytes, up to the end of the last name."""
+        while self.dots:
+            self._append(*self.dots.pop(), erofs.TYPE_DIRECTORY)
+        self.blocks += self._last_block()
+        return len(self.blocks)
+
+    def _last_block(self) -> bytes:
+        name_offset = erofs.DIRENT.size * len(self.pending)
+        entries = []
+        for name, nid, kind in self.pending:
+            entries.append(erofs.DIRENT.pack(nid, name_offset, kind, 0))
+            name_offset += len(name)
+        entries.extend(name for name, _, _ in self.pending)
+        return b"".join(entries)
+
+
+class ImageWriter:
+    """Builds one image in ``image``; ``scratch`` is an empty file for the directory blocks."""
+
+    def __init__(self, image: BinaryIO, scratch: BinaryIO) -> None:
+        self.data_blocks = 0
+        self._image = image
+        self._scratch = scratch
+        self._scratch_blocks = 0
+        self._buffer = bytearray(erofs.SLOT_BYTES * erofs.ROOT_NID)  # slots below the root stay empty
+        self._flushed = 0  # bytes of inodes written to the image
+        self._inodes = 0
+        # Of each inode with blocks of its own in the image: where it lies, first block, size, nlink.
+        self._patches = array("Q")
+        self._directories = 0
+        self._path = b""
+        image.seek(erofs.INODES_BLOCK * BLOCK_BYTES)
+        self._open: list[_Directory] = []
+        self._open_directory(erofs.ROOT_NID)
+
+    def add(self, record: EntryRecord, number: int) -> int:
+        """Add the next entry, the ``number``-th of the package; gives the first data block of its bytes.
+
+        Raises UnsupportedFormat where the format has no room for it.
+        """
+        directory, _, name = record.key.rpartition(b"/")
+        if directory != self._path:
+            self._enter(directory)
+        start = self.data_blocks
+        if record.kind in FILE_MODES:
+            nid = self._file(FILE_MODES[record.kind], record, number + erofs.FIRST_ENTRY_INO, start)
+            self._open[-1].add(name, nid, erofs.TYPE_FILE)
+        elif record.kind is EntryKind.SYMLINK:
+            nid = self._symlink(record.symlink_target, number + erofs.FIRST_ENTRY_INO)
+            self._open[-1].add(name, nid, erofs.TYPE_SYMLINK)
+        return start
+
+    def finish(self, top_hash: str) -> None:
+        """Close all directories and write what only now is known."""
+        while self._open:
+            self._close_directory()
+        self._flush()
+        padding = -self._flushed % BLOCK_BYTES
+        self._image.write(bytes(padding))
+        first_block = erofs.INODES_BLOCK + (self._flushed + padding) // BLOCK_BYTES
+        self._scratch.seek(0)
+        shutil.copyfileobj(self._scratch, self._image, _FLUSH_BYTES)
+        self._image.seek(0)
+        self._image.write(self._first_block(top_hash, first_block + self._scratch_blocks))
+        self._image.flush()
+        descriptor = self._image.fileno()
+        for at in range(0, len(self._patches), 4):
+            offset, block, size, nlink = self._patches[at : at + 4]
+            os.pwrite(descriptor, struct.pack("<QI", size, first_block + block), offset + erofs.SIZE_AT)
+            os.pwrite(descriptor, struct.pack("<I", nlink), offset + erofs.NLINK_AT)
+
+    def _first_block(self, top_hash: str, blocks: int) -> bytes:
+        superblock = erofs.SUPERBLOCK.pack(
+            erofs.MAGIC,
+            0,
+            erofs.COMPATIBLE_MTIME,
+            BLOCK_BYTES.bit_length() - 1,
+            0,
+            erofs.ROOT_NID,
+            self._inodes,
+            erofs.MTIME_S,
+            0,
+            blocks,
+            erofs.INODES_BLOCK,
+            0,
+            bytes.fromhex(top_hash)[:16],
+            b"fusepkg",
+            erofs.INCOMPATIBLE_CHUNKED_FILE | erofs.INCOMPATIBLE_DEVICE_TABLE,
+            0,
+            1,
+            erofs.DEVICE_SLOT_NUMBER,
+            *(0, 0, 0, 0, 0),
+        )
+        slot = erofs.DEVICE_SLOT.pack(top_hash.encode("ascii"), self.data_blocks, 0)
+        return (bytes(erofs.SUPERBLOCK_OFFSET) + superblock + slot).ljust(BLOCK_BYTES, b"\0")
+
+    # --- inodes ----------------------------------------------------------------------------------------------
+
+    def _file(self, mode: int, record: EntryRecord, ino: int, start: int) -> int:
+        size = record.size
+        if not size:
+            return self._inode(erofs.COMPACT_INODE.pack(erofs.PLAIN, 0, mode, 1, 0, 0, 0, ino, 0, 0, 0))
+        blocks = (size + BLOCK_BYTES - 1) // BLOCK_BYTES
+        if size > MAX_FILE_BYTES or start + blocks > erofs.MAX_DEVICE_BLOCKS:
+            raise UnsupportedFormat(
+                f"manifest line {record.line}: a mount has room for 16 TiB, and for 8 TiB in one file",
+                hint="Split the package",
+            )
+        self.data_blocks = start + blocks
+        chunks = erofs.CHUNK_INDEXES | (blocks - 1).bit_length()  # one chunk, whatever the size
+        if size > erofs.MAX_COMPACT_BYTES:
+            extended = erofs.EXTENDED | erofs.CHUNKED
+            fields = (extended, 0, mode, 0, size, chunks, ino, 0, 0, erofs.MTIME_S, 0, 1, 0, erofs.DATA_DEVICE, start)
+            return self._inode(erofs.LARGE_FILE.pack(*fields))
+        return self._inode(
+            erofs.SMALL_FILE.pack(erofs.CHUNKED, 0, mode, 1, size, 0, chunks, ino, 0, 0, 0, 0, erofs.DATA_DEVICE, start)
+        )
+
+    def _symlink(self, target: bytes, ino: int) -> int:
+        if len(target) <= erofs.MAX_INLINE_BYTES:
+            fields = (erofs.INLINE, 0, SYMLINK_MODE, 1, len(target), 0, 0, ino, 0, 0, 0)
+            inode = erofs.COMPACT_INODE.pack(*fields) + target
+            return self._inode(inode.ljust(-(-len(inode) // erofs.SLOT_BYTES) * erofs.SLOT_BYTES, b"\0"))
+        nid, offset = self._extended(SYMLINK_MODE, ino)
+        self._patches.extend((offset, self._scratch_blocks, len(target), 1))
+        self._write_blocks(target)
+        return nid
+
+    def _extended(self, mode: int, ino: int) -> tuple[int, int]:
+        fields = (erofs.EXTENDED | erofs.PLAIN, 0, mode, 0, 0, 0, ino, 0, 0, erofs.MTIME_S, 0, 0)
+        nid = self._inode(erofs.EXTENDED_INODE.pack(*fields))
+        return nid, erofs.INODES_BLOCK * BLOCK_BYTES + nid * erofs.SLOT_BYTES
+
+    def _inode(self, data: bytes) -> int:
+        """Place an inode and what follows it, whole slots, in one block."""
+        room = BLOCK_BYTES - (self._flushed + len(self._buffer)) % BLOCK_BYTES
+        if len(data) > room:
+            self._buffer += bytes(room)
+        if len(self._buffer) >= _FLUSH_BYTES:
+            self._flush()
+        nid = (self._flushed + len(self._buffer)) // erofs.SLOT_BYTES
+        self._buffer += data
+        self._inodes += 1
+        return nid
+
+    def _flush(self) -> None:
+        self._image.write(self._buffer)
+        self._flushed += len(self._buffer)
+        self._buffer.clear()
+
+    # --- directories -----------------------------------------------------------------------------------------
+
+    def _enter(self, path: bytes) -> None:
+        """Make ``path`` the current directory: close what is left, open what is new."""
+        old = self._path.split(b"/") if self._path else []
+        new = path.split(b"/") if path else []
+        shared = 0
+        while shared < min(len(old), len(new)) and old[shared] == new[shared]:
+            shared += 1
+        while len(self._open) > shared + 1:
+            self._close_directory()
+        for name in new[shared:]:
+            parent = self._open[-1]
+            parent.subdirectories += 1
+            parent.add(name, self._open_directory(parent.nid), erofs.TYPE_DIRECTORY)
+        self._path = path
+
+    def _open_directory(self, parent_nid: int) -> int:
+        nid, offset = self._extended(DIRECTORY_MODE, erofs.FIRST_DIRECTORY_INO + self._directories)
+        self._directories += 1
+        self._open.append(_Directory(nid, parent_nid, offset))
+        return nid
+
+    def _close_directory(self) -> None:
+        directory = self._open.pop()
+        size = directory.close()
+        self._patches.extend((directory.offset, self._scratch_blocks, size, 2 + directory.subdirectories))
+        self._write_blocks(directory.blocks)
+
+    def _write_blocks(self, data: bytes | bytearray) -> None:
+        self._scratch.write(data)
+        self._scratch.write(bytes(-len(data) % BLOCK_BYTES))
+        self._scratch_blocks += -(-len(data) // BLOCK_BYTES)
