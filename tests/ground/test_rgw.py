@@ -1,0 +1,52 @@
+"""The S3 server of the fixtures does what the product's tests rely on."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.rgw import Gateway
+
+pytestmark = pytest.mark.s3
+
+
+def test_a_versioned_bucket_keeps_what_is_overwritten(rgw: Gateway) -> None:
+    bucket = rgw.bucket(versioned=True)
+    first = rgw.s3.put_object(Bucket=bucket, Key="k", Body=b"one")["VersionId"]
+    rgw.s3.put_object(Bucket=bucket, Key="k", Body=b"two")
+    assert rgw.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"two"
+    assert rgw.s3.get_object(Bucket=bucket, Key="k", VersionId=first)["Body"].read() == b"one"
+
+
+def test_buckets_are_fresh(rgw: Gateway) -> None:
+    first, second = rgw.bucket(), rgw.bucket()
+    assert first != second
+    assert "Contents" not in rgw.s3.list_objects_v2(Bucket=first)
+
+
+def test_it_answers_ranges_with_206(rgw: Gateway) -> None:
+    bucket = rgw.bucket()
+    rgw.s3.put_object(Bucket=bucket, Key="k", Body=b"0123456789")
+    answer = rgw.s3.get_object(Bucket=bucket, Key="k", Range="bytes=2-4")
+    assert answer["Body"].read() == b"234"
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 206
+
+
+def test_it_creates_only_where_nothing_is(rgw: Gateway) -> None:
+    bucket = rgw.bucket()
+    rgw.s3.put_object(Bucket=bucket, Key="k", Body=b"one", IfNoneMatch="*")
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        rgw.s3.put_object(Bucket=bucket, Key="k", Body=b"two", IfNoneMatch="*")
+
+
+def test_another_user_may_do_nothing(rgw: Gateway) -> None:
+    bucket = rgw.bucket()
+    rgw.s3.put_object(Bucket=bucket, Key="k", Body=b"one")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        rgw.client(rgw.user()).get_object(Bucket=bucket, Key="k")
+
+
+def test_the_environment_leads_there(s3: Gateway) -> None:
+    bucket = s3.bucket()
+    assert bucket in [found["Name"] for found in boto3.client("s3").list_buckets()["Buckets"]]
