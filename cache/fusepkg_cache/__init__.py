@@ -1,1 +1,34 @@
 """A content-addressed cache of verified blobs, shared by all processes of a machine; see cache/README.md."""
+
+from __future__ import annotations
+
+from fusepkg_cache.cache import SMALL_LIMIT_BYTES, Cache, CacheInfo, Cleared
+from fusepkg_cache.digest import Algorithm, Digest, compute_digest
+from fusepkg_cache.errors import (
+    CacheClosed,
+    CacheError,
+    CacheFull,
+    CacheReadOnly,
+    CacheUnusable,
+    DigestMismatch,
+)
+from fusepkg_cache.stage import Stage
+from fusepkg_cache.verify import VerifyReport
+
+__all__ = [
+    "SMALL_LIMIT_BYTES",
+    "Algorithm",
+    "Cache",
+    "CacheClosed",
+    "CacheError",
+    "CacheFull",
+    "CacheInfo",
+    "CacheReadOnly",
+    "CacheUnusable",
+    "Cleared",
+    "Digest",
+    "DigestMismatch",
+    "Stage",
+    "VerifyReport",
+    "compute_digest",
+]

@@ -14,6 +14,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusepkg_cache.errors import DigestMismatch
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -89,3 +91,10 @@ def compute_digest(algorithm: Algorithm, data: bytes | bytearray | memoryview) -
     view = memoryview(data)
     size = chunk_size(len(view))
     return combine_chunks([hashlib.sha256(view[at : at + size]).digest() for at in range(0, len(view), size)])
+
+
+def require_match(digest: Digest, data: bytes) -> None:
+    """Raise DigestMismatch unless ``data`` is the blob that ``digest`` names."""
+    found = compute_digest(digest.algorithm, data)
+    if found != digest:
+        raise DigestMismatch(f"{len(data)} bytes given as {digest} hash to {found}")

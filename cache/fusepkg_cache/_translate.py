@@ -1,0 +1,56 @@
+"""The one table from what the disk and LMDB raise to what the cache raises.
+
+Owns: which errno and which LMDB error means which ``CacheUnusable``. Must not know: what was being done, beyond the
+words the caller gives.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from fusepkg_cache.errors import CacheFull, CacheReadOnly, CacheUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+DAMAGE = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    lmdb.PageNotFoundError,
+    lmdb.IncompatibleError,
+)
+"""What LMDB raises where its file makes no sense: nothing in it can be trusted any longer."""
+
+
+def unusable(exc: OSError | lmdb.Error, doing: str) -> CacheUnusable:
+    """The error to raise for ``exc``, met while ``doing``."""
+    if isinstance(exc, lmdb.Error):
+        number, reason = getattr(exc, "code", 0), str(exc)  # MDB_... codes are negative
+        if isinstance(exc, lmdb.MapFullError):
+            number = errno.ENOSPC
+    else:
+        number, reason = exc.errno or 0, os.strerror(exc.errno) if exc.errno else str(exc)
+    message = f"{doing}: {reason}"
+    if number in FULL:
+        return CacheFull(message, hint="Make room on the disk, or clear the cache")
+    if number in READ_ONLY:
+        return CacheReadOnly(message, hint="Give the directory back its write permission, or name another one")
+    return CacheUnusable(message)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what the disk and LMDB raise inside the block into a ``CacheUnusable`` that says it was met ``doing``."""
+    try:
+        yield
+    except (OSError, lmdb.Error) as exc:
+        raise unusable(exc, doing) from exc

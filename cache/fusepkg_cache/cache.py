@@ -1,0 +1,217 @@
+"""The cache: what a program calls.
+
+Owns: the interface, and which failure is a miss and which an error. Must not know: how blobs are kept (``tiers``), or
+who calls. The contract is in ``cache/README.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from fusepkg_cache import tiers
+from fusepkg_cache._translate import translated
+from fusepkg_cache.digest import require_match
+from fusepkg_cache.errors import CacheClosed, CacheUnusable
+from fusepkg_cache.layout import LAYOUT_VERSION
+from fusepkg_cache.session import acquire, release
+from fusepkg_cache.stage import Stage
+from fusepkg_cache.staging import sweep
+from fusepkg_cache.verify import VerifyReport, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from fusepkg_cache.digest import Digest
+    from fusepkg_cache.session import Session
+
+log = logging.getLogger(__name__)
+
+SMALL_LIMIT_BYTES = 128 * 1024
+"""Largest blob kept in LMDB. One READ of the kernel asks for at most this much of a file by default, so such a blob
+is given in one copy; as a file it would cost an open, a stat, a close and a rounding to 4 KiB. Above it a part-read
+should not have to check the whole blob, and LMDB has to find a run of free pages for each value."""
+
+MAX_SMALL_LIMIT_BYTES = 1024 * 1024
+"""Upper bound of the limit a caller may choose: values of a transaction have to fit its batch many times over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What ``clear`` dropped."""
+
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """What a cache holds, from totals that are kept with every change; nothing is scanned.
+
+    Large blobs whose record was lost count again once they were read. ``verification_failures`` are the blobs that
+    were found damaged, and dropped, by any process since the cache was made; ``errors`` the reads that this object
+    answered as misses because the disk failed.
+    """
+
+    directory: Path
+    layout_version: int
+    bytes: int
+    blobs: int
+    small_bytes: int
+    small_blobs: int
+    large_bytes: int
+    large_blobs: int
+    verification_failures: int
+    errors: int
+
+
+class Cache:
+    """A directory of blobs, each named by its digest; see ``cache/README.md`` for what it promises.
+
+    Any number of threads may use one object, and any number of processes and objects one directory. Blobs of up to
+    ``small_limit_bytes`` go to LMDB, larger ones to files; caches with different limits can share a directory.
+    """
+
+    def __init__(self, directory: Path, *, small_limit_bytes: int = SMALL_LIMIT_BYTES) -> None:
+        if not 0 <= small_limit_bytes <= MAX_SMALL_LIMIT_BYTES:
+            raise ValueError(f"small_limit_bytes is {small_limit_bytes}, not in 0..{MAX_SMALL_LIMIT_BYTES}")
+        self._small_limit_bytes = small_limit_bytes
+        self._open: Session | None = acquire(directory)
+        self.directory = self._open.layout.directory
+        self._errors = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directory. Calls that other threads are in end well; later ones raise CacheClosed."""
+        session, self._open = self._open, None
+        if session is not None:
+            release(session)
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def get(self, digest: Digest) -> bytes | None:
+        """A whole blob, checked; None where it is not kept, or no longer whole."""
+        return self._read(digest, 0, None)
+
+    def read(self, digest: Digest, offset: int, length: int) -> bytes | None:
+        """``length`` bytes of a blob from ``offset``, fewer at its end; None where it is not kept, or damaged there.
+
+        Only the blocks of 64 KiB that are touched are read and checked (a small blob is checked whole).
+        """
+        if offset < 0 or length < 0:
+            raise ValueError(f"no bytes can be read from {offset} in a length of {length}")
+        return self._read(digest, offset, length)
+
+    def __contains__(self, digest: Digest) -> bool:
+        """Whether a blob is kept; its bytes are not looked at."""
+        session = self._session()
+        try:
+            return tiers.has(session, digest)
+        except (OSError, lmdb.Error, CacheUnusable) as exc:
+            self._count_error(exc)
+            return False
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def put(self, digest: Digest, data: bytes) -> None:
+        """Keep a blob; on return every process sees it. Does nothing where it is kept already.
+
+        Raises: DigestMismatch where ``data`` is not that blob, CacheUnusable where the disk refuses.
+        """
+        session = self._session()
+        require_match(digest, data)
+        with translated(f"cannot keep {digest}"):
+            if len(data) <= self._small_limit_bytes:
+                tiers.put_small(session, digest, data)
+            else:
+                tiers.put_large(session, digest, data)
+
+    def stage(self) -> Stage:
+        """A context manager that takes blobs and makes them visible together; see ``Stage``."""
+        return Stage(self._session(), self._small_limit_bytes, self.__contains__)
+
+    def remove(self, digest: Digest) -> bool:
+        """Drop a blob, for all processes; whether it was kept. Raises CacheUnusable."""
+        return self.clear([digest]).blobs > 0
+
+    def clear(self, digests: Iterable[Digest] | None = None) -> Cleared:
+        """Drop all blobs, or those named, for all processes. Blobs put meanwhile may stay. Raises CacheUnusable."""
+        session = self._session()
+        with translated(f"cannot clear the cache in {self.directory}"):
+            if digests is not None:
+                sizes = tiers.remove(session, digests)
+                return Cleared(len(sizes), sum(sizes))
+            blobs, size = session.environment.empty()
+            removed = [session.blobs.remove(digest) for digest in session.blobs]
+            sweep(session.layout.staging)
+        sizes = [file_size for file_size in removed if file_size is not None]
+        return Cleared(blobs + len(sizes), size + sum(sizes))
+
+    # --- looking after ------------------------------------------------------------------------------------------
+
+    def info(self) -> CacheInfo:
+        """What is kept. Raises CacheUnusable."""
+        session = self._session()
+        with translated(f"cannot look into the cache in {self.directory}"):
+            session.environment.refresh()
+            totals, small_blobs, large_blobs = session.environment.view(tiers.counted)
+        return CacheInfo(
+            directory=self.directory,
+            layout_version=LAYOUT_VERSION,
+            bytes=totals.small_bytes + totals.large_bytes,
+            blobs=small_blobs + large_blobs,
+            small_bytes=totals.small_bytes,
+            small_blobs=small_blobs,
+            large_bytes=totals.large_bytes,
+            large_blobs=large_blobs,
+            verification_failures=totals.verification_failures,
+            errors=self._errors,
+        )
+
+    def verify(self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+        """Hash every blob in full; with ``repair`` drop what is damaged and record what is found.
+
+        ``progress`` is called with the bytes done and the bytes there are. Raises CacheUnusable.
+        """
+        session = self._session()
+        with translated(f"cannot verify the cache in {self.directory}"):
+            session.environment.refresh()
+            return verify(session, repair=repair, progress=progress)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _session(self) -> Session:
+        session = self._open
+        if session is None:
+            raise CacheClosed(f"the cache in {self.directory} was closed")
+        session.check_process()
+        return session
+
+    def _read(self, digest: Digest, offset: int, length: int | None) -> bytes | None:
+        session = self._session()
+        try:
+            return tiers.read(session, digest, offset, length)
+        except (OSError, lmdb.Error, CacheUnusable) as exc:
+            self._count_error(exc)
+            return None
+
+    def _count_error(self, exc: OSError | lmdb.Error | CacheUnusable) -> None:
+        """A read that the disk fails is a miss; one of a closed cache is the caller's fault."""
+        if isinstance(exc, CacheClosed):
+            raise exc
+        self._errors += 1
+        level = logging.WARNING if self._errors == 1 else logging.DEBUG  # a dead disk fails every read
+        log.log(level, "the cache in %s cannot be read: %s", self.directory, exc)

@@ -1,0 +1,106 @@
+"""Group commit: changes of many threads in one transaction.
+
+Owns: the writer thread, which changes share a transaction, and who learns of a failure. Must not know: what a change
+does.
+
+A transaction ends in an fsync, which costs a disk milliseconds however little was written. So one thread per open
+cache takes all changes that wait and makes them together; those that come meanwhile wait for its next turn. (A thread
+of our own rather than the first caller's: a signal's exception never ends up in the middle of a transaction there.)
+The thread starts with the first change; it is a daemon, for a change that is killed in the middle does no harm.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from fusepkg_cache.errors import CacheClosed, CacheUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusepkg_cache.changes import Changes
+    from fusepkg_cache.environment import Environment
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""Bytes after which a transaction takes no more changes: bounds the memory of dirty pages and others' wait."""
+
+BATCH_CHANGES = 1024
+"""Changes after which a transaction takes no more, however small they are."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[_T]):
+    make: Callable[[Changes], _T]
+    weight_bytes: int
+    made: Future[_T] = field(default_factory=Future)
+
+
+class Commits:
+    """The writer of one environment."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._queue: deque[_Waiting[Any]] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def change(self, make: Callable[[Changes], _T], weight_bytes: int = 0) -> _T:
+        """Make a change, and wait until all processes see it. ``make`` may run twice: its first run is then undone.
+
+        Raises: CacheClosed, lmdb.Error, what ``make`` raises.
+        """
+        waiting = _Waiting(make, weight_bytes)
+        with self._changed:
+            if self._closed:
+                raise CacheClosed("the cache was closed")
+            self._queue.append(waiting)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="fusepkg-cache-writer", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return waiting.made.result()
+
+    def close(self) -> None:
+        """Make the changes that wait, then end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write(self) -> None:
+        while batch := self._next_batch():
+            self._make(batch)
+
+    def _next_batch(self) -> list[_Waiting[Any]]:
+        """The changes of the next transaction, once there are any; none when closed and all done."""
+        with self._changed:
+            while not self._queue and not self._closed:
+                self._changed.wait()
+            batch: list[_Waiting[Any]] = []
+            weight = 0
+            while self._queue and weight < BATCH_BYTES and len(batch) < BATCH_CHANGES:
+                batch.append(self._queue.popleft())
+                weight += batch[-1].weight_bytes
+            return batch
+
+    def _make(self, batch: list[_Waiting[Any]]) -> None:
+        try:
+            results = self._environment.change(lambda changes: [waiting.make(changes) for waiting in batch])
+        except Exception as exc:  # noqa: BLE001  # whatever it is, those who wait must learn of it
+            if len(batch) == 1 or isinstance(exc, CacheUnusable):
+                for waiting in batch:
+                    waiting.made.set_exception(exc)
+                return
+            for waiting in batch:  # one of them is to blame, or is too large for the disk: the others must not suffer
+                self._make([waiting])
+        else:
+            for waiting, result in zip(batch, results, strict=True):
+                waiting.made.set_result(result)

@@ -1,0 +1,181 @@
+"""Where a blob lies, and what becomes of one that is missing or damaged.
+
+Owns: looking in LMDB first and among the files next, dropping what fails its check, finding files again whose record
+was lost. Must not know: which failure is a miss to the caller (``cache``).
+
+Order of steps, which any process may be killed between: a large blob's file is published before its record is
+written, and removed before its record is dropped. So a record without a file is a blob that is gone; a file
+without a record is a blob that was not checked, and is hashed in full before a byte of it is given out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.files import check_in_full, read_checked
+from fusepkg_cache.records import Span, key_of, record_of, seal, span_of, split, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import lmdb
+
+    from fusepkg_cache.changes import Changes, Tables
+    from fusepkg_cache.digest import Digest
+    from fusepkg_cache.records import Totals
+    from fusepkg_cache.session import Session
+
+log = logging.getLogger(__name__)
+
+
+# --- looks: what is read inside one transaction ------------------------------------------------------------------
+
+
+def _find(
+    transaction: lmdb.Transaction, tables: Tables, key: bytes, offset: int, length: int | None
+) -> tuple[bytes, bytes] | Span | None:
+    """Sum and data of a small blob, or the blocks of a large one."""
+    value = transaction.get(key, db=tables.small)
+    if value is not None:
+        return split(value)
+    record = transaction.get(key, db=tables.large)
+    return None if record is None else span_of(record, offset, length)
+
+
+def _has_small(transaction: lmdb.Transaction, tables: Tables, key: bytes) -> bool:
+    return transaction.get(key, db=tables.small) is not None
+
+
+def _has_record(transaction: lmdb.Transaction, tables: Tables, key: bytes) -> bool:
+    return transaction.get(key, db=tables.large) is not None
+
+
+def counted(transaction: lmdb.Transaction, tables: Tables) -> tuple[Totals, int, int]:
+    """The totals, and the number of small and of large blobs."""
+    small, large = (transaction.stat(table)["entries"] for table in (tables.small, tables.large))
+    return tables.totals_in(transaction), small, large
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def has(session: Session, digest: Digest) -> bool:
+    """Whether a blob is kept."""
+    environment, key = session.environment, key_of(digest)
+    if environment.view(_has_small, key) or session.blobs.size(digest) is not None:
+        return True
+    return environment.refresh() and environment.view(_has_small, key)
+
+
+def read(session: Session, digest: Digest, offset: int, length: int | None) -> bytes | None:
+    """Part of a blob, to its end for a length of None; None where it is not kept, or was found damaged."""
+    environment, key = session.environment, key_of(digest)
+    found = environment.view(_find, key, offset, length)
+    if found is None and environment.refresh():
+        found = environment.view(_find, key, offset, length)
+    if isinstance(found, tuple):
+        total, data = found
+        if not unseal(digest, total, data):
+            session.commits.change(lambda changes: drop_damaged_small(changes, digest))
+            return None
+        return data if length is None else data[offset : offset + length]
+    descriptor = session.blobs.open(digest)
+    if descriptor is None:
+        if found is not None:
+            session.commits.change(lambda changes: drop_record_of_missing(changes, session, digest))
+        return None
+    try:
+        return _read_file(session, digest, descriptor, found, offset, length)
+    finally:
+        os.close(descriptor)
+
+
+def _read_file(
+    session: Session, digest: Digest, descriptor: int, span: Span | None, offset: int, length: int | None
+) -> bytes | None:
+    data = None if span is None else read_checked(descriptor, digest, span)
+    if span is None or data is None:  # no record, or one of file and record is damaged: only the hash can tell
+        record = check_in_full(descriptor, digest)
+        if record is None:
+            drop_damaged_file(session, digest, descriptor)
+            return None
+        session.commits.change(lambda changes: changes.put_record(key_of(digest), record))
+        span = span_of(record, offset, length)
+        data = None if span is None else read_checked(descriptor, digest, span)
+        if span is None or data is None:  # changed between the two reads
+            return None
+    skip = min(offset, span.blob_bytes) - span.start
+    wanted = len(data) - skip if length is None else min(length, len(data) - skip)
+    return data if skip == 0 and wanted == len(data) else data[skip : skip + wanted]
+
+
+# --- dropping ----------------------------------------------------------------------------------------------------
+
+
+def drop_damaged_small(changes: Changes, digest: Digest) -> None:
+    """Drop a small blob if it is damaged indeed, and count it."""
+    key = key_of(digest)
+    value = changes.small(key)
+    if value is not None and not unseal(digest, *split(value)):  # else another thread or process was first
+        log.warning("the cached bytes of %s were damaged: dropped", digest)
+        changes.drop_damaged(key)
+
+
+def drop_damaged_file(session: Session, digest: Digest, descriptor: int) -> None:
+    """Drop a large blob whose opened file was found damaged, and count it."""
+    if session.blobs.remove_opened(digest, descriptor):
+        log.warning("the cached file of %s was damaged: dropped", digest)
+        session.commits.change(lambda changes: changes.drop_damaged(key_of(digest)))
+
+
+def drop_record_of_missing(changes: Changes, session: Session, digest: Digest) -> None:
+    """Drop the record of a large blob, unless its file has come back."""
+    if session.blobs.size(digest) is None:
+        changes.drop_record(key_of(digest))
+
+
+def remove(session: Session, digests: Iterable[Digest]) -> list[int]:
+    """Drop blobs; the sizes of those that were kept."""
+    sizes: list[int] = []
+    keys: list[bytes] = []
+    for digest in digests:
+        keys.append(key_of(digest))
+        size = session.blobs.remove(digest)
+        if size is not None:
+            sizes.append(size)
+    return sizes + session.commits.change(lambda changes: _drop_keys(changes, keys))
+
+
+def _drop_keys(changes: Changes, keys: list[bytes]) -> list[int]:
+    sizes = []
+    for key in keys:
+        changes.drop_record(key)
+        size = changes.drop_small(key)
+        if size is not None:
+            sizes.append(size)
+    return sizes
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def put_small(session: Session, digest: Digest, data: bytes) -> None:
+    """Keep a blob in LMDB."""
+    key = key_of(digest)
+    if session.environment.view(_has_small, key):
+        return
+    value = seal(digest, data)
+    session.commits.change(lambda changes: changes.put_small(key, value), len(value))
+
+
+def put_large(session: Session, digest: Digest, data: bytes) -> None:
+    """Keep a blob as a file."""
+    key = key_of(digest)
+    there = session.blobs.size(digest) == len(data)
+    if not there:
+        session.blobs.publish(session.staging.write(data), digest)
+    if not (there and session.environment.view(_has_record, key)):
+        record = record_of(digest, data)
+        session.commits.change(lambda changes: changes.put_record(key, record))
