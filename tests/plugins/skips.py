@@ -1,6 +1,6 @@
 """Says loudly, at the end of a run, which part of the product this machine did not test.
 
-Owns: skipping by the markers ``fuse`` and ``s3``, and the closing section about whatever was skipped.
+Owns: skipping by the markers ``fuse`` and ``s3``, leaving ``stress`` out unless asked for, and the closing section about whatever was skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "stress" not in config.option.markexpr:  # long, so only where asked for by name
+        stress = [item for item in items if item.get_closest_marker("stress")]
+        config.hook.pytest_deselected(items=stress)
+        items[:] = [item for item in items if item not in stress]
     reasons = {"fuse": why_no_fuse(), "s3": why_no_s3()}
     for item in items:
         for marker, reason in reasons.items():

@@ -1,0 +1,47 @@
+# The commands of the project. Each sets up what it needs first, so a bare clone will do.
+SHELL := /bin/bash
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test check fmt lint types imports sizes stress clean
+
+help: ## Show these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install missing system packages and make .venv (others do this by themselves)
+	@scripts/setup.sh test
+
+demo: ## Publish a folder, mount it, use it, unmount: no account, no server
+	@scripts/setup.sh run
+	@scripts/demo.sh
+
+test: check ## Everything continuous integration runs: check, then every test but the stress tests
+	@$(PYTEST)
+
+check: lint types imports sizes ## The quick part of test: everything but running the code
+
+fmt: setup ## Format the code and mend what can be mended by rule
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+lint: setup ## Style and common bugs
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+imports: setup ## The direction of imports (docs/design/architecture.md)
+	@$(BIN)/lint-imports
+
+sizes: setup ## No module over 500 lines, no function over 60
+	@$(BIN)/python scripts/check_sizes.py
+
+stress: setup ## The long tests: many readers, kills and evictions
+	@$(PYTEST) -m stress
+
+clean: ## Remove .venv and everything generated
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
