@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.command import Fusepkg, run_fusepkg
 from tests.machine import why_no_s3
 from tests.proxy import Proxy
 from tests.rgw import Gateway, aws_environment, start_gateway
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers"]
-
-COMMAND_TIMEOUT_S = 120.0
-"""No command a test runs takes a tenth of this; past it, it hangs."""
 
 
 @pytest.fixture(autouse=True)
@@ -80,50 +76,7 @@ def proxy(s3: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         yield proxy
 
 
-class Fusepkg(Protocol):
-    """Runs the command line as a user would: another process, its own interpreter."""
-
-    def __call__(
-        self,
-        *arguments: object,
-        check: bool = True,
-        timeout: float = COMMAND_TIMEOUT_S,
-        stdin: str = "",
-        cwd: Path | None = None,
-        env: dict[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """``check`` fails the test, showing all output, unless the exit code is 0; ``env`` is added to ours."""
-        ...
-
-
 @pytest.fixture
 def fusepkg() -> Fusepkg:
     """The command line: ``fusepkg("ls", reference).stdout``."""
-    return _run_fusepkg
-
-
-def _run_fusepkg(
-    *arguments: object,
-    check: bool = True,
-    timeout: float = COMMAND_TIMEOUT_S,
-    stdin: str = "",
-    cwd: Path | None = None,
-    env: dict[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fusepkg", *(str(argument) for argument in arguments)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, input=stdin, cwd=cwd,
-            env={**os.environ, **(env or {})}, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as exc:
-        said = f"--- stdout\n{_text(exc.stdout)}\n--- stderr\n{_text(exc.stderr)}"
-        pytest.fail(f"no end after {timeout:.0f} s, or something it left keeps its output open: {command}\n{said}")
-    if check and done.returncode != 0:
-        said = f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
-        pytest.fail(f"exit code {done.returncode}: {command}\n{said}")
-    return done
-
-
-def _text(output: bytes | str | None) -> str:
-    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+    return run_fusepkg

@@ -1,6 +1,6 @@
 """Says loudly, at the end of a run, which part of the product this machine did not test.
 
-Owns: skipping by the markers ``fuse`` and ``s3``, leaving ``stress`` out unless asked for, and the closing section about whatever was skipped.
+Owns: what the markers ``fuse``, ``s3`` and ``stress`` do, and the closing section about whatever was skipped.
 """
 
 from __future__ import annotations
