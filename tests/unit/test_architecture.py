@@ -1,0 +1,100 @@
+"""Rules about the code itself that no reviewer should have to check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fusepkg import errors
+from fusepkg.errors import FusepkgError
+
+ROOT = Path(__file__).parents[2]
+
+
+def tree(base: type[FusepkgError]) -> Iterator[type[FusepkgError]]:
+    yield base
+    for child in base.__subclasses__():
+        yield from tree(child)
+
+
+ERRORS = list(tree(FusepkgError))
+
+
+@pytest.fixture(scope="module")
+def check_sizes() -> ModuleType:
+    spec = spec_from_file_location("check_sizes", ROOT / "scripts" / "check_sizes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_imports_go_one_way() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_module_or_function_is_too_large(check_sizes: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_sizes.main(ROOT) == 0, capsys.readouterr().out
+
+
+def test_the_size_check_sees_what_is_too_large(check_sizes: ModuleType) -> None:
+    function = "def {}():\n" + "    pass\n" * 60  # 61 lines
+    source = function.format("first") + "class C:\n    " + function.format("second").replace("\n", "\n    ") + "\n"
+    assert [line.split(": ")[1][:6] for line in check_sizes.too_large(source, "m.py")] == ["first ", "second"]
+    assert list(check_sizes.too_large("pass\n" * 500, "m.py")) == []
+    assert len(list(check_sizes.too_large("pass\n" * 501, "m.py"))) == 1
+
+
+def test_modules_are_named_for_what_they_own() -> None:
+    vague = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "tools", "lib"}
+    modules = [path for folder in ("fusepkg", "cache") for path in (ROOT / folder).rglob("*.py")]
+    assert [path for path in modules if path.stem in vague] == []
+
+
+def test_every_error_is_defined_in_the_one_tree() -> None:
+    assert {error.__module__ for error in ERRORS} == {"fusepkg.errors"}
+
+
+def test_codes_are_distinct_and_own() -> None:
+    counted = Counter(error.code for error in ERRORS)
+    assert [code for code, times in counted.items() if times > 1] == []
+    assert [error.__name__ for error in ERRORS if "code" not in vars(error)] == []
+
+
+def test_codes_start_with_their_branch() -> None:
+    for branch in FusepkgError.__subclasses__():
+        for error in list(tree(branch))[1:]:
+            assert re.fullmatch(rf"{re.escape(branch.code)}\.[a-z_]+", error.code), error
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    """0 and 1 have meanings of their own; above 125 the shell's begin."""
+    assert [error for error in ERRORS if not 2 <= error.exit_code <= 125] == []
+
+
+def test_the_docstring_draws_the_whole_tree() -> None:
+    assert errors.__doc__ is not None
+    drawn = errors.__doc__.partition("FusepkgError\n")[2]
+    named = re.findall(r"[A-Z]\w+", drawn)
+    branches = re.findall(r"^ {6}([A-Z]\w+)", drawn, re.MULTILINE)
+    assert Counter(named) == Counter(error.__name__ for error in ERRORS[1:])
+    assert branches == [error.__name__ for error in FusepkgError.__subclasses__()]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_says_what_it_is_for(error: type[FusepkgError]) -> None:
+    assert error.__doc__ is not None
+    assert error.__doc__ != FusepkgError.__doc__ or error is FusepkgError
+    shown = str(error("bucket/name is gone", hint="Look elsewhere"))
+    assert shown.endswith("bucket/name is gone. Look elsewhere")
