@@ -5,6 +5,7 @@ Owns: what these commands take and print. Must not know: how the cache is laid o
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from typing import Annotated
 
@@ -14,9 +15,9 @@ from fusepkg_cache import Cache
 from fusepkg.cli.options import JsonOption, settings_of
 from fusepkg.cli.output import human_bytes, note, print_json, say
 from fusepkg.fetch.chunks import cached_digests
-from fusepkg.index.opening import clear_indexes, open_index
+from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
-from fusepkg.registry.opening import resolve_or_remember
+from fusepkg.registry.opening import index_root_for, resolve_or_remember
 from fusepkg.registry.remembered import Remembered
 from fusepkg.store.opening import open_store
 
@@ -56,12 +57,12 @@ def clear(
     try:
         if not ref:
             dropped = cache.clear()
-            clear_indexes(settings.index_root)
+            shutil.rmtree(settings.indexes_dir, ignore_errors=True)  # live mounts keep theirs mapped
         else:
             reference = parse_reference(ref)
             store = open_store(reference.bucket, settings.s3, settings.data_dir)
             resolved, _ = resolve_or_remember(store, reference, Remembered(settings.remembered_dir))
-            index = open_index(settings.index_root, resolved.top_hash)
+            index = open_index(index_root_for(settings.indexes_dir, store, reference.name), resolved.top_hash)
             dropped = cache.clear(cached_digests(cache, index.entries) if index else [])
     finally:
         cache.close()

@@ -181,7 +181,7 @@ def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[li
             f"{directory} is not a mount, so what it should be is not known",
             hint=f"Say it: `fusepkg verify {directory} REF`",
         ) from exc
-    index = open_index(Path(record.cache_dir) / "index", record.top_hash)
+    index = open_index(Path(record.index_root), record.top_hash)
     if inner != "." or index is None:
         raise UsageError(f"{directory} is not the directory of a mount", hint=f"That is {record.mountpoint}")
     with progress_bar() as show:
@@ -256,7 +256,7 @@ def _opened(settings: Settings, ref: str) -> Iterator[OpenedPackage]:
     reference: Reference = parse_reference(ref)
     store = open_store(reference.bucket, settings.s3, settings.data_dir)
     with progress_bar() as show:
-        opened = open_package(store, reference, settings.index_root, Remembered(settings.remembered_dir), show)
+        opened = open_package(store, reference, settings.indexes_dir, Remembered(settings.remembered_dir), show)
     if opened.offline_since_s is not None:
         note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
     yield opened

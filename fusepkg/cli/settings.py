@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusepkg.errors import UsageError
-from fusepkg.store.settings import S3Settings
+from fusepkg.store.s3 import S3Settings
 
 _FILE_KEYS = {"cache_dir": str, "data_dir": str, "endpoint_url": str, "region": str, "profile": str, "sign": bool}
 """What a configuration file may hold, and of which type."""
@@ -40,7 +40,7 @@ class Settings:
     debug: bool
 
     @property
-    def index_root(self) -> Path:
+    def indexes_dir(self) -> Path:
         """Where indexes are kept."""
         return self.cache_dir / "index"
 

@@ -35,7 +35,7 @@ class MountRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_s: float
     socket: str
     log: str
-    cache_dir: str
+    index_root: str
     offline_since_s: float | None = None
     """When the bucket could not be reached to resolve the tag: the time the tag was last seen to name this version."""
 

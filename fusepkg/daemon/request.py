@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg.model.reference import Reference
-    from fusepkg.store.settings import S3Settings
+    from fusepkg.store.s3 import S3Settings
 
 
 @dataclass(frozen=True, slots=True)

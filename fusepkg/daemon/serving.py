@@ -149,7 +149,7 @@ class _Service:
             started_s=time.time(),
             socket=socket,
             log=self._log_path,
-            cache_dir=str(self._request.cache_dir),
+            index_root=str(self._opened.index_root),
             offline_since_s=self._opened.offline_since_s,
         )
 

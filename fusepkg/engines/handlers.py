@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
@@ -29,7 +29,7 @@ FOREVER_S = 10 * 365 * 86400
 """Entry and attribute timeout: a package never changes, so the kernel need not ask twice."""
 
 
-def guarded(handler: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+def guarded(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Let nothing but FUSEError out of a handler, with the errno of the table."""
 
     @functools.wraps(handler)
@@ -55,8 +55,8 @@ def _report(name: str, exc: Exception) -> int:
     return number
 
 
-def _refusal(name: str) -> Callable[..., Awaitable[NoReturn]]:
-    async def refuse(*_: Any) -> NoReturn:  # noqa: ANN401 - stands for handlers of any signature
+def _refusal(name: str) -> Any:  # noqa: ANN401 - stands for handlers of any signature
+    async def refuse(*_: object) -> NoReturn:
         raise pyfuse3.FUSEError(errno.EROFS)
 
     refuse.__name__ = name

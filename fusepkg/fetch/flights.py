@@ -10,7 +10,7 @@ kept in the cache, so that nobody fetches again in the gap between the two.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
 
@@ -69,6 +69,6 @@ class Flights(Generic[T]):
                 if flight.result is None and flight.error is None:
                     flight.error = ConnectionAbortedError("the mount is shutting down")
                 flight.landed.set()
-            await keep(flight.result)
+            await keep(cast("T", flight.result))
         finally:
             del self._under_way[key]

@@ -8,6 +8,7 @@ and the result says so; a whole hash needs the bucket only until its index has b
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import tempfile
 from dataclasses import dataclass
@@ -33,11 +34,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenedPackage:
-    """One version of a package, ready to be read. ``offline_since_s``: when its tag was last seen to name it (Unix
-    time), where the bucket could not be asked this time."""
+    """One version of a package, ready to be read.
+
+    ``index_root`` is where its index lies; ``offline_since_s`` when its tag was last seen to name it (Unix time), where
+    the bucket could not be asked this time.
+    """
 
     resolved: Resolved
     index: Index
+    index_root: Path
     offline_since_s: float | None
 
 
@@ -62,10 +67,20 @@ def resolve_or_remember(
     return resolved, None
 
 
+def index_root_for(indexes: Path, store: ObjectStore, name: str) -> Path:
+    """Where the indexes of one package of one registry lie.
+
+    Apart from those of others, because a top hash does not cover physical keys: the same content pushed to two
+    buckets has one top hash and two sets of objects.
+    """
+    registry = hashlib.sha256(f"{store.url('')}\n{name}".encode()).hexdigest()[:16]
+    return indexes / registry
+
+
 def open_package(
     store: ObjectStore,
     reference: Reference,
-    index_root: Path,
+    indexes: Path,
     remembered: Remembered,
     progress: Callable[[str, int, int], None],
 ) -> OpenedPackage:
@@ -75,12 +90,13 @@ def open_package(
     """
     progress(f"Resolving {reference}", 0, 0)
     resolved, offline_since_s = resolve_or_remember(store, reference, remembered)
+    index_root = index_root_for(indexes, store, reference.name)
     index = open_index(index_root, resolved.top_hash)
     if index is None:
         _build(store, resolved, index_root, progress)
         index = open_index(index_root, resolved.top_hash)
         assert index is not None, "an index just built can be opened"
-    return OpenedPackage(resolved, index, offline_since_s)
+    return OpenedPackage(resolved, index, index_root, offline_since_s)
 
 
 def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: Callable[[str, int, int], None]) -> None:
