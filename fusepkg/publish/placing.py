@@ -22,8 +22,8 @@ from fusepkg_cache.digest import chunk_size, combine_chunks
 from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision, ObjectExists, ObjectMissing, UsageError
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.publish.hashing import hash_bytes
-from fusepkg.publish.reading import check_unchanged, file_changed, read_whole
-from fusepkg.registry.layout import ROOT
+from fusepkg.publish.reading import check_unchanged, file_changed, read_whole, unreadable
+from fusepkg.registry.layout import MAX_KEY_BYTES, ROOT
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.store.protocol import ObjectInfo
 
@@ -50,12 +50,6 @@ _ABANDONED_METADATA = "fusepkg-abandoned"
 
 _SHORT_DIGITS = 16
 """Digits of the hash in the key of a blob whose plain key is taken."""
-
-_MAX_KEY_BYTES = 1024
-"""S3's limit of a key."""
-
-_MAX_PART_BYTES = 255
-"""Longest part of a key between slashes, so that the data fit in a directory too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +125,10 @@ class Placing:
     def _upload_large(self, key: str, blob: Blob) -> ObjectInfo:
         assert blob.file.path is not None
         check_unchanged(blob.file)
-        info = self._store.overwrite(key, Path(os.fsdecode(blob.file.path)), metadata=_metadata(blob))
+        try:
+            info = self._store.overwrite(key, Path(os.fsdecode(blob.file.path)), metadata=_metadata(blob))
+        except OSError as exc:
+            raise unreadable(blob.file, exc) from exc
         try:
             check_unchanged(blob.file)
             if info.size != blob.file.size:
@@ -189,7 +186,7 @@ def candidate_keys(prefix: str, blob: Blob, *, plain: bool) -> list[str]:
     if plain:
         keys.insert(0, key)
     fit = [key for key in keys if _fits(key)]
-    # A name or path too long for the bucket: the content alone names the object.
+    # A path too long for the bucket: the content alone names the object.
     return fit if len(fit) == len(keys) else [*fit, f"{prefix}/~{digits}"]
 
 
@@ -210,7 +207,7 @@ def normalise_prefix(prefix: str) -> str:
 
 
 def _fits(key: str) -> bool:
-    return len(key.encode()) <= _MAX_KEY_BYTES and all(len(part.encode()) <= _MAX_PART_BYTES for part in key.split("/"))
+    return len(key.encode()) <= MAX_KEY_BYTES
 
 
 def _metadata(blob: Blob) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusepkg_cache.digest import Algorithm
 
-from fusepkg.errors import FolderUnfit, HashNotFound, ManifestInvalid, UnsupportedFormat, UsageError
+from fusepkg.errors import BucketNotFound, FolderUnfit, HashNotFound, ManifestInvalid, UnsupportedFormat, UsageError
 from fusepkg.model.manifest import read_manifest, write_entry, write_header
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.record import EntryRecord
@@ -106,7 +106,7 @@ def push_folder(
         raise UsageError(f"{reference} names a hash, which a push cannot choose", hint="Name a tag, or nothing")
     push = _Push(store, reference, normalise_prefix(reference.name if prefix is None else prefix), progress)
     push.check_registry_is_elsewhere(directory)
-    before = read_tag(store, reference.name, reference.tag)
+    before = push.read_tag(reference.tag)
     contents = read_folder(
         directory, header, follow_symlinks=follow_symlinks, remembered=remembered, stop=push.stop, progress=progress
     )
@@ -137,6 +137,8 @@ class _Push:
         self._reference = reference
         self._prefix = prefix
         self._progress = progress
+        self._is_new = False
+        """True for a directory that the first object will make; it cannot be asked for anything until then."""
         self._warnings: list[str] = []
         self._places: dict[Digest, PhysicalKey] = {}
 
@@ -148,9 +150,19 @@ class _Push:
         if root.is_relative_to(directory.resolve()):
             raise FolderUnfit(f"The registry {root} lies in {directory}", hint="Publish a folder outside the registry")
 
+    def read_tag(self, tag: str) -> TagState | None:
+        """Where a tag stands."""
+        try:
+            return read_tag(self._store, self._reference.name, tag)
+        except BucketNotFound:
+            if not names_local_files(self._store):
+                raise
+            self._is_new = True
+            return None
+
     def run(self, contents: Contents, before: TagState | None) -> Pushed:
         """Everything after hashing."""
-        published = has_manifest(self._store, self._reference.name, contents.top_hash)
+        published = not self._is_new and has_manifest(self._store, self._reference.name, contents.top_hash)
         blobs = contents.blobs()
         if published and before is not None and before.top_hash == contents.top_hash:
             return self._report(contents, blobs, [], before, before)
@@ -174,8 +186,8 @@ class _Push:
         They are the same version if it was published before, the one the tag names, else the default tag's.
         """
         name = self._reference.name
-        if published is None and before is None and self._reference.tag != DEFAULT_TAG:
-            before = read_tag(self._store, name, DEFAULT_TAG)
+        if published is None and before is None and self._reference.tag != DEFAULT_TAG and not self._is_new:
+            before = self.read_tag(DEFAULT_TAG)
         known: dict[tuple[bytes, int], bytes] = {}
         for top_hash in {published, before.top_hash if before else None} - {None}:
             assert top_hash is not None
@@ -218,8 +230,8 @@ class _Push:
         counters = Counters(
             self._progress, Phase.UPLOAD, total=len(blobs), total_bytes=sum(blob.file.size for blob in blobs)
         )
-        listed = None
-        if len(blobs) > LIST_ABOVE_UPLOADS:
+        listed: dict[str, int] | None = {} if self._is_new else None
+        if listed is None and len(blobs) > LIST_ABOVE_UPLOADS:
             listed = {info.key: info.size for info in self._store.list(f"{self._prefix}/")}
         placing = Placing(self._store, self._prefix, listed, self.stop)
         done: list[Placed] = []

@@ -26,16 +26,14 @@ def opened_unchanged(file: ScannedFile) -> Iterator[int]:
     assert file.path is not None
     try:
         descriptor = os.open(file.path, _FLAGS)
-    except FileNotFoundError as exc:
-        raise file_changed(file) from exc
     except OSError as exc:
-        raise _unreadable(file, exc) from exc
+        raise unreadable(file, exc) from exc
     try:
         check_unchanged(file, descriptor)
         yield descriptor
         check_unchanged(file, descriptor)
     except OSError as exc:
-        raise _unreadable(file, exc) from exc
+        raise unreadable(file, exc) from exc
     finally:
         os.close(descriptor)
 
@@ -80,7 +78,10 @@ def file_changed(file: ScannedFile) -> FileChanged:
     )
 
 
-def _unreadable(file: ScannedFile, exc: OSError) -> FolderUnfit:
+def unreadable(file: ScannedFile, exc: OSError) -> FileChanged | FolderUnfit:
+    """The error that names a file that could be read when it was scanned."""
+    if isinstance(exc, FileNotFoundError):
+        return file_changed(file)
     return FolderUnfit(f"{_shown(file)} cannot be read ({exc.strerror})", hint="Make it readable and push again")
 
 

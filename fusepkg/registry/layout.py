@@ -5,7 +5,7 @@ contain, or how a store is reached.
 
 A package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar of names and
 tags has no other character that keys or hive partitions treat specially, so letters of every script stay as they
-are. A part is at most 255 bytes long, so that a registry can be copied to a directory and back.
+are.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ FULL_HASH_DIGITS = 64
 _PARTITION_DIGITS = 2
 """Hex digits of the top hash in the HASH_PREFIX partition: 256 partitions per package."""
 
-_MAX_PART_BYTES = 255
-"""Longest part of a key between two slashes: NAME_MAX of every file system a registry may lie on."""
+MAX_KEY_BYTES = 1024
+"""S3's limit of a key."""
 
 _LAST_MOVE = 9_999_999_999
 """Moves are numbered from 1 and written as this minus the number: the newest comes first in a listing."""
@@ -45,7 +45,7 @@ _MOVE_KEY = re.compile(r"\.quilt/tags/([^/]+)/([^/]+)/([0-9]{10})\.json")
 
 def manifest_key(name: str, top_hash: str) -> str:
     """The key of one manifest."""
-    return f"{manifest_prefix(name, top_hash)}.jsonl"
+    return _checked(f"{manifest_prefix(name, top_hash)}.jsonl", name)
 
 
 def manifest_prefix(name: str, hash_start: str) -> str:
@@ -55,7 +55,7 @@ def manifest_prefix(name: str, hash_start: str) -> str:
 
 def package_prefix(name: str) -> str:
     """What the keys of all manifests of one package start with."""
-    return f"{ROOT}{_part(f'PACKAGE={_escape(name)}', name)}/"
+    return f"{PACKAGES}{_escape(name)}/"
 
 
 def parse_manifest_key(key: str) -> tuple[str, str] | None:
@@ -68,19 +68,19 @@ def parse_manifest_key(key: str) -> tuple[str, str] | None:
 
 def tags_prefix(name: str) -> str:
     """What the keys of all tag moves of one package start with."""
-    return f"{TAGS}{_part(_escape(name), name)}/"
+    return f"{TAGS}{_escape(name)}/"
 
 
 def tag_prefix(name: str, tag: str) -> str:
     """What the keys of all moves of one tag start with."""
-    return f"{tags_prefix(name)}{_part(tag, tag)}/"
+    return f"{tags_prefix(name)}{tag}/"
 
 
 def tag_move_key(name: str, tag: str, number: int) -> str:
     """The key of the ``number``-th move of a tag, counted from 1."""
     if not 0 < number <= _LAST_MOVE:
         raise ValueError(f"a tag has no move number {number}")
-    return f"{tag_prefix(name, tag)}{_LAST_MOVE - number:010}.json"
+    return _checked(f"{tag_prefix(name, tag)}{_LAST_MOVE - number:010}.json", name)
 
 
 def parse_tag_move_key(key: str) -> tuple[str, str, int] | None:
@@ -104,7 +104,7 @@ def _unescape(part: str) -> str:
     return part.replace("%2F", "/").replace("%2f", "/")
 
 
-def _part(part: str, name: str) -> str:
-    if len(part.encode()) > _MAX_PART_BYTES:
-        raise InvalidReference(f"{name!r} is too long for a key of the registry", hint="Choose a shorter name")
-    return part
+def _checked(key: str, name: str) -> str:
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise InvalidReference(f"The name {name!r} is too long for a key of the registry", hint="Choose a shorter one")
+    return key

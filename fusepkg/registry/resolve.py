@@ -25,6 +25,9 @@ _NAMED_CANDIDATES = 10
 _NEAR_NAMES_LISTED = 10_000
 """Manifests listed to find names near a mistyped one: ten requests at most, in a bucket of any size."""
 
+_NEAR_TAG = 0.5
+"""Likeness from which a tag counts as near: v1 is near v2."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -99,7 +102,7 @@ def _package_exists(store: ObjectStore, name: str) -> bool:
 
 
 def _nearest_first(word: str, others: list[str]) -> list[str]:
-    near = difflib.get_close_matches(word, others, n=_NAMED_CANDIDATES)
+    near = difflib.get_close_matches(word, others, n=_NAMED_CANDIDATES, cutoff=_NEAR_TAG)
     return near + [other for other in others if other not in near]
 
 

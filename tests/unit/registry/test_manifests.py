@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from fusepkg_cache.digest import Algorithm, Digest, combine_chunks
+
+from fusepkg.errors import DigestMismatch, HashNotFound, ObjectCollision, ObjectMissing
+from fusepkg.model.entry import Entry
+from fusepkg.model.manifest import write_entry, write_header
+from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.model.tophash import TopHash
+from fusepkg.registry import layout
+from fusepkg.registry.manifests import (
+    compute_top_hash,
+    fetch_manifest,
+    get_chunk_list,
+    has_manifest,
+    put_chunk_list,
+    put_manifest,
+)
+from fusepkg.store.protocol import ObjectStore
+
+HEADER = {"version": "v0", "user_meta": None, "message": None}
+DIGEST = Digest(Algorithm.SHA2_256_CHUNKED, bytes(32))
+
+
+def entries(bucket: str = "bucket", keys: tuple[str, ...] = ("a/b", "a b")) -> list[Entry]:
+    return [Entry(key, PhysicalKey("s3", bucket, key), 5, DIGEST) for key in keys]
+
+
+def top_hash_of(some: list[Entry]) -> str:
+    top_hash = TopHash(HEADER)
+    for entry in some:
+        top_hash.update(entry)
+    return top_hash.hexdigest()
+
+
+def written(path: Path, some: list[Entry]) -> Path:
+    path.write_bytes(write_header(HEADER) + b"".join(write_entry(entry) for entry in some))
+    return path
+
+
+TOP_HASH = top_hash_of(entries())
+
+
+def test_a_manifest_is_put_once_and_fetched_as_it_is(store: ObjectStore, tmp_path: Path) -> None:
+    source = written(tmp_path / "source", entries())
+    assert not has_manifest(store, "ns/n", TOP_HASH)
+    assert put_manifest(store, "ns/n", TOP_HASH, source)
+    assert has_manifest(store, "ns/n", TOP_HASH)
+    assert not put_manifest(store, "ns/n", TOP_HASH, source)
+    fetch_manifest(store, "ns/n", TOP_HASH, tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == source.read_bytes()
+
+
+def test_an_older_manifest_of_the_same_hash_stays(store: ObjectStore, tmp_path: Path) -> None:
+    old = written(tmp_path / "old", entries("elsewhere"))
+    put_manifest(store, "n", TOP_HASH, old)
+    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
+    assert store.get(layout.manifest_key("n", TOP_HASH)) == old.read_bytes()
+
+
+def test_the_order_of_lines_does_not_matter(store: ObjectStore, tmp_path: Path) -> None:
+    old = written(tmp_path / "old", entries()[::-1])
+    assert compute_top_hash(old, allow_file_keys=False) == TOP_HASH
+    put_manifest(store, "n", TOP_HASH, old)
+    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a manifest\n", write_header(HEADER)])
+def test_something_else_under_the_key_is_no_manifest(store: ObjectStore, tmp_path: Path, content: bytes) -> None:
+    store.create(layout.manifest_key("n", TOP_HASH), content)
+    with pytest.raises(ObjectCollision, match=TOP_HASH):
+        put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
+    assert store.get(layout.manifest_key("n", TOP_HASH)) == content
+
+
+def test_a_missing_manifest_is_a_missing_version_and_leaves_no_file(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(HashNotFound, match="12" * 32):
+        fetch_manifest(store, "n", "12" * 32, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+
+
+CHUNKS = [hashlib.sha256(b"one").digest(), hashlib.sha256(b"two").digest()]
+
+
+def test_a_chunk_list_is_kept_as_raw_hashes(store: ObjectStore) -> None:
+    digest = combine_chunks(CHUNKS)
+    put_chunk_list(store, digest, CHUNKS)
+    put_chunk_list(store, digest, CHUNKS)
+    assert store.get(f".quilt/chunks/{digest.hex[:2]}/{digest.hex}") == b"".join(CHUNKS)
+    assert get_chunk_list(store, digest) == CHUNKS
+
+
+def test_a_missing_chunk_list_is_a_missing_object(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissing):
+        get_chunk_list(store, combine_chunks(CHUNKS))
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", CHUNKS[0], CHUNKS[1] + CHUNKS[0], b"".join(CHUNKS)[:-1]])
+def test_a_damaged_chunk_list_is_noticed_and_mended_by_the_next_push(store: ObjectStore, damage: bytes) -> None:
+    digest = combine_chunks(CHUNKS)
+    store.create(layout.chunk_list_key(digest), damage)
+    with pytest.raises(DigestMismatch):
+        get_chunk_list(store, digest)
+    put_chunk_list(store, digest, CHUNKS)
+    assert get_chunk_list(store, digest) == CHUNKS
+
+
+def test_wrong_chunks_are_never_written(store: ObjectStore) -> None:
+    with pytest.raises(ValueError, match="not the chunks"):
+        put_chunk_list(store, combine_chunks(CHUNKS), CHUNKS[:1])

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from fusepkg.errors import TagConflict, UnsupportedFormat
+from fusepkg.registry.tags import (
+    TagMove,
+    TagState,
+    current_publisher,
+    list_packages,
+    list_tags,
+    move_tag,
+    read_tag,
+    tag_history,
+)
+from fusepkg.store.protocol import ObjectStore
+
+A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
+NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def test_a_tag_that_was_never_moved_is_none(store: ObjectStore) -> None:
+    assert read_tag(store, "ns/name", "latest") is None
+    assert tag_history(store, "ns/name", "latest") == []
+    assert list_tags(store, "ns/name") == []
+
+
+def test_moves_are_numbered_kept_and_read_back_newest_first(store: ObjectStore) -> None:
+    first = move_tag(store, "ns/name", "latest", A, None, message="one", publisher="u@h", now=NOW)
+    assert first == TagMove("latest", 1, A, None, "2026-02-03T04:05:06.000Z", "one", "u@h")
+    assert read_tag(store, "ns/name", "latest") == first.state == TagState(1, A)
+    second = move_tag(store, "ns/name", "latest", B, first.state, publisher="u@h", now=NOW)
+    third = move_tag(store, "ns/name", "latest", A, second.state)
+    assert tag_history(store, "ns/name", "latest") == [third, second, first]
+    assert tag_history(store, "ns/name", "latest", limit=2) == [third, second]
+    assert third.publisher == current_publisher()
+    assert (third.previous, second.previous, first.previous) == (B, A, None)
+    assert read_tag(store, "ns/name", "latest") == TagState(3, A)
+
+
+def test_the_object_is_readable_without_fusepkg(store: ObjectStore) -> None:
+    move_tag(store, "ns/name", "v1", A, None, message="grüße", publisher="u@h", now=NOW)
+    content = json.loads(store.get(".quilt/tags/ns%2Fname/v1/9999999998.json"))
+    assert content == {
+        "hash": A,
+        "previous": None,
+        "time": "2026-02-03T04:05:06.000Z",
+        "message": "grüße",
+        "publisher": "u@h",
+    }
+
+
+def test_the_second_of_two_publishers_gets_a_conflict_with_both_hashes(store: ObjectStore) -> None:
+    start = move_tag(store, "n", "latest", A, None).state
+    theirs = move_tag(store, "n", "latest", B, start, publisher="them@there")
+    with pytest.raises(TagConflict) as caught:
+        move_tag(store, "n", "latest", C, start)
+    assert B in caught.value.message
+    assert C in caught.value.message
+    assert "them@there" in caught.value.message
+    assert caught.value.hint
+    assert tag_history(store, "n", "latest", limit=1) == [theirs]
+
+
+def test_a_new_tag_conflicts_with_one_that_appeared(store: ObjectStore) -> None:
+    move_tag(store, "n", "latest", A, None)
+    with pytest.raises(TagConflict):
+        move_tag(store, "n", "latest", B, None)
+    assert read_tag(store, "n", "latest") == TagState(1, A)
+
+
+def test_a_move_whose_answer_was_lost_counts_once(store: ObjectStore) -> None:
+    start = move_tag(store, "n", "latest", A, None).state
+    done = move_tag(store, "n", "latest", B, start)
+    assert move_tag(store, "n", "latest", B, start) == done
+    assert len(tag_history(store, "n", "latest")) == 2
+
+
+def test_of_many_racing_publishers_exactly_one_moves_the_tag(store: ObjectStore) -> None:
+    start = move_tag(store, "n", "latest", A, None).state
+    barrier = threading.Barrier(8)
+
+    def publish(number: int) -> bool:
+        barrier.wait()
+        try:
+            move_tag(store, "n", "latest", f"{number:064x}", start)
+        except TagConflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(publish, range(8))) == 1
+    assert len(tag_history(store, "n", "latest")) == 2
+
+
+def test_tags_are_listed_with_their_current_move(store: ObjectStore) -> None:
+    latest = move_tag(store, "n", "latest", A, None).state
+    latest_move = move_tag(store, "n", "latest", B, latest)
+    v1 = move_tag(store, "n", "v1", A, None)
+    v10 = move_tag(store, "n", "v10", C, None)
+    move_tag(store, "nn", "other", C, None)
+    assert list_tags(store, "n") == [latest_move, v1, v10]
+
+
+def test_packages_are_listed_by_their_manifests(store: ObjectStore) -> None:
+    for name in ("b", "ns/a", "é/日"):
+        for top_hash in (A, B):
+            key = f".quilt/PACKAGE={name.replace('/', '%2F')}/HASH_PREFIX={top_hash[:2]}/{top_hash}.jsonl"
+            store.create(key, b"{}")
+    store.create(".quilt/PACKAGE=stray/readme.txt", b"")
+    assert list_packages(store) == ["b", "ns/a", "é/日"]
+    assert list_packages(store, at_most=1) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"hash": "x", "previous": null, "time": "", "message": null, "publisher": ""}']
+)
+def test_an_object_that_is_no_move_is_named(store: ObjectStore, content: bytes) -> None:
+    store.create(".quilt/tags/n/latest/9999999998.json", content)
+    with pytest.raises(UnsupportedFormat, match=r"9999999998\.json"):
+        read_tag(store, "n", "latest")
+
+
+def test_a_stray_object_among_the_moves_is_named(store: ObjectStore) -> None:
+    move_tag(store, "n", "latest", A, None)
+    store.create(".quilt/tags/n/latest/0-notes.txt", b"")
+    with pytest.raises(UnsupportedFormat, match=r"0-notes\.txt"):
+        read_tag(store, "n", "latest")
+
+
+def test_keys_that_a_later_version_adds_are_ignored(store: ObjectStore) -> None:
+    content = {"hash": A, "previous": None, "time": "t", "message": None, "publisher": "p", "new": [1]}
+    store.create(".quilt/tags/n/latest/9999999998.json", json.dumps(content).encode())
+    assert read_tag(store, "n", "latest") == TagState(1, A)
