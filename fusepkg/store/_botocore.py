@@ -1,0 +1,223 @@
+"""boto3 at the border: making a client, and botocore's exceptions in our words.
+
+Owns: every decision about how an S3 client is set up (credentials, endpoint, addressing, checksums, retries) and the
+table of botocore's exceptions. Must not know: what the client is asked for. Imported only when an S3 store is used:
+the import alone takes longer than most local commands.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.session
+from botocore import UNSIGNED
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from fusepkg.errors import (
+    AccessDenied,
+    CredentialsMissing,
+    RemoteProtocol,
+    RemoteTimeout,
+    RemoteUnavailable,
+    UsageError,
+)
+from fusepkg.store._s3_answers import answer_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from botocore.credentials import Credentials
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+    from fusepkg.errors import FusepkgError
+    from fusepkg.store._s3_answers import Target
+    from fusepkg.store.s3 import S3Settings
+
+FALLBACK_REGION = "us-east-1"
+"""Where no source names a region: S3 redirects from here, and other servers do not look at it."""
+
+POOL_CONNECTIONS = 64
+"""Idle connections kept; more threads than this still work, over connections closed after use."""
+
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client and what was settled while making it. ``credentials`` is None for unsigned requests."""
+
+    client: S3Client
+    credentials: Credentials | None
+    endpoint: str
+    region: str
+    ca_bundle: str | None
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether S3 itself answers, and not another server that speaks its protocol."""
+        return is_aws_endpoint(self.endpoint)
+
+
+def is_aws_endpoint(endpoint: str) -> bool:
+    """Whether a URL is one of AWS's own."""
+    return (urlsplit(endpoint).hostname or "").endswith(_AWS_HOSTS)
+
+
+def connect(settings: S3Settings, target: Target) -> Connection:
+    """Make a client from the settings and, where they say nothing, from AWS's own sources."""
+    with translated(target):
+        core = botocore.session.Session(profile=settings.profile)
+        session = boto3.Session(botocore_session=core)
+        region = settings.region or session.region_name or FALLBACK_REGION
+        credentials = session.get_credentials() if settings.sign else None
+        if settings.sign and credentials is None:
+            raise boto.NoCredentialsError
+        # The endpoint is known only once a client is made, and a custom one needs another client: guess first.
+        custom = bool(settings.endpoint_url) or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+        client = _make_client(session, settings, region, custom)
+        if not custom and not is_aws_endpoint(client.meta.endpoint_url):
+            client = _make_client(session, settings, region, True)
+        ca_bundle = core.get_config_variable("ca_bundle")
+    return Connection(client, credentials, client.meta.endpoint_url, region, ca_bundle)
+
+
+def _make_client(session: boto3.Session, settings: S3Settings, region: str, custom: bool) -> S3Client:
+    config = Config(
+        connect_timeout=settings.connect_timeout_s,
+        read_timeout=settings.read_timeout_s,
+        max_pool_connections=POOL_CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": settings.attempts},
+        tcp_keepalive=True,
+    )
+    if not settings.sign:
+        config = config.merge(Config(signature_version=UNSIGNED))
+    if custom:
+        # Other servers seldom have a DNS name per bucket, and many store the frame of botocore's default trailing
+        # checksums (aws-chunked) as if it were the object, or answer 501: no checksums that nobody asked for. AWS
+        # keeps them: there they guard the upload end to end.
+        config = config.merge(
+            Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+        )
+    return session.client("s3", region_name=region, endpoint_url=settings.endpoint_url, config=config)
+
+
+def bucket_region(client: S3Client, bucket: str) -> str | None:
+    """The region of a bucket, which AWS tells even where it denies everything else."""
+    try:
+        headers = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
+    except boto.ClientError as exc:
+        headers = exc.response["ResponseMetadata"]["HTTPHeaders"]
+    except boto.BotoCoreError:
+        return None
+    return headers.get("x-amz-bucket-region")
+
+
+@contextmanager
+def translated(target: Target) -> Iterator[None]:
+    """Raise botocore's exceptions as ours."""
+    try:
+        yield
+    except (boto.ClientError, boto.BotoCoreError) as exc:
+        raise translate(exc, target) from exc
+    except ValueError as exc:
+        if "endpoint" not in str(exc):
+            raise
+        raise UsageError(f"{target.place} is not an endpoint", hint="Write http://host:port or https://host") from exc
+
+
+def open_object(client: S3Client, target: Target, names: dict[str, Any]) -> GetObjectOutputTypeDef | None:
+    """Answer of a GetObject, its body not yet read; None where the range asked for starts past the object's end."""
+    with translated(target):
+        try:
+            return client.get_object(**names)
+        except boto.ClientError as exc:
+            if exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
+                return None
+            raise
+
+
+def error_code(exc: boto.ClientError) -> str:
+    """S3's word for what went wrong."""
+    return exc.response.get("Error", {}).get("Code", "")
+
+
+def was_retried(exc: boto.ClientError) -> bool:
+    """Whether an earlier try of the same request may have done its work and only its answer was lost."""
+    return exc.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
+
+
+def translate(exc: boto.ClientError | boto.BotoCoreError, target: Target) -> FusepkgError:
+    """One of botocore's exceptions as one of ours; the most specific class wins."""
+    if isinstance(exc, boto.ClientError):
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return answer_error(status, error_code(exc), target)
+    for classes, error, words, hint in _TABLE:
+        if isinstance(exc, classes):
+            return error(f"{target.url} at {target.place}: {words.format(exc=exc)}", hint=hint)
+    return RemoteProtocol(f"{target.url} at {target.place}: {exc}")
+
+
+_UNREACHABLE_HINT = "Check the network and the endpoint (AWS_ENDPOINT_URL_S3)"
+_LOGIN_HINT = "Log in again, for example aws sso login, or check the profile"
+
+_TABLE: tuple[tuple[tuple[type[Exception], ...], type[FusepkgError], str, str], ...] = (
+    (
+        (boto.NoCredentialsError,),
+        CredentialsMissing,
+        "no credentials found",
+        "Run aws configure, set AWS_PROFILE, or use --no-sign-request for public data",
+    ),
+    (
+        (boto.ProfileNotFound,),
+        CredentialsMissing,
+        "{exc}",
+        "aws configure list-profiles shows the profiles there are",
+    ),
+    (
+        (boto.PartialCredentialsError,),
+        CredentialsMissing,
+        "{exc}",
+        "An access key needs its secret key: complete the profile or the environment",
+    ),
+    (
+        (
+            boto.CredentialRetrievalError,
+            boto.MetadataRetrievalError,
+            boto.SSOError,
+            boto.TokenRetrievalError,
+            boto.RefreshWithMFAUnsupportedError,
+            getattr(boto, "LoginError", boto.SSOError),  # newer than the oldest botocore we accept
+        ),
+        AccessDenied,
+        "the credentials cannot be renewed: {exc}",
+        _LOGIN_HINT,
+    ),
+    ((boto.ConnectTimeoutError,), RemoteTimeout, "no connection in time", _UNREACHABLE_HINT),
+    ((boto.ReadTimeoutError,), RemoteTimeout, "no answer in time", "Try again"),
+    (
+        (boto.SSLError,),
+        RemoteUnavailable,
+        "the connection cannot be secured",
+        "Set AWS_CA_BUNDLE for a private certificate authority, or write http:// for an endpoint without TLS",
+    ),
+    ((boto.ProxyConnectionError,), RemoteUnavailable, "the HTTP proxy cannot be reached", "Check HTTPS_PROXY"),
+    ((boto.EndpointConnectionError,), RemoteUnavailable, "the endpoint cannot be reached", _UNREACHABLE_HINT),
+    (
+        (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError),
+        RemoteUnavailable,
+        "the connection broke",
+        "Try again",
+    ),
+)

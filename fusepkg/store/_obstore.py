@@ -1,0 +1,187 @@
+"""obstore at the border: the fast GET, and its exceptions in our words.
+
+Owns: making an obstore client with boto3's credentials, which keys and processes it can serve, and reading its errors,
+which are text. Must not know: listing, writing, or boto3's client. Imported only when an S3 store is used.
+
+obstore takes a tenth of boto3's CPU per GET and runs without the interpreter lock, but says little when something is
+wrong. Whatever it does not say clearly is ``Unclear``, and the caller asks again through boto3, whose errors have
+structure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store as ObstoreS3
+
+from fusepkg.errors import ObjectMissing, RemoteTimeout, RemoteUnavailable
+from fusepkg.store._s3_answers import answer_error
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from obstore import GetOptions
+    from obstore.store import ClientConfig, S3Config, S3Credential, S3CredentialProvider
+
+    from fusepkg.errors import FusepkgError
+    from fusepkg.store._botocore import Connection
+    from fusepkg.store._s3_answers import Target
+    from fusepkg.store.s3 import S3Settings
+
+CREDENTIAL_LIFE = timedelta(seconds=60)
+"""How long obstore may keep credentials before it asks again; botocore renews them 10 minutes before they end."""
+
+BODY_LIMIT = timedelta(minutes=15)
+"""Longest time for one GET, body included: a connection that drips bytes never trips the read timeout. At this limit
+a chunk of 8 MiB still arrives over 75 kbit/s."""
+
+FIRST_BACKOFF = timedelta(milliseconds=200)
+LONGEST_BACKOFF = timedelta(seconds=3)
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f]|^/|/$|//|(^|/)\.\.?(/|$)|^$")
+"""Keys obstore's paths refuse or change: control characters, empty parts, ``.`` and ``..``."""
+
+_runtime_pid: int | None = None
+"""The process in which obstore started its threads. They do not survive fork, and a child's call would wait for them
+for ever; a child of a process that has used obstore goes through boto3."""
+
+
+class Unclear(Exception):
+    """obstore failed without saying enough; nothing was read."""
+
+    @property
+    def wrong_region(self) -> bool:
+        """Whether the bucket seems to be in another region than we asked."""
+        return "redirect" in str(self) or "AuthorizationHeaderMalformed" in str(self)
+
+
+def can_name(key: str) -> bool:
+    """Whether obstore asks for exactly this key."""
+    return not _UNFIT.search(key)
+
+
+def runs_here() -> bool:
+    """Whether obstore works in this process."""
+    return _runtime_pid in (None, os.getpid())
+
+
+class Reader:
+    """GETs from one bucket, in the calling thread; safe to use from many."""
+
+    def __init__(self, bucket: str, settings: S3Settings, connection: Connection) -> None:
+        global _runtime_pid
+        _runtime_pid = os.getpid()
+        credentials = connection.credentials
+        self._store = ObstoreS3(
+            config=_config(bucket, connection),
+            client_options=_client_options(settings, connection),
+            retry_config={
+                "max_retries": settings.attempts - 1,
+                "retry_timeout": timedelta(seconds=settings.connect_timeout_s * settings.attempts),
+                "backoff": {"init_backoff": FIRST_BACKOFF, "max_backoff": LONGEST_BACKOFF, "base": 3},
+            },
+            credential_provider=_provider(credentials) if credentials else None,
+        )
+
+    def get(self, key: str, version: str | None, offset: int, length: int | None, target: Target) -> bytes:
+        """Bytes of one object; ``length`` is not 0. Raises our errors, or Unclear."""
+        options: GetOptions = {}
+        if version is not None:
+            options["version"] = version
+        if length is not None:
+            options["range"] = (offset, offset + length)
+        elif offset:
+            options["range"] = {"offset": offset}
+        try:
+            answer = obstore.get(self._store, key, options=options)
+            first, end = answer.range
+            data = answer.bytes().to_bytes()
+        except FileNotFoundError as exc:
+            raise _translate(exc, target) from exc
+        except (BaseError, ValueError) as exc:
+            if _status(str(exc)) == 416:
+                return b""  # the range starts at or past the object's end
+            raise _translate(exc, target) from exc
+        if first != offset or len(data) != end - first or (length is not None and len(data) > length):
+            raise Unclear(f"asked for {offset}+{length}, got {first}-{end}, {len(data)} bytes")
+        return data
+
+
+def _config(bucket: str, connection: Connection) -> S3Config:
+    # Every setting that obstore would otherwise take from the environment by rules of its own is given.
+    endpoint, virtual = connection.endpoint, False
+    if connection.is_aws and "." not in bucket:  # a certificate does not cover a bucket name with dots
+        parts = urlsplit(endpoint)
+        endpoint, virtual = f"{parts.scheme}://{bucket}.{parts.netloc}", True
+    return {
+        "bucket": bucket,
+        "region": connection.region,
+        "endpoint": endpoint,
+        "aws_endpoint_url_s3": endpoint,
+        "virtual_hosted_style_request": virtual,
+        "skip_signature": connection.credentials is None,
+    }
+
+
+def _client_options(settings: S3Settings, connection: Connection) -> ClientConfig:
+    options: ClientConfig = {
+        "allow_http": connection.endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
+        "read_timeout": timedelta(seconds=settings.read_timeout_s),
+        "timeout": BODY_LIMIT,
+    }
+    if connection.ca_bundle:
+        options["root_certificate"] = Path(connection.ca_bundle).read_bytes()
+    return options
+
+
+def _provider(credentials: Credentials) -> S3CredentialProvider:
+    def provide() -> S3Credential:
+        frozen = credentials.get_frozen_credentials()  # renews them where they can be renewed
+        return {
+            "access_key_id": frozen.access_key or "",
+            "secret_access_key": frozen.secret_key or "",
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + CREDENTIAL_LIFE,
+        }
+
+    return provide
+
+
+# --- reading the text of errors ------------------------------------------------------------------------------
+
+_STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
+_SYSTEM_WORDS = re.compile(r'(?:message|error): "([^"\\\n]{1,200})"')
+
+
+def _status(text: str) -> int:
+    found = _STATUS.search(text)
+    return int(found[1]) if found else 0
+
+
+def _translate(exc: Exception, target: Target) -> FusepkgError | Unclear:
+    """Read obstore's text: a headline with the answer, then a dump of the Rust error."""
+    text = str(exc)
+    status, code = _status(text), _CODE.search(text)
+    if code:
+        return answer_error(status, code[1], target) if status != 400 else Unclear(code[1])
+    if isinstance(exc, FileNotFoundError):
+        return ObjectMissing(f"{target.url} is not there: {target.place} answered 404")
+    if status == 403 or status == 408 or status == 429 or status >= 500:
+        return answer_error(status, "", target)
+    if "TimedOut" in text or "kind: Timeout" in text:
+        return RemoteTimeout(f"{target.url} at {target.place}: no answer in time", hint="Try again")
+    if "HttpError" in text:
+        words = _SYSTEM_WORDS.search(text)
+        return RemoteUnavailable(
+            f"{target.url} at {target.place}: {words[1] if words else 'the connection broke'}",
+            hint="Check the network and the endpoint (AWS_ENDPOINT_URL_S3)",
+        )
+    return Unclear(text.partition("\n")[0])

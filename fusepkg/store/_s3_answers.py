@@ -1,0 +1,109 @@
+"""What an S3 server's refusal means, in our errors.
+
+Owns: the one table from S3 error codes and HTTP statuses to ``fusepkg.errors``, and the words of the messages. Must
+not know: which client library brought the answer (``_botocore`` and ``_obstore`` both end here).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fusepkg.errors import (
+    AccessDenied,
+    BucketNotFound,
+    ObjectExists,
+    ObjectMissing,
+    RemoteProtocol,
+    RemoteTimeout,
+    RemoteUnavailable,
+)
+
+if TYPE_CHECKING:
+    from fusepkg.errors import FusepkgError
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was asked and where, for messages; ``url`` is ``s3://bucket`` or ``s3://bucket/key``."""
+
+    url: str
+    endpoint: str
+    signed: bool = True
+
+    @property
+    def bucket(self) -> str:
+        """``s3://bucket``."""
+        return "/".join(self.url.split("/")[:3])
+
+    @property
+    def place(self) -> str:
+        """The endpoint without a user name or password somebody may have put into it."""
+        if not self.endpoint:
+            return "AWS"
+        parts = urlsplit(self.endpoint)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+_CREDENTIAL_HINTS = {
+    "InvalidAccessKeyId": "This endpoint does not know the access key: check AWS_PROFILE, AWS_ACCESS_KEY_ID and the"
+    " endpoint",
+    "SignatureDoesNotMatch": "The secret key does not belong to the access key: check AWS_SECRET_ACCESS_KEY or the"
+    " profile",
+    "ExpiredToken": "The session has expired: log in again (for example aws sso login) or renew AWS_SESSION_TOKEN",
+    "InvalidToken": "The session token is not valid here: check AWS_SESSION_TOKEN, or unset it for long-lived keys",
+    "RequestTimeTooSkewed": "This machine's clock differs from the server's by more than 15 minutes: set it",
+}
+_CREDENTIAL_CODES = {
+    **dict.fromkeys(_CREDENTIAL_HINTS, ""),
+    "AccessDenied": "",
+    "AllAccessDisabled": "",
+    "AccountProblem": "",
+    "InvalidClientTokenId": "InvalidAccessKeyId",
+    "ExpiredTokenException": "ExpiredToken",
+    "TokenRefreshRequired": "ExpiredToken",
+    "RequestExpired": "RequestTimeTooSkewed",
+}
+"""Codes that mean AccessDenied whatever the status, and under which code's hint they go (empty: their own)."""
+
+_DENIED_HINT = (
+    "Check that these credentials may read and list the bucket; a missing object is also answered so where listing"
+    " is not allowed"
+)
+_NOT_PUBLIC_HINT = "The request was not signed: leave out --no-sign-request if the bucket is not public"
+
+_BUSY_CODES = frozenset(
+    {"NoSuchUpload", "SlowDown", "ServiceUnavailable", "InternalError", "ThrottlingException", "Throttling"}
+)
+_WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect"})
+
+
+def answer_error(status: int, code: str, target: Target) -> FusepkgError:
+    """The error for an answer that is not a success; ``code`` is S3's word for it, or empty."""
+    said = f"{target.place} answered {status}{f' {code}' if code and code != str(status) else ''}"
+    if code in ("NoSuchBucket", "InvalidBucketName"):
+        return BucketNotFound(
+            f"{target.bucket} does not exist at {target.place}",
+            hint="Check the name; a bucket of another provider needs AWS_ENDPOINT_URL_S3",
+        )
+    if code in _CREDENTIAL_CODES or status in (401, 403):
+        return AccessDenied(f"{target.url}: {said}", hint=_denied_hint(code, target))
+    if code == "RequestTimeout" or status == 408:
+        return RemoteTimeout(f"{target.url}: {said}", hint="Try again")
+    if code in _BUSY_CODES or status == 429 or status >= 500:
+        return RemoteUnavailable(f"{target.url}: {said}, again after retries", hint="Try again later")
+    if code in ("NoSuchKey", "NoSuchVersion") or status in (404, 405):
+        # 405 is how a GET of a delete marker is refused, the only method we use that an object may not allow.
+        return ObjectMissing(f"{target.url} is not there: {said}")
+    if status in (409, 412):
+        return ObjectExists(f"{target.url} exists already: {said}")
+    if code in _WRONG_REGION_CODES or status in (301, 307):
+        return RemoteProtocol(f"{target.url}: {said}", hint="The bucket is in another region: set AWS_REGION")
+    return RemoteProtocol(f"{target.url}: {said}")
+
+
+def _denied_hint(code: str, target: Target) -> str:
+    if not target.signed:
+        return _NOT_PUBLIC_HINT
+    return _CREDENTIAL_HINTS.get(_CREDENTIAL_CODES.get(code, "") or code, _DENIED_HINT)

@@ -1,0 +1,186 @@
+"""A store that fails on demand, around any other: for tests of what stands on stores.
+
+Owns: a plan of faults, a record of calls, gates that hold a call until told. Must not know: the store inside.
+
+    gate = Gate()
+    store = FaultyStore(inner, [Fault("get", key="a", error=RemoteUnavailable("down")), Fault("create", gate=gate)])
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from fusepkg.errors import FusepkgError
+    from fusepkg.store.protocol import ObjectInfo, ObjectStore
+
+Call: TypeAlias = Literal["get", "stream", "head", "list", "create", "overwrite"]
+
+GATE_TIMEOUT_S = 60.0
+"""How long a gate is waited for before the test fails: only a test that would hang comes near it."""
+
+
+class Gate:
+    """Holds calls: each that arrives waits until the gate is opened, for ever after it does not."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Semaphore(0)
+        self._opened = threading.Event()
+
+    def wait_reached(self, calls: int = 1) -> None:
+        """Wait until so many more calls stand at the gate."""
+        for _ in range(calls):
+            if not self._reached.acquire(timeout=GATE_TIMEOUT_S):
+                raise TimeoutError("no call reached the gate")
+
+    def open(self) -> None:
+        """Let all go on."""
+        self._opened.set()
+
+    def pass_through(self) -> None:
+        """Arrive and wait."""
+        self._reached.release()
+        if not self._opened.wait(GATE_TIMEOUT_S):
+            raise TimeoutError("the gate was never opened")
+
+
+@dataclass(slots=True)
+class Fault:
+    """What goes wrong with calls of one kind (and ``key``, or prefix for ``list``; None: any).
+
+    The first ``skip`` such calls are left alone, the next ``times`` (None: all) are not. In this order: the call stands
+    at the ``gate``; the inner call is made, unless there is an ``error`` and not ``afterwards``; ``error`` is raised;
+    bytes read are what ``spoil`` makes of them.
+    """
+
+    call: Call
+    key: str | None = None
+    skip: int = 0
+    times: int | None = 1
+    gate: Gate | None = None
+    error: FusepkgError | None = None
+    afterwards: bool = False
+    spoil: Callable[[bytes], bytes] | None = None
+
+
+def flip(at: int) -> Callable[[bytes], bytes]:
+    """Spoil one byte."""
+    return lambda data: data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+
+
+def truncate(to: int) -> Callable[[bytes], bytes]:
+    """Lose the end."""
+    return lambda data: data[:to]
+
+
+@dataclass(slots=True)
+class FaultyStore:
+    """``inner`` with the faults of a plan; ``calls`` lists every call made, as (name, key or prefix)."""
+
+    inner: ObjectStore
+    plan: list[Fault] = field(default_factory=list)
+    calls: list[tuple[Call, str]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
+        """See ObjectStore."""
+        fault = self._meet("get", key)
+        data = self.inner.get(key, version=version, offset=offset, length=length)
+        return _spoiled(fault, data)
+
+    def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
+        """See ObjectStore. An error with ``afterwards`` comes after the first piece."""
+        fault = self._meet("stream", key)
+        pieces = self.inner.stream(key, version=version, piece_bytes=piece_bytes)
+        if fault is None:
+            yield from pieces
+        elif fault.error is not None:
+            yield from islice(pieces, 1)
+            raise fault.error
+        else:
+            data = _spoiled(fault, b"".join(pieces))
+            yield from (data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes))
+
+    def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
+        """See ObjectStore."""
+        self._meet("head", key)
+        return self.inner.head(key, version=version)
+
+    def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
+        self._meet("list", prefix)
+        yield from self.inner.list(prefix, limit=limit)
+
+    def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
+        """See ObjectStore."""
+        return self._write("create", key, source, metadata)
+
+    def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
+        """See ObjectStore."""
+        return self._write("overwrite", key, source, metadata)
+
+    def url(self, key: str, version: str | None = None) -> str:
+        """See ObjectStore."""
+        return self.inner.url(key, version)
+
+    def count(self, call: Call, key: str | None = None) -> int:
+        """How many calls of a kind were made."""
+        with self._lock:
+            return sum(made == call and key in (None, made_key) for made, made_key in self.calls)
+
+    def add(self, *faults: Fault) -> None:
+        """Plan more faults."""
+        with self._lock:
+            self.plan.extend(faults)
+
+    def heal(self) -> None:
+        """Forget the plan; calls at a gate stay there."""
+        with self._lock:
+            self.plan.clear()
+
+    def _write(
+        self, call: Literal["create", "overwrite"], key: str, source: bytes | Path, metadata: Mapping[str, str] | None
+    ) -> ObjectInfo:
+        fault = self._meet(call, key)
+        write = self.inner.create if call == "create" else self.inner.overwrite
+        info = write(key, source, metadata=metadata)
+        if fault is not None and fault.error is not None:
+            raise fault.error
+        return info
+
+    def _meet(self, call: Call, key: str) -> Fault | None:
+        """Record a call; stand at its gate and raise its error, unless that comes afterwards; the fault, if any."""
+        with self._lock:
+            self.calls.append((call, key))
+            fault = next((fault for fault in self.plan if _takes(fault, call, key)), None)
+        if fault is None:
+            return None
+        if fault.gate is not None:
+            fault.gate.pass_through()
+        if fault.error is not None and not fault.afterwards:
+            raise fault.error
+        return fault
+
+
+def _takes(fault: Fault, call: Call, key: str) -> bool:
+    """Whether a fault spoils this call; counts it."""
+    if fault.times == 0 or fault.call != call or fault.key not in (None, key):
+        return False
+    if fault.skip:
+        fault.skip -= 1
+        return False
+    if fault.times is not None:
+        fault.times -= 1
+    return True
+
+
+def _spoiled(fault: Fault | None, data: bytes) -> bytes:
+    if fault is not None and fault.error is not None:
+        raise fault.error
+    return data if fault is None or fault.spoil is None else fault.spoil(data)

@@ -1,0 +1,93 @@
+"""Memory as an ObjectStore: for tests, and the shortest statement of what a store does.
+
+Owns: objects in a dict. Must not know: anything else. Safe for many threads; gone with the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import ObjectExists, ObjectMissing
+from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.store.protocol import ObjectInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    data: bytes
+    info: ObjectInfo
+
+
+class MemoryStore:
+    """A bucket that always exists; with ``versioned`` it keeps every version of every object."""
+
+    def __init__(self, bucket: str = "memory", *, versioned: bool = False) -> None:
+        self.bucket = bucket
+        self._versioned = versioned
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+        self._objects: dict[str, list[_Object]] = {}  # oldest first
+
+    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
+        """See ObjectStore."""
+        data = self._find(key, version).data
+        return data[offset:] if length is None else data[offset : offset + length]
+
+    def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
+        """See ObjectStore."""
+        data = self._find(key, version).data
+        for at in range(0, len(data), piece_bytes):
+            yield data[at : at + piece_bytes]
+
+    def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
+        """See ObjectStore."""
+        return self._find(key, version).info
+
+    def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
+        with self._lock:
+            found = [versions[-1].info for key, versions in self._objects.items() if key.startswith(prefix)]
+        found.sort(key=lambda info: info.key.encode())
+        for info in found[:limit]:
+            yield ObjectInfo(info.key, info.size)
+
+    def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
+        """See ObjectStore."""
+        return self._write(key, source, metadata, exclusive=True)
+
+    def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
+        """See ObjectStore."""
+        return self._write(key, source, metadata, exclusive=False)
+
+    def url(self, key: str, version: str | None = None) -> str:
+        """See ObjectStore."""
+        return str(PhysicalKey("s3", self.bucket, key, version))
+
+    def _find(self, key: str, version: str | None) -> _Object:
+        with self._lock:
+            for found in reversed(self._objects.get(key, ())):
+                if version in (None, found.info.version):
+                    return found
+        raise ObjectMissing(f"{self.url(key, version)} is not there")
+
+    def _write(
+        self, key: str, source: bytes | Path, metadata: Mapping[str, str] | None, *, exclusive: bool
+    ) -> ObjectInfo:
+        data = source.read_bytes() if isinstance(source, Path) else bytes(source)
+        with self._lock:
+            versions = self._objects.setdefault(key, [])
+            if exclusive and versions:
+                raise ObjectExists(f"{self.url(key)} exists already")
+            version = f"v{next(self._numbers)}" if self._versioned else None
+            if not self._versioned:
+                versions.clear()
+            info = ObjectInfo(key, len(data), version, dict(metadata or {}))
+            versions.append(_Object(data, info))
+        return info
