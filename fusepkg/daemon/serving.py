@@ -95,7 +95,7 @@ class _Service:
         self._cache = cache
         self._stores = stores
         self._log_path = log_path
-        self._store = stores.registry(request.reference.bucket)
+        self._store = stores.for_bucket(request.reference.bucket)
         self._tree: PackageTree | None = None
         self._source: BlobSource | None = None
 
