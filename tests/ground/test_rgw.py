@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
 import boto3
 import pytest
 from botocore.exceptions import ClientError
@@ -50,3 +56,25 @@ def test_another_user_may_do_nothing(rgw: Gateway) -> None:
 def test_the_environment_leads_there(s3: Gateway) -> None:
     bucket = s3.bucket()
     assert bucket in [found["Name"] for found in boto3.client("s3").list_buckets()["Buckets"]]
+
+
+def test_nothing_of_it_outlives_a_killed_run(tmp_path: Path) -> None:
+    source = (
+        "import sys, time\n"
+        "from contextlib import ExitStack\nfrom pathlib import Path\nfrom tests.rgw import start_gateway\n"
+        "with ExitStack() as stack: start_gateway(Path(sys.argv[1]), stack); print(flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", source, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"\n"
+        daemons = [os.pidfd_open(pid) for pid in children(run.pid)]
+        assert len(daemons) == 3
+        run.kill()
+    for daemon in daemons:
+        assert select.select([daemon], [], [], 30) == ([daemon], [], [])  # readable: it ended
+        os.close(daemon)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
