@@ -235,7 +235,7 @@ def _check_symlink(key: str, target: str, size: int, digest: Digest) -> None:
 # --- the fast path -------------------------------------------------------------------------------------------
 
 _STANDARD_LINE = re.compile(
-    rb'\{"logical_key": "((?:[^"\\\x00-\x1f]+/)?)([^"\\\x00-\x1f/]+)", '
+    rb'\{"logical_key": "((?:[^"\\\x00-\x1f\x7f]+/)?)([^"\\\x00-\x1f\x7f/]+)", '
     rb'"physical_keys": \["((?:s3://[A-Za-z0-9._-]+|file://)/[A-Za-z0-9_.~/%-]+(?:\?versionId=[A-Za-z0-9_.~%-]+)?)"\], '
     rb'"size": (0|[1-9][0-9]{0,18}), '
     rb'"hash": \{"type": "(?:SHA256", "value": "([0-9a-f]{64})'
@@ -245,8 +245,9 @@ _STANDARD_LINE = re.compile(
 )
 """A record with the separators, order and hash types quilt3 writes, without any escape outside ``meta``.
 
-What matches has no duplicate keys, and its meta, if that is one JSON object, ends where the record does. Whatever does
-not match is not wrong but goes the slow way.
+The key holds nothing that canonical JSON escapes except non-ASCII characters (DEL stands in lines as it is, but is
+escaped there). What matches has no duplicate keys, and its meta, if that is one JSON object, ends where the record
+does. Whatever does not match is not wrong but goes the slow way.
 """
 
 _NO_NAMES = frozenset((b".", b".."))
