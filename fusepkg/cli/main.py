@@ -10,7 +10,6 @@ import sys
 
 import typer
 
-from fusepkg import __version__
 from fusepkg.cli import cache, mounts, options, packages, push
 from fusepkg.cli.output import print_error
 from fusepkg.errors import FusepkgError
@@ -22,15 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     callback=options.decide_settings,
+    cls=options.SettingsAnywhere,
 )
 for register in (push.register, mounts.register, packages.register, cache.register):
     register(app)
-
-
-@app.command()
-def version() -> None:
-    """Print the version of fusepkg."""
-    print(__version__)
 
 
 def main() -> None:

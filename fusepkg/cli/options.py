@@ -6,10 +6,12 @@ Owns: their names, help texts and types. Must not know: what a command does with
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
+from fusepkg import __version__
 from fusepkg.cli.settings import Flags, Settings, decide
 
 _S3 = "Object storage"
@@ -27,6 +29,12 @@ def settings_of(context: typer.Context) -> Settings:
     return settings
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 def decide_settings(
     context: typer.Context,
     cache_dir: Annotated[Path | None, typer.Option(help="Cache of this machine [FUSEPKG_CACHE_DIR].")] = None,
@@ -39,6 +47,36 @@ def decide_settings(
         bool, typer.Option("--no-sign-request", help="Public data: ask without credentials.", rich_help_panel=_S3)
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version of fusepkg.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Mount, publish and check immutable versions of datasets in object storage."""
     context.obj = decide(Flags(cache_dir, endpoint_url, region, profile, no_sign_request, debug))
+
+
+class SettingsAnywhere(typer.core.TyperGroup):
+    """The application's own options are taken wherever they stand before ``--``, also behind the command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class differs between releases
+        """Move the application's options to the front."""
+        end = args.index("--") if "--" in args else len(args)
+        takes_value = {
+            name: not getattr(param, "is_flag", False)
+            for param in self.params
+            for name in param.opts
+            if name.startswith("--")
+        }
+        takes_value.pop("--help", None)
+        ours: list[str] = []
+        others: list[str] = []
+        rest = iter(args[:end])
+        for argument in rest:
+            name, equals, _ = argument.partition("=")
+            if name not in takes_value:
+                others.append(argument)
+                continue
+            ours.append(argument)
+            if takes_value[name] and not equals and (value := next(rest, None)) is not None:
+                ours.append(value)
+        return super().parse_args(ctx, [*ours, *others, *args[end:]])

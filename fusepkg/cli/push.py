@@ -14,6 +14,7 @@ import typer
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
 from fusepkg.cli.output import human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.errors import UsageError
+from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.registry.layout import manifest_key
@@ -64,18 +65,17 @@ def push(
     if as_json:
         print_json(_facts(pushed))
         return
-    _describe(pushed, store.url(manifest_key(reference.name, pushed.top_hash)))
+    _describe(pushed, parse_physical_key(store.url(manifest_key(reference.name, pushed.top_hash))))
 
 
-def _describe(pushed: Pushed, manifest: str) -> None:
-    say(f"Tophash: {pushed.top_hash}")
-    note(f"{pushed.entries:,} files, {human_bytes(pushed.total_bytes)}")
+def _describe(pushed: Pushed, manifest: PhysicalKey) -> None:
     note(
-        f"Uploaded {pushed.uploaded_objects:,} objects, {human_bytes(pushed.uploaded_bytes)}; "
-        f"{pushed.reused_objects:,} were there already"
+        f"{pushed.entries:,} files, {human_bytes(pushed.total_bytes)}: uploaded {pushed.uploaded_objects:,} objects, "
+        f"{human_bytes(pushed.uploaded_bytes)}; {pushed.reused_objects:,} were there already"
     )
-    note(f"Manifest: {manifest}")
+    say(f"Tophash: {pushed.top_hash}")
     if pushed.tag_moved:
+        say(f"Pushing manifest to {manifest.readable}")
         say(f"Linking {pushed.reference} to manifest {short(pushed.top_hash)}")
     else:
         say(f"{pushed.reference} names manifest {short(pushed.top_hash)} already")
