@@ -84,6 +84,8 @@ osd crush chooseleaf type = 0
 osd class load list = *
 osd class default list = *
 osd max markdown count = 1000
+osd class update on start = false
+osd crush update on start = false
 osd fast shutdown = true
 rgw data = {directory}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{port}

@@ -66,11 +66,13 @@ def test_nothing_of_it_outlives_a_killed_run(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", source, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline() == b"\n"
-        daemons = [os.pidfd_open(pid) for pid in children(run.pid)]
-        assert len(daemons) == 3
-        run.kill()
+        try:
+            assert run.stdout is not None
+            assert run.stdout.readline() == b"\n"
+            daemons = [os.pidfd_open(pid) for pid in children(run.pid)]
+        finally:
+            run.kill()
+    assert len(daemons) == 3
     for daemon in daemons:
         assert select.select([daemon], [], [], 30) == ([daemon], [], [])  # readable: it ended
         os.close(daemon)
