@@ -27,6 +27,9 @@ DAMAGE = (
     lmdb.VersionMismatchError,
     lmdb.PageNotFoundError,
     lmdb.IncompatibleError,
+    lmdb.CursorFullError,
+    lmdb.PageFullError,
+    lmdb.BadTxnError,  # also the first a transaction says of a table whose root page is garbage
 )
 """What LMDB raises where its file makes no sense: nothing in it can be trusted any longer."""
 

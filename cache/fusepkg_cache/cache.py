@@ -95,7 +95,7 @@ class Cache:
         self.close()
 
     def close(self) -> None:
-        """Let go of the directory. Calls that other threads are in end well; later ones raise CacheClosed."""
+        """Let go of the directory: changes under way are made, calls that come later raise CacheClosed."""
         session, self._open = self._open, None
         if session is not None:
             release(session)

@@ -19,6 +19,7 @@ import fcntl
 import logging
 import os
 import re
+import secrets
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _check_version(layout: Layout) -> None:
         if match:
             return
         log.warning("%s is damaged: written anew", layout.version_file)
-    unfinished = layout.root / f"VERSION.{os.getpid()}"
+    unfinished = layout.root / f"VERSION.{secrets.token_hex(8)}"
     with unfinished.open("wb") as out:
         out.write(b"fusepkg-cache %d\n" % LAYOUT_VERSION)
         out.flush()

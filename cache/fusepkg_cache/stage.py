@@ -107,7 +107,7 @@ class Stage:
         weight = 0
         for key, length in self._small:
             batch.append((key, self._values.read(length)))
-            weight += length
+            weight += len(key) + length
             if weight >= BATCH_BYTES:
                 yield batch, weight
                 batch, weight = [], 0

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.files import check_in_full, read_checked
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from fusepkg_cache.session import Session
 
 log = logging.getLogger(__name__)
+
+_REMOVED_AT_ONCE = 1024
+"""Blobs dropped in one transaction: other processes' writers wait no longer than for that."""
 
 
 # --- looks: what is read inside one transaction ------------------------------------------------------------------
@@ -139,13 +144,11 @@ def drop_record_of_missing(changes: Changes, session: Session, digest: Digest) -
 def remove(session: Session, digests: Iterable[Digest]) -> list[int]:
     """Drop blobs; the sizes of those that were kept."""
     sizes: list[int] = []
-    keys: list[bytes] = []
-    for digest in digests:
-        keys.append(key_of(digest))
-        size = session.blobs.remove(digest)
-        if size is not None:
-            sizes.append(size)
-    return sizes + session.commits.change(lambda changes: _drop_keys(changes, keys))
+    rest = iter(digests)
+    while some := list(islice(rest, _REMOVED_AT_ONCE)):
+        sizes += [size for digest in some if (size := session.blobs.remove(digest)) is not None]
+        sizes += session.commits.change(partial(_drop_keys, keys=[key_of(digest) for digest in some]))
+    return sizes
 
 
 def _drop_keys(changes: Changes, keys: list[bytes]) -> list[int]:

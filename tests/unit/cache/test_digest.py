@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from fusepkg_cache import Algorithm, Digest, DigestMismatch, compute_digest
+from fusepkg_cache.digest import MIN_CHUNK_BYTES, chunk_count, chunk_digest, chunk_size, combine_chunks, require_match
+
+
+def test_plain_sha256() -> None:
+    assert compute_digest(Algorithm.SHA2_256, b"abc").hex == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+def test_the_chunked_digest_of_one_chunk_hashes_the_hash() -> None:
+    expected = hashlib.sha256(hashlib.sha256(b"abc").digest()).digest()
+    assert compute_digest(Algorithm.SHA2_256_CHUNKED, b"abc").value == expected
+
+
+def test_the_chunked_digest_of_nothing_has_no_chunks() -> None:
+    assert compute_digest(Algorithm.SHA2_256_CHUNKED, b"").value == hashlib.sha256(b"").digest()
+    assert chunk_count(0) == 0
+
+
+def test_the_chunked_digest_of_several_chunks() -> None:
+    data = bytes(MIN_CHUNK_BYTES) + b"tail"
+    pieces = [chunk_digest(data[:MIN_CHUNK_BYTES]).value, chunk_digest(b"tail").value]
+    assert compute_digest(Algorithm.SHA2_256_CHUNKED, data) == combine_chunks(pieces)
+
+
+def test_chunks_double_where_there_would_be_more_than_ten_thousand() -> None:
+    assert chunk_size(10_000 * MIN_CHUNK_BYTES) == MIN_CHUNK_BYTES
+    assert chunk_size(10_000 * MIN_CHUNK_BYTES + 1) == 2 * MIN_CHUNK_BYTES
+    assert chunk_count(10_000 * MIN_CHUNK_BYTES + 1) == 5_001
+
+
+def test_a_digest_has_32_bytes() -> None:
+    with pytest.raises(ValueError):
+        Digest(Algorithm.SHA2_256, b"short")
+
+
+def test_the_same_value_under_two_algorithms_is_two_digests() -> None:
+    assert Digest(Algorithm.SHA2_256, bytes(32)) != Digest(Algorithm.SHA2_256_CHUNKED, bytes(32))
+
+
+def test_wrong_bytes_are_refused_and_both_hashes_named() -> None:
+    digest = compute_digest(Algorithm.SHA2_256, b"right")
+    require_match(digest, b"right")
+    with pytest.raises(DigestMismatch) as caught:
+        require_match(digest, b"wrong")
+    assert digest.hex in str(caught.value)
+    assert compute_digest(Algorithm.SHA2_256, b"wrong").hex in str(caught.value)

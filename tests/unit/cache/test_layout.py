@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from fusepkg_cache import CacheUnusable
+from fusepkg_cache.layout import prepare
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_directory_is_private(tmp_path: Path) -> None:
+    layout = prepare(tmp_path / "a" / "b")
+    assert mode(layout.directory) == mode(layout.root) == mode(layout.blobs) == 0o700
+    assert layout.version_file.read_bytes() == b"fusepkg-cache 1\n"
+
+
+def test_an_empty_directory_is_made_private(tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    directory.mkdir(mode=0o755)
+    prepare(directory)
+    assert mode(directory) == 0o700
+
+
+def test_a_directory_with_other_things_keeps_its_mode(tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    directory.mkdir(mode=0o755)
+    (directory / "holiday.jpg").touch()
+    layout = prepare(directory)
+    assert mode(directory) == 0o755
+    assert mode(layout.root) == 0o700
+
+
+def test_an_opened_up_root_is_made_private_again(tmp_path: Path) -> None:
+    root = prepare(tmp_path / "cache").root
+    root.chmod(0o777)
+    prepare(tmp_path / "cache")
+    assert mode(root) == 0o700
+
+
+def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
+    layout = prepare(tmp_path / "cache")
+    before = layout.version_file.stat()
+    assert prepare(tmp_path / "cache") == layout
+    assert layout.version_file.stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("name", ["cache", "cache/v1"])
+def test_a_file_in_the_way_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CacheUnusable, match="not a directory"):
+        prepare(tmp_path / "cache")
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_file_as_parent_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheUnusable):
+        prepare(tmp_path / "file" / "cache")
+
+
+def test_another_users_directory_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        directory = tmp_path / "cache"
+        directory.mkdir()
+        os.chown(directory, 4711, -1)
+    else:
+        directory = Path("/")  # root's
+    with pytest.raises(CacheUnusable, match="belongs to user"):
+        prepare(directory)
+    assert not (directory / "v1").exists()
+
+
+def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> None:
+    layout = prepare(tmp_path / "cache")
+    layout.version_file.write_bytes(b"fusepkg-cache 2\n")
+    with pytest.raises(CacheUnusable, match="layout version 2"):
+        prepare(tmp_path / "cache")
+    assert layout.version_file.read_bytes() == b"fusepkg-cache 2\n"
+
+
+def test_a_newer_layout_beside_ours_is_left_alone(tmp_path: Path) -> None:
+    newer = tmp_path / "cache" / "v2"
+    newer.mkdir(parents=True)
+    (newer / "VERSION").write_bytes(b"fusepkg-cache 2\n")
+    prepare(tmp_path / "cache")
+    assert (newer / "VERSION").read_bytes() == b"fusepkg-cache 2\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"fusepkg-cache \n", b"\0" * 16])
+def test_a_damaged_version_file_is_written_anew(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = prepare(tmp_path / "cache")
+    layout.version_file.write_bytes(content)
+    prepare(tmp_path / "cache")
+    assert layout.version_file.read_bytes() == b"fusepkg-cache 1\n"
+    assert "VERSION is damaged" in caplog.text
