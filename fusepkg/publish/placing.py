@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ _ABANDONED_METADATA = "fusepkg-abandoned"
 _SHORT_DIGITS = 16
 """Digits of the hash in the key of a blob whose plain key is taken."""
 
+_HARD_TO_LIST = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
+"""Characters that XML 1.0, which S3 answers in, cannot hold or changes: servers fail over them in their own ways."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
@@ -67,6 +71,11 @@ class Placed:
     blob: Blob
     physical_key: PhysicalKey
     uploaded: bool
+
+    @property
+    def may_vanish(self) -> bool:
+        """Whether it is another publisher's version, found while that may still be taken back."""
+        return not self.uploaded and self.physical_key.version is not None
 
 
 class Placing:
@@ -89,6 +98,20 @@ class Placing:
         if blob.hashed.chunks:
             put_chunk_list(self._store, blob.hashed.digest, blob.hashed.chunks)
         return placed
+
+    def confirm(self, placed: Placed) -> Placed | None:
+        """Place a blob again if the version that was found for it has been taken back since; None if it is there.
+
+        Some servers ignore the condition of a create in versioned buckets; stores then take back the version of
+        whoever was not first, moments after it was made. Until then it looks like any other.
+        """
+        self._stop.check()
+        place = placed.physical_key
+        try:
+            self._store.head(place.key, version=place.version)
+        except ObjectMissing:
+            return self.place(placed.blob)
+        return None
 
     def _place_small(self, blob: Blob) -> Placed:
         for key in candidate_keys(self._prefix, blob, plain=True):
@@ -186,7 +209,7 @@ def candidate_keys(prefix: str, blob: Blob, *, plain: bool) -> list[str]:
     if plain:
         keys.insert(0, key)
     fit = [key for key in keys if _fits(key)]
-    # A path too long for the bucket: the content alone names the object.
+    # A path too long for the bucket, or hard to list in XML: the content alone names the object.
     return fit if len(fit) == len(keys) else [*fit, f"{prefix}/~{digits}"]
 
 
@@ -207,7 +230,7 @@ def normalise_prefix(prefix: str) -> str:
 
 
 def _fits(key: str) -> bool:
-    return len(key.encode()) <= MAX_KEY_BYTES
+    return len(key.encode()) <= MAX_KEY_BYTES and not _HARD_TO_LIST.search(key)
 
 
 def _metadata(blob: Blob) -> dict[str, str]:

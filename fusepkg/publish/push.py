@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,9 @@ UPLOAD_THREADS = 16
 
 LIST_ABOVE_UPLOADS = 1_000
 """More uploads than this and one listing of the prefix, a request per 1,000 keys, beats a HEAD for each."""
+
+SETTLE_S = 1.0
+"""How long racing publishers get to find out who was first, where the server leaves that to them: two requests."""
 
 _LINES_WRITTEN_BYTES = 1 << 20
 """Manifest lines collected before they are written."""
@@ -234,15 +238,27 @@ class _Push:
         if listed is None and len(blobs) > LIST_ABOVE_UPLOADS:
             listed = {info.key: info.size for info in self._store.list(f"{self._prefix}/")}
         placing = Placing(self._store, self._prefix, listed, self.stop)
-        done: list[Placed] = []
+        done: dict[Digest, Placed] = {}
 
         def collect(placed: Placed) -> None:
-            self._places[placed.blob.hashed.digest] = placed.physical_key
-            done.append(placed)
+            done[placed.blob.hashed.digest] = placed
             counters.add(1, placed.blob.file.size)
 
+        def collect_again(placed: Placed | None) -> None:
+            if placed is not None:
+                done[placed.blob.hashed.digest] = placed
+                doubtful.append(placed)
+
         run_threads(placing.place, blobs, collect, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=self.stop)
-        return done
+        doubtful = list(done.values())
+        while found := [placed for placed in doubtful if placed.may_vanish]:
+            time.sleep(SETTLE_S)
+            doubtful = []
+            run_threads(
+                placing.confirm, found, collect_again, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=self.stop
+            )
+        self._places |= {digest: placed.physical_key for digest, placed in done.items()}
+        return list(done.values())
 
     def _put_manifest(self, contents: Contents) -> None:
         counters = Counters(self._progress, Phase.MANIFEST, total=1)

@@ -248,6 +248,14 @@ def test_a_path_too_long_for_the_bucket_still_finds_a_place(store: ObjectStore, 
     assert store.get(keys[-1]) == b"content"
 
 
+@pytest.mark.parametrize("key", ["a\x01b", "line\nbreak", "a\ufffe/b", "del\x7f"])
+def test_a_name_that_listings_cannot_hold_is_not_used(store: ObjectStore, folder: Path, key: str) -> None:
+    blob = blob_of(folder, b"content", key)
+    assert candidate_keys("p", blob, plain=True) == [f"p/~{blob.hashed.digest.hex}"]
+    place(store, blob)
+    assert [info.key for info in store.list("p/")] == [f"p/~{blob.hashed.digest.hex}"]
+
+
 @pytest.mark.parametrize(
     ("prefix", "normal"),
     [("a", "a"), ("/data/v0/", "data/v0"), ("a//b/./c", "a/b/c"), ("é x", "é x"), ("..a/b..", "..a/b..")],
