@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.proxy.faults import Fault
 
 WAIT_TIMEOUT_S = 60.0
-"""How long ``wait_for`` waits for requests before it fails the test."""
+"""How long ``wait_for`` waits for requests, and ``unreachable`` for threads, before the test fails."""
 
 
 class Proxy:
@@ -110,7 +110,8 @@ class Proxy:
             threads = list(self._threads)
         self.release()
         for thread in threads:
-            thread.join()
+            thread.join(WAIT_TIMEOUT_S)
+            assert not thread.is_alive(), f"{thread.name} does not end"
         refusing.close()
 
     def reachable(self) -> None:
