@@ -10,6 +10,7 @@ file into a directory or back, so that the place of a key, once it has one, is a
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from fusepkg.errors import (
     AccessDenied,
@@ -141,8 +142,12 @@ class DirectoryStore:
     # --- writing ---------------------------------------------------------------------------------------------
 
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
-        """See ObjectStore."""
-        with self._translated(key), self._staged(key, source, metadata or {}) as (staged, size):
+        """See ObjectStore. Where ``source`` is a file that cannot be opened, the OSError passes."""
+        with (
+            _reader(source) as reader,
+            self._translated(key),
+            self._staged(key, reader, metadata or {}) as (staged, size),
+        ):
             place = self._prepare(key)
             try:
                 try:
@@ -157,8 +162,12 @@ class DirectoryStore:
         return ObjectInfo(key, size, None, dict(metadata or {}))
 
     def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
-        """See ObjectStore."""
-        with self._translated(key), self._staged(key, source, metadata or {}) as (staged, size):
+        """See ObjectStore. Where ``source`` is a file that cannot be opened, the OSError passes."""
+        with (
+            _reader(source) as reader,
+            self._translated(key),
+            self._staged(key, reader, metadata or {}) as (staged, size),
+        ):
             place = self._prepare(key)
             try:
                 os.rename(staged, place)
@@ -168,7 +177,7 @@ class DirectoryStore:
         return ObjectInfo(key, size, None, dict(metadata or {}))
 
     @contextmanager
-    def _staged(self, key: str, source: bytes | Path, metadata: Mapping[str, str]) -> Iterator[tuple[bytes, int]]:
+    def _staged(self, key: str, reader: BinaryIO, metadata: Mapping[str, str]) -> Iterator[tuple[bytes, int]]:
         """The object's bytes and metadata in a file without a name yet, safe on the disk; its path and size."""
         if self._verbatim or self._names(key) is None:
             reason = "files are only read here" if self._verbatim else "no file can have such a name"
@@ -179,11 +188,7 @@ class DirectoryStore:
         staged = staging + b"/" + token_hex(16).encode()
         try:
             with open(staged, "xb") as file:
-                if isinstance(source, Path):
-                    with source.open("rb") as reader:
-                        shutil.copyfileobj(reader, file, COPY_BYTES)
-                else:
-                    file.write(source)
+                shutil.copyfileobj(reader, file, COPY_BYTES)
                 keep_metadata(self._own, file.fileno(), metadata)
                 file.flush()
                 os.fsync(file.fileno())
@@ -241,3 +246,7 @@ class DirectoryStore:
             raise AccessDenied(f"{self.url(key)}: {exc.strerror}", hint="Check who owns the directory") from exc
         except OSError as exc:
             raise RemoteUnavailable(f"{self.url(key)}: {exc.strerror or exc}", hint="Check the disk") from exc
+
+
+def _reader(source: bytes | Path) -> BinaryIO:
+    return source.open("rb") if isinstance(source, Path) else io.BytesIO(source)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 LIST_PAGE_KEYS = 1000
 """Keys per page of a listing: the most S3 gives."""
 
-STREAM_BLOCK_BYTES = 1024 * 1024
-"""Most bytes taken from a streamed body at once; what has arrived survives a connection that breaks after it."""
+STREAM_BLOCK_BYTES = 64 * 1024
+"""Most bytes taken from a body at once: of a block that breaks off, what had arrived is lost and asked for again."""
 
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """Characters a listing cannot hold in its echo of the prefix (XML 1.0): servers then answer something unreadable."""
@@ -136,8 +136,8 @@ class S3Store:
 
         client, target, names = self._linked().connection.client, self._target(key), self._names(key, version)
         answer = open_object(client, target, names)
-        if answer is None:
-            raise RemoteProtocol(f"{target.url} at {target.place}: refused a range nobody asked for")
+        if answer is None or "ContentLength" not in answer:
+            raise RemoteProtocol(f"{target.url} at {target.place}: the answer to a GET has no length")
         size, done, failures = answer["ContentLength"], 0, 0
         if answer.get("ETag"):
             names["IfMatch"] = answer["ETag"]
@@ -146,6 +146,8 @@ class S3Store:
                 with translated(target), closing(answer["Body"]) as body:
                     while done < size:
                         block = body.read(min(STREAM_BLOCK_BYTES, size - done))
+                        if not block:
+                            raise RemoteUnavailable(f"{target.url} at {target.place}: the body ended early")
                         done, failures = done + len(block), 0
                         yield block
                 return

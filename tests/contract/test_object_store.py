@@ -281,7 +281,7 @@ def test_list_in_byte_order_with_prefix_and_limit(store: ObjectStore) -> None:
 
 def test_list_of_more_than_a_page(store: ObjectStore) -> None:
     names = [f"page/{number:04}" for number in range(1100)]
-    in_threads(8, lambda name: store.create(name, b""), names)
+    in_threads(8, lambda name: store.overwrite(name, b""), names)
     store.create("page0", b"")
     assert keys(store, "page/") == names
     assert keys(store, "page/", 1050) == names[:1050]
