@@ -139,6 +139,16 @@ class Cache:
             else:
                 tiers.put_large(session, digest, data)
 
+    def put_pieces(self, digest: Digest, pieces: Iterable[bytes]) -> None:
+        """Keep a blob that comes in pieces and may be too large for memory; on return every process sees it.
+
+        The pieces are taken even where the blob is kept already. Raises: DigestMismatch, CacheUnusable, and what
+        ``pieces`` raises; then nothing is kept.
+        """
+        session = self._session()
+        with translated(f"cannot keep {digest}"):
+            tiers.put_pieces(session, digest, pieces)
+
     def stage(self) -> Stage:
         """A context manager that takes blobs and makes them visible together; see ``Stage``."""
         return Stage(self._session(), self._small_limit_bytes, self.__contains__)

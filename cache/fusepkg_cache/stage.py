@@ -92,7 +92,7 @@ class Stage:
             self._small.append((key, len(value)))
 
     def _add_large(self, digest: Digest, data: bytes) -> None:
-        path = self._session.staging.write(data)
+        path = self._session.staging.write((data,))
         with self._lock:
             known = self._large.setdefault(digest, (path, record_of(digest, data)))
         if known[0] is not path:

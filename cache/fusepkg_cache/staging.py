@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -39,15 +40,16 @@ class Staging:
                 self._path, self._descriptor = _claim(self._parent)
             return self._path
 
-    def write(self, data: bytes) -> Path:
+    def write(self, pieces: Iterable[bytes]) -> Path:
         """A new file with these bytes, read-only: blobs never change, not even through a hard link."""
         path = self.directory() / secrets.token_hex(8)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                for piece in pieces:
+                    view = memoryview(piece)
+                    while view:
+                        view = view[os.write(descriptor, view) :]
             finally:
                 os.close(descriptor)
         except BaseException:

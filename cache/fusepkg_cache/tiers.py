@@ -16,6 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from fusepkg_cache.errors import DigestMismatch
 from fusepkg_cache.files import check_in_full, read_checked
 from fusepkg_cache.records import Span, key_of, record_of, seal, span_of, split, unseal
 
@@ -173,12 +174,33 @@ def put_small(session: Session, digest: Digest, data: bytes) -> None:
     session.commits.change(lambda changes: changes.put_small(key, value), len(value))
 
 
+def put_pieces(session: Session, digest: Digest, pieces: Iterable[bytes]) -> None:
+    """Keep a blob of any size as a file; its bytes are checked as they lie there, before anyone can see them.
+
+    Raises DigestMismatch.
+    """
+    path = session.staging.write(pieces)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            record = check_in_full(descriptor, digest)
+        finally:
+            os.close(descriptor)
+        if record is None:
+            raise DigestMismatch(f"{path.stat().st_size} bytes given as {digest} hash to something else")
+        session.blobs.publish(path, digest)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    session.commits.change(lambda changes: changes.put_record(key_of(digest), record))
+
+
 def put_large(session: Session, digest: Digest, data: bytes) -> None:
     """Keep a blob as a file."""
     key = key_of(digest)
     there = session.blobs.size(digest) == len(data)
     if not there:
-        session.blobs.publish(session.staging.write(data), digest)
+        session.blobs.publish(session.staging.write((data,)), digest)
     if not (there and session.environment.view(_has_record, key)):
         record = record_of(digest, data)
         session.commits.change(lambda changes: changes.put_record(key, record))

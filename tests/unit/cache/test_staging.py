@@ -18,7 +18,7 @@ def parent(tmp_path: Path) -> Path:
 
 def test_a_file_is_written_whole_and_read_only(parent: Path) -> None:
     staging = Staging(parent)
-    path = staging.write(b"bytes")
+    path = staging.write([b"by", b"tes"])
     assert path.read_bytes() == b"bytes"
     assert path.stat().st_mode & 0o777 == 0o400
     assert path.parent.parent == parent
@@ -51,9 +51,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_removed_directory_is_made_again(parent: Path) -> None:
     staging = Staging(parent)
-    staging.write(b"lost")
+    staging.write([b"lost"])
     shutil.rmtree(parent)
-    assert staging.write(b"kept").read_bytes() == b"kept"
+    assert staging.write([b"kept"]).read_bytes() == b"kept"
     staging.close()
 
 
@@ -72,6 +72,6 @@ def test_a_file_that_cannot_be_written_whole_is_removed(parent: Path, monkeypatc
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
-        staging.write(b"bytes")
+        staging.write([b"by", b"tes"])
     assert os.listdir(directory) == []
     staging.close()
