@@ -36,13 +36,13 @@ def test_what_a_dead_process_left_is_swept_and_what_lives_is_not(parent: Path) -
 import os, signal
 from pathlib import Path
 from fusepkg_cache.staging import Staging
-Staging(Path({str(parent)!r})).write(b"half")
+Staging(Path({str(parent)!r})).write([b"half"])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
     assert len(os.listdir(parent)) == 1
     alive = Staging(parent)
-    kept = alive.write(b"mine")  # sweeps
+    kept = alive.write([b"mine"])  # sweeps
     assert os.listdir(parent) == [kept.parent.name]
     assert sweep(parent) == 0
     assert kept.exists()
