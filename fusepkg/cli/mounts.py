@@ -113,8 +113,13 @@ def umount(
     ] = False,
 ) -> None:
     """End a mount. Plain umount(8) does the same."""
-    record = end_mount(directory, lazy=lazy)
-    note(f"Unmounted {record.mountpoint}" if record else f"Unmounted {directory}")
+    ended = end_mount(directory, lazy=lazy)
+    note(f"Unmounted {ended.record.mountpoint if ended.record else directory}")
+    if ended.still_served and ended.record:
+        note(
+            f"Its daemon (process {ended.record.pid}) goes on: the mount is still in use elsewhere, by a container "
+            "or another mount namespace. It ends with its last user"
+        )
 
 
 def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -131,11 +136,17 @@ def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:
                 short(record.top_hash),
                 record.mountpoint,
                 record.engine,
-                "mounted" if records.is_alive(record) else "dead: umount it",
+                _state(record),
             )
             for record in found
         ],
     )
+
+
+def _state(record: MountRecord) -> str:
+    if not records.is_alive(record):
+        return "dead: umount it"
+    return "mounted" if records.mounted_at(Path(record.mountpoint)) else "in use elsewhere"
 
 
 def status(context: typer.Context, directory: DirArgument, as_json: JsonOption = False) -> None:

@@ -16,7 +16,7 @@ def checked_mountpoint(path: Path) -> Path:
     """The absolute, link-free path of an empty directory nothing is mounted on. Raises MountpointUnfit."""
     absolute = Path(os.path.abspath(path))
     for record in read_records():
-        if record.mountpoint == str(absolute):
+        if record.mountpoint == str(absolute) and mounted_at(absolute):
             raise MountpointUnfit(
                 f"{path} is mounted already: {record.reference} ({record.top_hash[:9]})",
                 hint=f"`fusepkg umount {path}` first",
