@@ -164,8 +164,8 @@ class Cache:
             if digests is not None:
                 sizes = tiers.remove(session, digests)
                 return Cleared(len(sizes), sum(sizes))
+            removed = [session.blobs.remove(digest) for digest in session.blobs]  # first: LMDB may need their room
             blobs, size = session.environment.empty()
-            removed = [session.blobs.remove(digest) for digest in session.blobs]
             sweep(session.layout.staging)
         sizes = [file_size for file_size in removed if file_size is not None]
         return Cleared(blobs + len(sizes), size + sum(sizes))

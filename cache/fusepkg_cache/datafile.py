@@ -1,11 +1,14 @@
-"""The file LMDB keeps its pages in, looked at without LMDB.
+"""The two files of LMDB, looked at without LMDB.
 
-Owns: whether ``data.mdb`` may be mapped at all, and keeping it so. Must not know: what the pages hold.
+Owns: whether they may be mapped at all, and keeping them so. Must not know: what their pages hold.
 
 Touching a mapped page behind the end of its file kills the process with SIGBUS, and LMDB trusts its own page count.
-So the file is kept longer than the pages in use at any moment, kill -9 included: it is extended, sparsely, before
+So ``data.mdb`` is kept longer than the pages in use at any moment, kill -9 included: it is extended, sparsely, before
 a transaction can take more pages (``ensure_length``). A file that is shorter than its pages was cut off by something
 else, and is damaged.
+
+Writing to a mapped page that has no block on the disk yet kills as well, once the disk is full. LMDB writes so only to
+``lock.mdb``, which therefore gets its blocks before it is opened (``reserve_lock_file``).
 """
 
 from __future__ import annotations
@@ -23,6 +26,12 @@ _META = struct.Struct("=16x II QQ I44x 48x QQ")
 _MAGIC = 0xBEEFC0DE
 _DATA_FORMAT = 1
 _MIN_PAGE_BYTES, _MAX_PAGE_BYTES = 256, 65536
+
+_SLOT_BYTES = 64
+"""A cache line: what LMDB takes for each reader in its lock file."""
+
+_LOCK_HEADER_SLOTS = 4
+"""Room before the readers, in slots; LMDB needs three or less and gives readers what is left."""
 
 STEP_BYTES = 256 * 1024 * 1024
 """By how much the file grows: several times what one transaction can take (16 MiB of values, see ``commits``),
@@ -64,3 +73,17 @@ def ensure_length(path: Path, used_bytes: int) -> None:
     size = path.stat().st_size
     if size < used_bytes + STEP_BYTES:
         os.truncate(path, used_bytes + 2 * STEP_BYTES)
+
+
+def reserve_lock_file(path: Path, readers: int) -> None:
+    """Give the lock file its length and its blocks. Never while this process has the environment open.
+
+    Closing any descriptor of the file drops all locks the process has on it, and LMDB's locks are among those.
+    """
+    length = (readers + _LOCK_HEADER_SLOTS) * _SLOT_BYTES
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(descriptor).st_blocks * 512 < length:
+            os.posix_fallocate(descriptor, 0, length)
+    finally:
+        os.close(descriptor)

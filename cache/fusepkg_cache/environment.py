@@ -12,7 +12,9 @@ Threads: ``view`` and ``change`` may be called from any; both enter the gate, an
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
@@ -21,7 +23,7 @@ import lmdb
 
 from fusepkg_cache._translate import DAMAGE, translated
 from fusepkg_cache.changes import Changes, Tables
-from fusepkg_cache.datafile import ensure_length, fault
+from fusepkg_cache.datafile import ensure_length, fault, reserve_lock_file
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
 from fusepkg_cache.gate import Gate
 from fusepkg_cache.layout import prepare
@@ -47,6 +49,9 @@ again."""
 
 _ATTEMPTS = 5
 """Times a transaction is tried while the environment is replaced or its map grows under it: two are the rule."""
+
+_NO_ROOM_BYTES = 16 * 1024 * 1024
+"""Free space below which a write that was cut short is put down to a full disk: what one transaction may write."""
 
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
@@ -110,6 +115,10 @@ class Environment:
                 self._map_again(generation, self.map_bytes * 2)
             except (*DAMAGE, lmdb.PanicError) as exc:
                 self._recover(generation, exc)
+            except lmdb.Error as exc:
+                if getattr(exc, "code", 0) == errno.EIO and self._no_room():
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from exc
+                raise
         raise CacheUnusable(f"the cache in {self._layout.directory} is replaced again and again")
 
     def _change(self, make: Callable[[Changes], _T]) -> _T:
@@ -154,19 +163,20 @@ class Environment:
         with self._alone("cannot clear the cache in {}"), self._layout.locked():
             if self._current_identity() != self._identity or self._environment is None:
                 self._open()
+            emptied = (0, 0)
             try:
                 with self._lmdb().begin(write=True) as transaction:  # keeps the writers of all processes out
                     changes = Changes(transaction, self._tables)
                     emptied = (changes.small_blobs(), changes.totals.small_bytes)
                     changes.drop_all()
                     self._move_away()
-            except DAMAGE as exc:
-                log.warning("the cache in %s was damaged: %s", self._layout.directory, exc)
-                emptied = (0, 0)
+            except lmdb.Error as exc:  # damaged, or no room: others will notice with their next change only
+                log.warning("the cache in %s was thrown away, not emptied: %s", self._layout.directory, exc)
                 if self._current_identity() == self._identity:
                     self._move_away()
+            self._shut()
+            shutil.rmtree(self._layout.damaged, ignore_errors=True)  # before the fresh one needs room
             self._open()
-            shutil.rmtree(self._layout.damaged, ignore_errors=True)
         return emptied
 
     def close(self) -> None:
@@ -184,6 +194,11 @@ class Environment:
             if self._closed:
                 raise CacheClosed(f"the cache in {self._layout.directory} was closed")
             yield
+
+    def _no_room(self) -> bool:
+        """Whether the disk is full. LMDB says EIO where a write was cut short, which is how a disk fills up."""
+        disk = os.statvfs(self._layout.root)
+        return disk.f_bavail * disk.f_frsize < _NO_ROOM_BYTES
 
     def _lmdb(self) -> lmdb.Environment:
         if self._closed:
@@ -220,6 +235,8 @@ class Environment:
         self._generation += 1
 
     def _open_sound(self) -> None:
+        self._layout.environment.mkdir(mode=0o700, exist_ok=True)
+        reserve_lock_file(self._layout.environment / "lock.mdb", MAX_READERS)
         environment = lmdb.open(
             str(self._layout.environment),
             map_size=self._map_bytes,

@@ -68,11 +68,9 @@ def counted(transaction: lmdb.Transaction, tables: Tables) -> tuple[Totals, int,
 
 
 def has(session: Session, digest: Digest) -> bool:
-    """Whether a blob is kept."""
-    environment, key = session.environment, key_of(digest)
-    if environment.view(_has_small, key) or session.blobs.size(digest) is not None:
-        return True
-    return environment.refresh() and environment.view(_has_small, key)
+    """Whether a blob is kept, where all processes look."""
+    session.environment.refresh()
+    return session.environment.view(_has_small, key_of(digest)) or session.blobs.size(digest) is not None
 
 
 def read(session: Session, digest: Digest, offset: int, length: int | None) -> bytes | None:
@@ -168,6 +166,7 @@ def _drop_keys(changes: Changes, keys: list[bytes]) -> list[int]:
 def put_small(session: Session, digest: Digest, data: bytes) -> None:
     """Keep a blob in LMDB."""
     key = key_of(digest)
+    session.environment.refresh()  # being there in one that was replaced would be of no use to others
     if session.environment.view(_has_small, key):
         return
     value = seal(digest, data)

@@ -1,0 +1,451 @@
+"""The clauses of ``cache/README.md``, one by one; those of crashes and failing disks are in test_cache_disasters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fusepkg_cache import SMALL_LIMIT_BYTES, Algorithm, Cache, CacheClosed, Cleared, Digest, DigestMismatch
+from fusepkg_cache.records import BLOCK_BYTES, key_of, record_of
+
+from tests.unit.cache.blobs import LARGE, SMALL, blob, flip
+from tests.unit.cache.peer import Peer
+
+SIZES = [0, 1, SMALL, SMALL_LIMIT_BYTES, SMALL_LIMIT_BYTES + 1, LARGE]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(tmp_path / "cache") as cache:
+        yield cache
+
+
+@pytest.fixture(scope="module")
+def peers() -> Iterator[Peer]:
+    with Peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def peer(peers: Peer, cache: Cache) -> Peer:
+    """Another process with the same cache open."""
+    peers.call("open", str(cache.directory))
+    return peers
+
+
+def file_of(cache: Cache, digest: Digest) -> Path:
+    return cache.directory / "v1" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Change a file in place; blobs are read-only."""
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def damage_small(cache: Cache, data: bytes) -> None:
+    """Flip a bit of a small blob in LMDB's file, which every process has mapped."""
+    path = cache.directory / "v1" / "lmdb" / "data.mdb"
+    with path.open("r+b") as file:
+        at = file.read(64 << 20).index(data[:64])
+        file.seek(at)
+        file.write(flip(data[:64], 10))
+
+
+# --- 1: content-addressed
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_1_what_was_put_is_got(cache: Cache, size: int, algorithm: Algorithm) -> None:
+    digest, data = blob(size, algorithm=algorithm)
+    assert cache.get(digest) is None
+    assert digest not in cache
+    cache.put(digest, data)
+    assert cache.get(digest) == data
+    assert digest in cache
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_1_wrong_bytes_are_refused(cache: Cache, size: int) -> None:
+    digest, data = blob(size)
+    with pytest.raises(DigestMismatch):
+        cache.put(digest, flip(data, 7))
+    assert cache.get(digest) is None
+    cache.put(digest, data)
+    with pytest.raises(DigestMismatch):
+        cache.put(digest, flip(data, 7))
+    assert cache.get(digest) == data
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_1_the_algorithm_is_part_of_the_key(cache: Cache, size: int) -> None:
+    digest, data = blob(size)
+    cache.put(digest, data)
+    assert cache.get(Digest(Algorithm.SHA2_256_CHUNKED, digest.value)) is None
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_1_putting_what_is_there_does_nothing(cache: Cache, size: int) -> None:
+    digest, data = blob(size)
+    cache.put(digest, data)
+    changed = cache._session().environment._lmdb().info()["last_txnid"]
+    cache.put(digest, data)
+    assert cache._session().environment._lmdb().info()["last_txnid"] == changed
+    assert cache.info().blobs == 1
+
+
+# --- 2: checked on the way out
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL, LARGE, 4 * BLOCK_BYTES])
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [(0, 0), (0, 1), (5, 100), (BLOCK_BYTES - 1, 2), (2 * BLOCK_BYTES, BLOCK_BYTES), (LARGE - 3, 10), (LARGE + 9, 5)],
+)
+def test_2_a_part_read_is_a_slice(cache: Cache, size: int, offset: int, length: int) -> None:
+    digest, data = blob(size)
+    assert cache.read(digest, offset, length) is None
+    cache.put(digest, data)
+    assert cache.read(digest, offset, length) == data[offset : offset + length]
+
+
+def test_2_negative_places_are_refused(cache: Cache) -> None:
+    with pytest.raises(ValueError):
+        cache.read(blob(SMALL)[0], -1, 5)
+    with pytest.raises(ValueError):
+        cache.read(blob(SMALL)[0], 0, -1)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_2_a_damaged_small_blob_is_dropped_and_counted(
+    cache: Cache, whole: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest, data = blob(SMALL)
+    cache.put(digest, data)
+    damage_small(cache, data)
+    assert (cache.get(digest) if whole else cache.read(digest, SMALL - 5, 5)) is None
+    assert digest not in cache
+    assert cache.info().verification_failures == 1
+    assert cache.info().blobs == cache.info().bytes == 0
+    assert "damaged: dropped" in caplog.text
+    cache.put(digest, data)
+    assert cache.get(digest) == data
+
+
+@pytest.mark.parametrize("damage", ["bit", "short", "long", "empty"])
+def test_2_a_damaged_file_is_dropped_and_counted(cache: Cache, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    digest, data = blob(LARGE)
+    cache.put(digest, data)
+    damaged = {"bit": flip(data, LARGE - 1), "short": data[:-1], "long": data + b"x", "empty": b""}[damage]
+    rewrite(file_of(cache, digest), damaged)
+    assert cache.get(digest) is None
+    assert digest not in cache
+    assert cache.info().verification_failures == 1
+    assert cache.info().blobs == cache.info().bytes == 0
+    assert "damaged: dropped" in caplog.text
+    cache.put(digest, data)
+    assert cache.get(digest) == data
+
+
+def test_2_a_part_read_checks_the_blocks_it_touches_only(cache: Cache) -> None:
+    digest, data = blob(LARGE)
+    cache.put(digest, data)
+    rewrite(file_of(cache, digest), flip(data, 2 * BLOCK_BYTES))
+    assert cache.read(digest, 0, 2 * BLOCK_BYTES) == data[: 2 * BLOCK_BYTES]
+    assert cache.read(digest, 3 * BLOCK_BYTES, LARGE) == data[3 * BLOCK_BYTES :]
+    assert cache.info().verification_failures == 0
+    assert cache.read(digest, 3 * BLOCK_BYTES - 1, 2) is None
+    assert cache.info().verification_failures == 1
+
+
+def test_2_a_damaged_record_costs_nothing(cache: Cache) -> None:
+    digest, data = blob(LARGE)
+    cache.put(digest, data)
+    other, _ = blob(LARGE, 1)
+    session = cache._session()
+    for wrong in (b"", record_of(other, data), record_of(digest, data[:-1])):
+        session.commits.change(lambda changes, wrong=wrong: changes.put_record(key_of(digest), wrong))
+        assert cache.get(digest) == data
+        assert cache.read(digest, 5, 10) == data[5:15]
+    assert cache.info().verification_failures == 0
+    assert cache.info().bytes == LARGE
+
+
+# --- 3: invisible until whole (stages: tests/unit/cache/test_stage.py)
+
+
+def test_3_a_put_is_seen_by_every_process(cache: Cache, peer: Peer) -> None:
+    for size in SIZES:
+        ours, theirs = blob(size, 1), blob(size, 2)
+        cache.put(*ours)
+        assert peer.call("get", ours[0]) == ours[1]
+        assert peer.call("__contains__", ours[0]) is True
+        peer.call("put", *theirs)
+        assert cache.get(theirs[0]) == theirs[1]
+        assert theirs[0] in cache
+
+
+def test_3_what_another_process_stages_is_not_seen(cache: Cache, peer: Peer) -> None:
+    for digest, data in (blob(SMALL), blob(LARGE)):
+        peer.call("stage", digest, data)
+        assert cache.get(digest) is None
+        assert digest not in cache
+
+
+# --- 4: a returned value stays
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_4_a_value_outlives_its_blob_and_the_cache(tmp_path: Path, size: int) -> None:
+    digest, data = blob(size)
+    with Cache(tmp_path / "cache") as cache:
+        cache.put(digest, data)
+        got = cache.get(digest)
+        cache.clear()
+        for seed in range(20):
+            cache.put(*blob(size, seed + 1))
+    shutil.rmtree(tmp_path / "cache")
+    assert got == data
+
+
+# --- 5: shared
+
+
+def test_5_many_threads(cache: Cache) -> None:
+    blobs = [blob(size, seed) for size in (SMALL, LARGE) for seed in range(20)]
+
+    def work(number: int) -> None:
+        for step in range(len(blobs)):
+            digest, data = blobs[(number * 7 + step) % len(blobs)]
+            cache.put(digest, data)
+            assert cache.get(digest) in (data, None)
+            assert cache.read(digest, 100, 1000) in (data[100:1100], None)
+            if step % 5 == 0:
+                cache.remove(digest)
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(work, number) for number in range(8)]:
+            future.result()
+    assert cache.verify().ok
+    assert cache.info().verification_failures == 0
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_5_a_removed_blob_is_gone_for_all(cache: Cache, peer: Peer, size: int) -> None:
+    digest, data = blob(size)
+    cache.put(digest, data)
+    assert peer.call("remove", digest) is True
+    assert peer.call("remove", digest) is False
+    assert cache.get(digest) is None
+    assert cache.info().blobs == cache.info().bytes == 0
+
+
+def test_5_clearing_some(cache: Cache) -> None:
+    blobs = [blob(size, seed) for size in (SMALL, LARGE) for seed in range(3)]
+    for digest, data in blobs:
+        cache.put(digest, data)
+    wanted = [blobs[0][0], blobs[3][0], blob(SMALL, 99)[0]]
+    assert cache.clear(wanted) == Cleared(blobs=2, bytes=SMALL + LARGE)
+    assert [digest in cache for digest, _ in blobs] == [False, True, True, False, True, True]
+
+
+def test_5_clearing_all_while_others_use_it(cache: Cache, peer: Peer) -> None:
+    blobs = [blob(size, seed) for size in (SMALL, LARGE) for seed in range(3)]
+    for digest, data in blobs:
+        cache.put(digest, data)
+    assert peer.call("get", blobs[0][0]) == blobs[0][1]
+    assert cache.clear() == Cleared(blobs=6, bytes=3 * (SMALL + LARGE))
+    assert cache.info().blobs == peer.call("info") == 0
+    for digest, data in blobs:
+        assert peer.call("get", digest) is None
+        peer.call("put", digest, data)
+        assert cache.get(digest) == data
+    assert peer.call("clear") == 6
+    for digest, data in blobs:
+        assert cache.get(digest) is None
+        cache.put(digest, data)
+        assert peer.call("get", digest) == data
+
+
+def test_5_clearing_races_with_puts_and_gets(cache: Cache, peer: Peer) -> None:
+    blobs = [blob(size, seed) for size in (SMALL, LARGE) for seed in range(5)]
+
+    def work(number: int) -> None:
+        for step in range(30):
+            digest, data = blobs[(number + step) % len(blobs)]
+            cache.put(digest, data)
+            assert cache.get(digest) in (data, None)
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(work, number) for number in range(4)]
+        while not all(future.done() for future in working):
+            cache.clear()
+            peer.call("clear")
+        for future in working:
+            future.result()
+    assert cache.verify(repair=True).damaged == ()
+    cache.put(*blobs[0])
+    assert peer.call("get", blobs[0][0]) == blobs[0][1]
+    assert cache.info().verification_failures == 0
+
+
+def test_5_a_closed_cache_says_so(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    cache.close()
+    cache.close()
+    digest, data = blob(SMALL)
+    for call in (
+        lambda: cache.get(digest),
+        lambda: cache.read(digest, 0, 1),
+        lambda: digest in cache,
+        lambda: cache.put(digest, data),
+        lambda: cache.stage(),
+        lambda: cache.remove(digest),
+        lambda: cache.clear(),
+        lambda: cache.info(),
+        lambda: cache.verify(),
+    ):
+        with pytest.raises(CacheClosed):
+            call()
+
+
+# --- 6: disposable (damage of LMDB's file: tests/unit/cache/test_environment.py)
+
+
+def test_6_large_blobs_survive_the_loss_of_everything_else(tmp_path: Path) -> None:
+    small, large = blob(SMALL), blob(LARGE)
+    with Cache(tmp_path / "cache") as cache:
+        cache.put(*small)
+        cache.put(*large)
+    for path in (tmp_path / "cache" / "v1").iterdir():
+        if path.name != "blobs":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with Cache(tmp_path / "cache") as cache:
+        assert large[0] in cache
+        assert cache.read(large[0], 70_000, 10) == large[1][70_000:70_010]
+        assert cache.get(small[0]) is None
+        assert cache.info().blobs == 1
+        assert cache.info().bytes == LARGE
+
+
+def test_6_a_found_file_is_checked_before_a_byte_of_it_is_given_out(tmp_path: Path) -> None:
+    digest, data = blob(LARGE)
+    with Cache(tmp_path / "cache") as cache:
+        cache.put(digest, data)
+    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    rewrite(file_of(cache, digest), flip(data, LARGE - 1))
+    with Cache(tmp_path / "cache") as cache:
+        assert cache.read(digest, 0, 10) is None
+        assert not file_of(cache, digest).exists()
+
+
+def test_6_a_vanished_file_is_a_miss_and_its_record_is_dropped(cache: Cache) -> None:
+    digest, data = blob(LARGE)
+    cache.put(digest, data)
+    file_of(cache, digest).unlink()
+    assert digest not in cache
+    assert cache.read(digest, 0, 10) is None
+    assert cache.info().blobs == cache.info().verification_failures == 0
+    cache.put(digest, data)
+    assert cache.get(digest) == data
+
+
+@pytest.mark.parametrize("what", ["v1", "v1/lmdb", "v1/blobs", "v1/staging", "v1/lock", "v1/lmdb/lock.mdb"])
+def test_6_parts_of_the_directory_vanish(cache: Cache, what: str) -> None:
+    small, large = blob(SMALL), blob(LARGE)
+    cache.put(*small)
+    cache.put(*large)
+    path = cache.directory / what
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert cache.get(small[0]) in (small[1], None)
+    assert cache.get(large[0]) in (large[1], None)
+    cache.put(*small)
+    cache.put(*large)
+    cache.put(*blob(LARGE, 2))
+    assert cache.get(small[0]) == small[1]
+    assert cache.get(large[0]) == large[1]
+
+
+def test_6_verify_finds_and_repairs(cache: Cache) -> None:
+    blobs = [blob(size, seed) for size in (SMALL, LARGE) for seed in range(4)]
+    for digest, data in blobs:
+        cache.put(digest, data)
+    assert cache.verify().ok
+    damage_small(cache, blobs[0][1])
+    rewrite(file_of(cache, blobs[4][0]), flip(blobs[4][1], 9))
+    file_of(cache, blobs[5][0]).unlink()
+    lost = blobs[6][0]
+    cache._session().commits.change(lambda changes: changes.drop_record(key_of(lost)))
+    done: list[tuple[int, int]] = []
+    found = cache.verify(progress=lambda now, there_are: done.append((now, there_are)))
+    assert not found.ok
+    assert set(found.damaged) == {blobs[0][0], blobs[4][0]}
+    assert found.missing == (blobs[5][0],)
+    assert found.unrecorded == (lost,)
+    assert found.blobs == 7
+    assert found.bytes == 4 * SMALL + 3 * LARGE
+    assert done[-1] == (found.bytes, found.bytes)
+    assert blobs[0][0] in cache  # only told
+    repaired = cache.verify(repair=True)
+    assert repaired.repaired
+    assert set(repaired.damaged) == set(found.damaged)
+    again = cache.verify()
+    assert again.ok
+    assert again.missing == again.unrecorded == ()
+    assert cache.info().blobs == again.blobs == 5
+    assert cache.info().bytes == again.bytes
+    assert cache.info().verification_failures == 2
+
+
+# --- 8 and 9: see tests/unit/cache/test_layout.py
+
+
+def test_8_nobody_else_can_look_in(cache: Cache) -> None:
+    cache.put(*blob(SMALL))
+    cache.put(*blob(LARGE))
+    assert cache.directory.stat().st_mode & 0o777 == 0o700
+    assert (cache.directory / "v1").stat().st_mode & 0o777 == 0o700
+    assert file_of(cache, blob(LARGE)[0]).stat().st_mode & 0o777 == 0o400
+
+
+# --- beside the clauses
+
+
+def test_info_tells_both_tiers(cache: Cache) -> None:
+    for seed in range(3):
+        cache.put(*blob(SMALL, seed))
+    cache.put(*blob(LARGE))
+    info = cache.info()
+    assert info.directory == cache.directory
+    assert (info.small_blobs, info.small_bytes) == (3, 3 * SMALL)
+    assert (info.large_blobs, info.large_bytes) == (1, LARGE)
+    assert (info.blobs, info.bytes) == (4, 3 * SMALL + LARGE)
+    assert (info.layout_version, info.verification_failures, info.errors) == (1, 0, 0)
+
+
+def test_caches_with_different_limits_share_a_directory(tmp_path: Path) -> None:
+    digest, data = blob(SMALL)
+    with Cache(tmp_path / "cache", small_limit_bytes=0) as files, Cache(tmp_path / "cache") as both:
+        files.put(digest, data)
+        assert file_of(files, digest).exists()
+        assert both.get(digest) == data
+        both.put(digest, data)
+        assert both.remove(digest)
+        assert files.get(digest) is None
+    with pytest.raises(ValueError):
+        Cache(tmp_path / "cache", small_limit_bytes=2 << 20)
+
+
+def test_a_relative_directory_is_kept_when_the_process_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    digest, data = blob(LARGE)
+    with Cache(Path("cache")) as cache:
+        os.chdir("/")
+        cache.put(digest, data)
+        assert cache.get(digest) == data
+    assert (tmp_path / "cache" / "v1").is_dir()

@@ -1,0 +1,219 @@
+"""Clauses 7 and 10 of ``cache/README.md``: killed processes; disks that are full, read-only or out of reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fusepkg_cache import Cache, CacheUnusable
+
+from tests.unit.cache.blobs import LARGE, SMALL, blob
+from tests.unit.cache.peer import Peer
+
+ROOT = Path(__file__).parents[2]
+
+KILLS = 15
+
+BUSY = """
+import itertools, random, sys, threading
+from pathlib import Path
+from fusepkg_cache import Cache
+from tests.unit.cache.blobs import LARGE, SMALL, blob
+
+cache = Cache(Path(sys.argv[1]))
+start = 1 + int(sys.argv[2])
+lock = threading.Lock()
+
+def tell(*blobs):
+    with lock:
+        for size, seed in blobs:
+            print(size, seed, flush=True)
+
+def work(number):
+    for step in itertools.count():
+        seed = start + number * 1000 + step
+        if number == 3:
+            with cache.stage() as stage:
+                for size in (SMALL, LARGE):
+                    stage.add(*blob(size, seed))
+                if step % 2:
+                    stage.commit()
+                    tell((SMALL, seed), (LARGE, seed))
+        else:
+            size = (SMALL, LARGE, 100)[number]
+            cache.put(*blob(size, seed))
+            cache.remove(blob(size, -seed)[0])
+            tell((size, seed))
+
+for number in range(4):
+    threading.Thread(target=work, args=(number,)).start()
+"""
+
+
+def test_7_kill_9_loses_nothing_that_was_put(tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    chance = random.Random(7)
+    told: list[tuple[int, ...]] = []
+    for kill in range(KILLS):
+        with subprocess.Popen(
+            [sys.executable, "-c", BUSY, str(directory), str(kill * 10_000)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as busy:
+            assert busy.stdout is not None
+            lines = [busy.stdout.readline() for _ in range(chance.randrange(1, 40))]
+            busy.kill()
+            lines += busy.stdout.readlines()
+        told += [tuple(map(int, line.split())) for line in lines if line.endswith("\n")]
+        with Cache(directory) as cache:
+            found = cache.verify()
+            assert found.ok
+            assert not found.missing
+            assert cache.info().verification_failures == 0
+            assert cache.info().small_bytes + sum(os.stat(path).st_size for path in files(directory)) == found.bytes
+    with Cache(directory) as cache:
+        cache.put(*blob(LARGE, -1))  # sweeps
+        assert len(list((directory / "v1" / "staging").iterdir())) == 1
+        assert not (directory / "v1" / "lmdb.damaged").exists()
+        for size, seed in told:
+            digest, data = blob(size, seed)
+            assert cache.get(digest) == data
+
+
+def files(directory: Path) -> list[Path]:
+    return [path for path in (directory / "v1" / "blobs").rglob("*") if path.is_file()]
+
+
+def test_7_a_process_that_dies_in_the_middle_does_not_keep_others_out(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        peer = Peer()
+        peer.call("open", str(tmp_path / "cache"))
+        peer.call("stage", *blob(LARGE))
+        peer.call("put", *blob(SMALL))
+        peer.call("die")
+        peer.__exit__()
+        cache.put(*blob(SMALL, 2))
+        assert cache.get(blob(SMALL)[0]) == blob(SMALL)[1]
+        assert cache.get(blob(LARGE)[0]) is None
+
+
+# --- 10: failing disks. Real ones, in a mount namespace that ends with the process.
+
+
+def in_namespace(tmp_path: Path, mount: str, program: str) -> dict[str, object]:
+    """What a program prints as JSON that runs with ``mount`` done, as root of a namespace of its own."""
+    enter = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
+    if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a mount namespace of its own: root, or unprivileged user namespaces")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "program.py").write_text(
+        "import json\nfrom pathlib import Path\nfrom fusepkg_cache import *\n"
+        "from tests.unit.cache.blobs import LARGE, SMALL, blob\n"
+        "def outcome(call, *arguments):\n"
+        "    try:\n        call(*arguments)\n"
+        "    except CacheError as exc:\n        return type(exc).__name__\n"
+        "    return 'done'\n" + program
+    )
+    done = subprocess.run(
+        [*enter, "sh", "-c", f"{mount} && exec {sys.executable} program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
+
+
+def test_10_a_full_disk(tmp_path: Path) -> None:
+    found = in_namespace(
+        tmp_path,
+        "mount -t tmpfs -o size=3m none disk",
+        """
+cache = Cache(Path("disk/cache"))
+kept = []
+outcomes = {}
+for size in (LARGE, SMALL):
+    for seed in range(400):
+        said = outcome(cache.put, *blob(size, seed))
+        if said != "done":
+            outcomes[size] = said
+            break
+        kept.append((size, seed))
+whole = all(cache.get(blob(*which)[0]) == blob(*which)[1] for which in kept)
+refused = outcome(cache.put, *blob(SMALL, 1000))
+with cache.stage() as stage:
+    staged = outcome(lambda: [stage.add(*blob(LARGE, 2000)), stage.commit()])
+cache.close()
+cache = Cache(Path("disk/cache"))
+again = all(cache.get(blob(*which)[0]) == blob(*which)[1] for which in kept)
+left = [path.name for path in Path("disk/cache/v1/staging").rglob("*") if path.is_file()]
+cleared = cache.clear().blobs
+after = [outcome(cache.put, *blob(LARGE, 5)), outcome(cache.put, *blob(SMALL, 5))]
+print(json.dumps(dict(large=outcomes.get(LARGE), small=outcomes.get(SMALL), kept=len(kept), whole=whole, again=again,
+    refused=refused, staged=staged, left=left, cleared=cleared, after=after, ok=cache.verify().ok)))
+""",
+    )
+    assert found["large"] == found["small"] == found["refused"] == found["staged"] == "CacheFull"
+    assert found["whole"] is found["again"] is found["ok"] is True
+    assert found["left"] == []
+    assert found["cleared"] == found["kept"]
+    assert found["after"] == ["done", "done"]
+
+
+def test_10_a_disk_that_became_read_only(tmp_path: Path) -> None:
+    found = in_namespace(
+        tmp_path,
+        "mount -t tmpfs none disk",
+        """
+import subprocess
+directory = Path("disk/cache")
+cache = Cache(directory)
+cache.put(*blob(SMALL))
+cache.put(*blob(LARGE))
+subprocess.run(["mount", "--bind", directory, directory], check=True)  # over the one whose files are open
+subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
+reads = [cache.get(blob(size)[0]) == blob(size)[1] for size in (SMALL, LARGE)]
+put = outcome(cache.put, *blob(LARGE, 1))
+staged = outcome(cache.stage().add, *blob(LARGE, 1))
+removed = outcome(cache.remove, blob(LARGE)[0])
+cleared = outcome(cache.clear)
+cache.close()
+opened = outcome(Cache, directory)
+print(json.dumps(dict(reads=reads, put=put, staged=staged, removed=removed, cleared=cleared, opened=opened)))
+""",
+    )
+    assert found["reads"] == [True, True]
+    assert {found[call] for call in ("put", "staged", "removed", "cleared", "opened")} == {"CacheReadOnly"}
+
+
+def test_10_a_read_that_fails_is_a_miss_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    small, large = blob(SMALL), blob(LARGE)
+    with Cache(tmp_path / "cache") as cache:
+        cache.put(*small)
+        cache.put(*large)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))  # no file can be opened
+        try:
+            assert cache.get(large[0]) is None
+            assert cache.read(large[0], 0, 5) is None
+            assert cache.get(small[0]) == small[1]
+            with pytest.raises(CacheUnusable):
+                cache.put(*blob(LARGE, 1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert cache.info().errors == 2
+        assert caplog.text.count("cannot be read") == 1
+        assert cache.get(large[0]) == large[1]
