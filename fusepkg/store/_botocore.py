@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -131,6 +132,8 @@ def translated(target: Target) -> Iterator[None]:
         yield
     except (boto.ClientError, boto.BotoCoreError) as exc:
         raise translate(exc, target) from exc
+    except JSONDecodeError as exc:  # botocore reads what credential programs write without a check
+        raise AccessDenied(f"{target.url}: a credential program did not write JSON", hint=_LOGIN_HINT) from exc
     except ValueError as exc:
         if "endpoint" not in str(exc):
             raise

@@ -21,7 +21,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as ObstoreS3
 
-from fusepkg.errors import ObjectMissing, RemoteTimeout, RemoteUnavailable
+from fusepkg.errors import ObjectMissing, RemoteTimeout, RemoteUnavailable, UsageError
 from fusepkg.store._s3_answers import answer_error
 
 if TYPE_CHECKING:
@@ -137,7 +137,11 @@ def _client_options(settings: S3Settings, connection: Connection) -> ClientConfi
         "timeout": BODY_LIMIT,
     }
     if connection.ca_bundle:
-        options["root_certificate"] = Path(connection.ca_bundle).read_bytes()
+        try:
+            options["root_certificate"] = Path(connection.ca_bundle).read_bytes()
+        except OSError as exc:
+            words = f"the certificates in {connection.ca_bundle} cannot be read: {exc.strerror}"
+            raise UsageError(words, hint="Check AWS_CA_BUNDLE") from exc
     return options
 
 

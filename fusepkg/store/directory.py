@@ -48,7 +48,8 @@ COPY_BYTES = 1024 * 1024
 class DirectoryStore:
     """Objects below ``root``, which need not exist before the first is created.
 
-    With ``verbatim`` keys are paths below ``root`` as they are, whoever wrote the files, and nothing can be created.
+    With ``verbatim`` keys are paths below ``root`` as they are, whoever wrote the files; nothing can be created, nor
+    listed, for it may be the root of the whole machine.
     """
 
     def __init__(self, root: Path, *, verbatim: bool = False) -> None:
@@ -87,6 +88,8 @@ class DirectoryStore:
 
     def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
+        if self._verbatim:
+            raise RemoteError(f"{self.url(prefix)} cannot be listed: files are only read here")
         return islice(self._listed(prefix), limit)
 
     def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
