@@ -9,6 +9,7 @@ is an error too; a parent that is interrupted takes the child along.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from fusepkg.daemon.records import MountRecord
     from fusepkg.daemon.request import MountRequest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +85,42 @@ def _run_child(request: MountRequest, log_path: Path, writing: int) -> None:
     try:
         os.setsid()
         log_to_file(log_path, debug=request.debug)
-        from fusepkg.daemon.serving import run_mount  # here, so that the parent need not load what it never uses
-
-        def announce(event: Event) -> None:
-            os.write(writing, msgspec.json.encode(event) + b"\n")
-            if isinstance(event, Ready):
-                os.close(writing)
-
-        try:
-            run_mount(request, str(log_path), announce)
-            status = 0
-        except FusepkgError as exc:
-            announce(Failed(exc.code, exc.message, exc.hint))
-    except BaseException:
-        import logging
-
-        logging.getLogger(__name__).exception("the mount ended with an error")
+        status = _serve(request, log_path, _Teller(writing))
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)
+
+
+def _serve(request: MountRequest, log_path: Path, tell: _Teller) -> int:
+    from fusepkg.daemon.serving import run_mount  # here, so that the parent need not load what it never uses
+
+    try:
+        run_mount(request, str(log_path), tell)
+    except FusepkgError as exc:
+        log.error("the mount ended: %s", exc)
+        tell(Failed(exc.code, exc.message, exc.hint))
+    except Exception as exc:
+        log.exception("the mount ended with a bug in fusepkg")
+        tell(Failed(FusepkgError.code, f"the mount failed, which is a bug in fusepkg: {exc!r}", f"See {log_path}"))
+    else:
+        return 0
+    return 1
+
+
+class _Teller:
+    """Tells the parent how a starting mount goes, until the directory is usable: then nobody listens any more."""
+
+    def __init__(self, writing: int) -> None:
+        self._writing = writing
+
+    def __call__(self, event: Event) -> None:
+        if self._writing < 0:
+            return
+        os.write(self._writing, msgspec.json.encode(event) + b"\n")
+        if isinstance(event, Ready):
+            os.close(self._writing)
+            self._writing = -1
 
 
 def _end(child: int) -> None:
