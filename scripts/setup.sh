@@ -52,6 +52,7 @@ if [ "$level" != run ]; then
   want radosgw command -v radosgw
   want rsync command -v rsync
   want git command -v git
+  want erofs-utils command -v fsck.erofs
 fi
 if [ "$level" = bench ]; then want rclone command -v rclone; fi
 

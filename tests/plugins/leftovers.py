@@ -12,6 +12,7 @@ import ctypes
 import os
 import secrets
 import signal
+import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Leftovers:
     def clear_away(self, directory: Path) -> None:
         """Detach the mounts below a directory, kill this run's processes, and remember both."""
         for place, kind in mounts_below(directory):
-            _libc.umount2(os.fsencode(place), _MNT_DETACH)
+            _detach(place)
             self.found.append(f"{kind} mount at {place}")
         for process in processes_of(self.mark):
             with suppress(ProcessLookupError):
@@ -104,6 +105,11 @@ def pytest_configure(config: pytest.Config) -> None:
     plugin = Leftovers()
     os.environ[MARK] = plugin.mark
     config.pluginmanager.register(plugin, "fusepkg-leftovers")
+
+
+def _detach(place: str) -> None:
+    if _libc.umount2(os.fsencode(place), _MNT_DETACH) != 0:  # not root: only a program with setuid may
+        subprocess.run(["fusermount3", "-u", "-z", "--", place], stdin=subprocess.DEVNULL, check=False)
 
 
 def _unescape(field: str) -> str:
