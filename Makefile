@@ -5,7 +5,7 @@ PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check fmt lint types imports sizes stress clean
+.PHONY: help setup demo test check fmt lint types imports sizes stress bench clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ sizes: setup ## No module over 500 lines, no function over 60
 
 stress: setup ## The long tests: many readers, kills and evictions
 	@$(PYTEST) -m stress
+
+bench: ## Measure beside the bare disk and rclone: ROUNDS=3 ROWS=small,large,mount,s3 SCALE=1
+	@scripts/setup.sh bench
+	@$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1)
 
 clean: ## Remove .venv and everything generated
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,79 @@
+"""Groups of rows: each sets up what it needs once, then measures round by round.
+
+Owns: which subjects and rows belong together. Must not know: how a row is measured or shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bench import workload
+from bench.bucket import bucket_reads
+from bench.mount_times import mount_times
+from bench.rows import (
+    Run,
+    in_order_of_round,
+    large_file_sessions,
+    run_session,
+    small_file_sessions,
+    usable,
+)
+from bench.subjects import fusepkg, rclone
+from bench.subjects.local import local
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from bench.rows import Row
+
+SMALL_FILES, DIRECTORIES = 20_000, 100
+LARGE_BYTES = 256 * workload.MIB
+
+Measure = Callable[[int], None]
+"""Measures one round, given its number."""
+
+
+def small_files(run: Run, _stack: ExitStack) -> Measure:
+    """Many small files, on this machine's disk."""
+    source = run.scratch / "small"
+    tree = workload.write_tree(source, directories=DIRECTORIES, files=run.scaled(SMALL_FILES))
+    return _on_local_disk(run, source, small_file_sessions(tree))
+
+
+def large_file(run: Run, _stack: ExitStack) -> Measure:
+    """One large file, on this machine's disk."""
+    source = run.scratch / "large"
+    tree = workload.write_large(source, max(run.scaled(LARGE_BYTES), workload.MIB))
+    return _on_local_disk(run, source, large_file_sessions(tree))
+
+
+GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
+    "small": small_files,
+    "large": large_file,
+    "mount": mount_times,
+    "s3": bucket_reads,
+}
+
+
+def _on_local_disk(run: Run, source: Path, sessions: list[list[Row]]) -> Measure:
+    reference = f"local/{source.name}:bench"
+    settings = {"FUSEPKG_DATA_DIR": str(run.scratch / "data")}
+    with run.place() as home:
+        fusepkg.run(fusepkg.environment(home, settings), "push", source, reference)
+    subjects = usable(
+        run,
+        [
+            local(source),
+            *(fusepkg.fusepkg(engine, reference, settings) for engine in fusepkg.ENGINES),
+            *(rclone.rclone(mode, str(source), {}) for mode in rclone.MODES),
+        ],
+    )
+
+    def measure(number: int) -> None:
+        for rows in sessions:
+            for subject in in_order_of_round(subjects, number):
+                run_session(run, subject, rows, number)
+
+    return measure

@@ -1,0 +1,178 @@
+"""Rows, and how one is measured on one subject.
+
+Owns: the rows over small files and over a large one, the order of a session, passes and samples. Must not know: any
+one subject, or what becomes of the samples.
+
+A session opens a subject with cold caches, measures its rows in their order, and closes it. Sessions of all subjects
+follow one another within a round, so that what is compared was measured within seconds or a minute of each other.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import TYPE_CHECKING
+
+from bench import machine, workload
+from bench.memory import KINDS, Peak
+from bench.readers import ReaderFailed, Timing, run_readers
+from bench.results import Results, Sample
+from bench.subjects.subject import SubjectFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench.subjects.subject import Opened, Subject
+    from bench.workload import Loop, Tree
+
+MIN_MEASURED_S = 0.5
+"""A row that takes less is repeated until its passes together take this: a tenth of a second is mostly noise."""
+
+MAX_PASSES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A function of a directory: what its readers do. ``drops`` is what of the kernel's caches is dropped before each
+    pass; a row with ``once`` changes what it measures, and so has one pass."""
+
+    key: str
+    title: str
+    unit: str
+    loops: Callable[[Path], list[Loop]]
+    drops: int = 0
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the bench. ``scale`` shrinks every workload."""
+
+    results: Results
+    scratch: Path
+    rounds: int
+    scale: float
+
+    def scaled(self, number: int) -> int:
+        """That much of a workload, at the run's scale."""
+        return max(1, round(number * self.scale))
+
+    def record(self, row: str, subject: str, number: int, value: float, passes: Sequence[float], load: float) -> None:
+        """Keep a sample; show it, unless it is one of the many of memory."""
+        sample = Sample(row=row, subject=subject, round=number, value=value, passes=list(passes), load=round(load, 2))
+        self.results.samples.append(sample)
+        if row.startswith("memory"):
+            return
+        unit = next(facts.unit for facts in self.results.rows if facts.key == row)
+        sys.stderr.write(
+            f"round {number + 1}/{self.rounds}  {subject:12} {row:24} {value:12,.{2 if unit == 's' else 0}f} {unit}\n"
+        )
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """A subject that fails is left out and named in the report; the others go on."""
+        try:
+            yield
+        except (SubjectFailed, ReaderFailed, TimeoutExpired) as exc:
+            self.results.skipped[what] = str(exc)
+            sys.stderr.write(f"{what} FAILED: {exc}\n")
+
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """An empty directory for one opening of a subject."""
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="open-", ignore_cleanup_errors=True) as place:
+            yield Path(place)
+
+
+def in_order_of_round(subjects: Sequence[Subject], number: int) -> list[Subject]:
+    """Every other round goes backwards, so that nobody always comes first."""
+    return list(subjects if number % 2 == 0 else reversed(subjects))
+
+
+def usable(run: Run, subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects that can run here; of the others the reason is kept."""
+    run.results.skipped.update({subject.name: subject.why_not for subject in subjects if subject.why_not})
+    return [subject for subject in subjects if not subject.why_not]
+
+
+def run_session(run: Run, subject: Subject, rows: Sequence[Row], number: int) -> None:
+    """Open a subject, measure rows on it, and what memory it took meanwhile."""
+    for row in rows:
+        run.results.add_row(row.key, row.title, row.unit)
+    with run.attempt(f"{subject.name}, {rows[0].key}"), run.place() as place, subject.open(place) as opened:
+        peak = Peak(opened.processes)
+        for row in rows:
+            if row.drops and (reason := machine.why_no_drop()):
+                run.results.skipped[row.key] = reason
+                continue
+            load = machine.load()
+            passes = measure(row, opened, peak)
+            value = sum(one.work for one in passes) / sum(one.seconds for one in passes)
+            run.record(row.key, subject.name, number, value, [one.rate for one in passes], load)
+            peak.look()
+        record_memory(run, subject.name, peak, number)
+
+
+def measure(row: Row, opened: Opened, peak: Peak) -> list[Timing]:
+    """All passes of one row."""
+    passes: list[Timing] = []
+    while True:
+        if row.drops:
+            machine.drop_caches(row.drops)
+        passes.append(run_readers(row.loops(opened.directory), peak.look))
+        spent = sum(one.seconds for one in passes)
+        if row.once or spent >= MIN_MEASURED_S or len(passes) == MAX_PASSES:
+            return passes
+
+
+def record_memory(run: Run, subject: str, peak: Peak, number: int) -> None:
+    """The peak of a session's memory, and what is left at its end; nothing for a subject without processes."""
+    left = peak.look()
+    for moment, found in (("peak", peak.seen), ("after", left)):
+        for kind in KINDS:
+            key = f"memory.{moment}.{kind}"
+            run.results.add_row(key, f"{'peak' if moment == 'peak' else 'at the end'}, {kind}", "MB")
+            if peak.seen["rss"]:
+                run.record(key, subject, number, round(found[kind], 1), [], machine.load())
+
+
+def small_file_sessions(tree: Tree) -> list[list[Row]]:
+    """Sessions over many small files."""
+
+    def walking(directory: Path) -> list[Loop]:
+        return [workload.walk(directory, tree)]
+
+    def reading(readers: int) -> Callable[[Path], list[Loop]]:
+        return partial(workload.read_files, tree=tree, readers=readers)
+
+    rate = "files/s"
+    everything = [
+        Row("small.walk.dropped", "walk + stat, caches dropped", rate, walking, machine.ALL),
+        Row("small.walk.warm", "walk + stat, again", rate, walking),
+        Row("small.first.4", "first read, 4 readers", rate, reading(4), machine.ALL, once=True),
+        Row("small.cached.1", "page-cached, 1 reader", rate, reading(1)),
+        Row("small.cached.4", "page-cached, 4 readers", rate, reading(4)),
+        Row("small.dropped.1", "pages dropped, 1 reader", rate, reading(1), machine.PAGES),
+        Row("small.dropped.4", "pages dropped, 4 readers", rate, reading(4), machine.PAGES),
+    ]
+    return [
+        everything,
+        [Row("small.first.1", "first read, 1 reader", rate, reading(1), machine.ALL, once=True)],
+    ]
+
+
+def large_file_sessions(tree: Tree) -> list[list[Row]]:
+    """The session over one large file."""
+    reading = partial(workload.read_large, tree=tree)
+    return [
+        [
+            Row("large.first", "large file, first read", "MB/s", reading, machine.ALL, once=True),
+            Row("large.cached", "large file, page-cached", "MB/s", reading),
+            Row("large.dropped", "large file, pages dropped", "MB/s", reading, machine.PAGES),
+        ]
+    ]

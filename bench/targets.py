@@ -1,0 +1,94 @@
+"""What we hold ourselves to, and whether a run met it.
+
+Owns: the targets and the arithmetic of ratios. Must not know: how results are shown.
+
+A ratio is taken within each round, between things measured close to each other, and the median of the rounds counts:
+the machine may be busy, but it is as busy for both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.results import Results
+
+MEMORY_LIMIT_MB = 150.0
+MOUNT_LIMIT_S = 0.5
+OF_LOCAL = 0.8
+TIMES_RCLONE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``subject``'s value in ``row``, or its ratio to the best of the family ``against``, bounded by ``limit``."""
+
+    row: str
+    subject: str
+    limit: float
+    against: str = ""
+    at_least: bool = True
+
+    def is_met(self, value: float) -> bool:
+        """Whether a value is on the right side of the limit."""
+        return value >= self.limit if self.at_least else value < self.limit
+
+
+TARGETS = (
+    *(
+        Target(row, "erofs", OF_LOCAL, against="local")
+        for row in ("small.walk.dropped", "small.walk.warm", "small.cached.1", "small.cached.4")
+    ),
+    *(Target(row, "fuse", TIMES_RCLONE, against="rclone") for row in ("small.cached.1", "small.cached.4")),
+    *(Target("mount.indexed", engine, MOUNT_LIMIT_S, at_least=False) for engine in ("erofs", "fuse")),
+    *(
+        Target(f"memory.peak.{kind}", engine, MEMORY_LIMIT_MB, at_least=False)
+        for engine in ("erofs", "fuse")
+        for kind in ("anon", "pss", "rss")
+    ),
+)
+
+
+def family(subject: str) -> str:
+    """The first word of a subject's name."""
+    return subject.partition(" ")[0]
+
+
+def values_by_round(results: Results, row: str, subject: str) -> dict[int, list[float]]:
+    """Every value of a subject in a row."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for sample in results.samples:
+        if sample.row == row and sample.subject == subject:
+            found[sample.round].append(sample.value)
+    return dict(found)
+
+
+def value_of(results: Results, row: str, subject: str) -> float | None:
+    """One number for a subject in a row: the median, or for a peak the most there ever was; None if not measured."""
+    values = [value for of_round in values_by_round(results, row, subject).values() for value in of_round]
+    if not values:
+        return None
+    return max(values) if ".peak." in row else median(values)
+
+
+def ratios(results: Results, row: str, subject: str, against: str) -> list[float]:
+    """The ratio of each round to the best of a family in that round; for rates, where more is better."""
+    names = {sample.subject for sample in results.samples if sample.row == row and family(sample.subject) == against}
+    others = [values_by_round(results, row, name) for name in names]
+    found = []
+    for number, ours in sorted(values_by_round(results, row, subject).items()):
+        best = max((median(other[number]) for other in others if number in other), default=0.0)
+        if best:
+            found.append(median(ours) / best)
+    return found
+
+
+def outcome(results: Results, target: Target) -> float | None:
+    """The number a target is about; None if it was not measured."""
+    if not target.against:
+        return value_of(results, target.row, target.subject)
+    found = ratios(results, target.row, target.subject, target.against)
+    return median(found) if found else None
