@@ -11,7 +11,7 @@ export PATH=$root/.venv/bin:$PATH
 finish() {
   cd /
   if mountpoint -q "$scratch/dataset" 2>/dev/null; then fusepkg umount --lazy "$scratch/dataset" || true; fi
-  rm -rf "$scratch"
+  rm -rf --one-file-system "$scratch"  # never into a mount that would not go
 }
 trap finish EXIT
 
