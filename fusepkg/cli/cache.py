@@ -13,7 +13,7 @@ import typer
 from fusepkg_cache import Cache
 
 from fusepkg.cli.options import JsonOption, settings_of
-from fusepkg.cli.output import human_bytes, note, print_json, say
+from fusepkg.cli.output import counted, human_bytes, note, print_json, say
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
@@ -44,7 +44,7 @@ def info(context: typer.Context, as_json: JsonOption = False) -> None:
         )
         return
     say(f"Directory: {settings.cache_dir}")
-    say(f"Holds: {facts.blobs:,} blobs, {human_bytes(facts.bytes)}")
+    say(f"Holds: {counted(facts.blobs, 'blob')}, {human_bytes(facts.bytes)}")
 
 
 def clear(
@@ -66,4 +66,4 @@ def clear(
             dropped = cache.clear(cached_digests(cache, index.entries) if index else [])
     finally:
         cache.close()
-    note(f"Dropped {dropped.blobs:,} blobs, {human_bytes(dropped.bytes)}")
+    note(f"Dropped {counted(dropped.blobs, 'blob')}, {human_bytes(dropped.bytes)}")

@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
-from fusepkg.cli.output import human_bytes, note, print_json, print_table, progress_bar, say, short
+from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short
 from fusepkg.daemon import control, records
 from fusepkg.daemon.ending import end_mount
 from fusepkg.daemon.launching import start_mount
@@ -160,11 +160,12 @@ def status(context: typer.Context, directory: DirArgument, as_json: JsonOption =
     say(f"Package: {record.reference} ({short(record.top_hash)})")
     say("No files have been changed")
     say(f"Mounted: {record.mountpoint}, {record.engine} engine, process {record.pid}, since {_time(record.started_s)}")
-    say(f"Holds: {facts['entries']:,} files, {human_bytes(facts['total_bytes'])}")
-    say(f"Fetched: {counters['fetched_objects']:,} objects, {human_bytes(counters['fetched_bytes'])}")
-    say(f"Served: {human_bytes(counters['served_bytes'])}; {counters['cache_hits']:,} reads from the cache")
+    say(f"Holds: {counted(facts['entries'], 'file')}, {human_bytes(facts['total_bytes'])}")
+    say(f"Fetched: {counted(counters['fetched_objects'], 'object')}, {human_bytes(counters['fetched_bytes'])}")
+    say(f"Served: {human_bytes(counters['served_bytes'])}; {counted(counters['cache_hits'], 'read')} from the cache")
     if counters["failed_fetches"] or counters["cache_failures"]:
-        say(f"Failed: {counters['failed_fetches']:,} fetches, {counters['cache_failures']:,} writes to the cache")
+        failed = counters["failed_fetches"], counters["cache_failures"]
+        say("Failed fetches: {:,}; failed writes to the cache: {:,}".format(*failed))
     if record.offline_since_s is not None:
         say(f"Offline: the tag was last seen to name this version at {_time(record.offline_since_s)}")
     say(f"Log: {record.log}")

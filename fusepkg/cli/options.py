@@ -17,7 +17,10 @@ from fusepkg.cli.settings import Flags, Settings, decide
 _S3 = "Object storage"
 
 RefArgument = Annotated[
-    str, typer.Argument(metavar="REF", help="A package: bucket/name[:tag][@hash]; `local` is the embedded bucket.")
+    str,
+    typer.Argument(
+        metavar="REF", help="A package: bucket/name:tag or bucket/name@hash; `local` is the embedded bucket."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 

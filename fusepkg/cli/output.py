@@ -68,10 +68,16 @@ def human_bytes(count: float) -> str:
     raise AssertionError("the last unit takes all")
 
 
+def counted(count: int, noun: str) -> str:
+    """``1,024 files``, ``1 file``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table whose first line names the columns; plain columns where the output is not a terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     rows = list(rows)
     if not sys.stdout.isatty():
@@ -80,7 +86,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))  # as it is: messages and paths may look like markup
     Console().print(table)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ import typer
 from fusepkg.checking.directory import Difference, compare_directory
 from fusepkg.checking.objects import check_objects
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
-from fusepkg.cli.output import human_bytes, note, print_json, print_table, progress_bar, say, short, show_phase
+from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short, show_phase
 from fusepkg.cli.settings import Settings
 from fusepkg.daemon import records
 from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
@@ -24,6 +25,7 @@ from fusepkg.model.reference import Reference, parse_bucket, parse_reference
 from fusepkg.publish.push import folder_hash
 from fusepkg.registry.opening import OpenedPackage, open_package, resolve_or_remember
 from fusepkg.registry.remembered import Remembered
+from fusepkg.registry.resolve import resolve
 from fusepkg.registry.tags import list_packages, list_tags, tag_history
 from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.tree import PackageTree
@@ -163,7 +165,7 @@ def verify(
     else:
         for found in differences:
             say(f"{found.logical_key} {found.reason}")
-        note(f"{what}: {len(differences):,} differences" if differences else f"{what}: verified")
+        note(f"{what}: {counted(len(differences), 'difference')}" if differences else f"{what}: verified")
     if differences:
         raise typer.Exit(_EXIT_DIFFERENT)
 
@@ -220,7 +222,12 @@ def list_bucket(
 def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
     """List the tags of a package."""
     reference, settings = parse_reference(ref), settings_of(context)
-    moves = list_tags(open_store(reference.bucket, settings.s3, settings.data_dir), reference.name)
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    moves = list_tags(store, reference.name)
+    if not moves:
+        resolve(
+            store, replace(reference, top_hash=None)
+        )  # raises, and tells a package without tags from one that is not there
     if as_json:
         print_json([{"tag": move.tag, "hash": move.top_hash, "time": move.time} for move in moves])
         return
@@ -232,6 +239,8 @@ def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -
     reference, settings = parse_reference(ref), settings_of(context)
     store = open_store(reference.bucket, settings.s3, settings.data_dir)
     moves = tag_history(store, reference.name, reference.tag)
+    if not moves:
+        resolve(store, replace(reference, top_hash=None))  # raises, and names the tags there are
     if as_json:
         print_json(
             [

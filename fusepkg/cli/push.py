@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
-from fusepkg.cli.output import human_bytes, note, print_json, progress_bar, say, short, show_phase
+from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.reference import parse_reference
@@ -70,8 +70,9 @@ def push(
 
 def _describe(pushed: Pushed, manifest: PhysicalKey) -> None:
     note(
-        f"{pushed.entries:,} files, {human_bytes(pushed.total_bytes)}: uploaded {pushed.uploaded_objects:,} objects, "
-        f"{human_bytes(pushed.uploaded_bytes)}; {pushed.reused_objects:,} were there already"
+        f"{counted(pushed.entries, 'file')}, {human_bytes(pushed.total_bytes)}: "
+        f"uploaded {counted(pushed.uploaded_objects, 'object')}, {human_bytes(pushed.uploaded_bytes)}; "
+        f"{pushed.reused_objects:,} there already"
     )
     say(f"Tophash: {pushed.top_hash}")
     if pushed.tag_moved:
