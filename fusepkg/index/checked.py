@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from fusepkg.errors import IndexDamaged
+from fusepkg.index.erofs import BLOCK_BYTES as BLOCK_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
-
-BLOCK_BYTES = 4096
-"""What one sum covers: a page, the least that a disk or the page cache gets wrong."""
 
 _SUM = struct.Struct("<Q")
 

@@ -67,15 +67,18 @@ def test_what_is_there_is_not_built_again(tmp_path: Path) -> None:
 def test_the_order_of_lines_does_not_matter(tmp_path: Path) -> None:
     shuffled: list[Entry] = PACKAGE.copy()
     random.Random(1).shuffle(shuffled)
-    manifest = manifest_of(shuffled) + write_directory("d1/", {"a": 1})
-    build(manifest, tmp_path / "1", TOP_HASH)
+    header, _, lines = manifest_of(shuffled).partition(b"\n")
+    records = [header + b"\n", write_directory("d2/", {"a": 2}), lines, write_directory("d1/", {"a": 1})]
+    text = b"".join(records)
+    pieces = [text[at : at + 1000] for at in range(0, len(text), 1000)]
+    build_index(pieces, tmp_path / "1", expected_top_hash=TOP_HASH, allow_file_keys=False)
     build(MANIFEST_BYTES, tmp_path / "2", TOP_HASH)
     first, second = files_of(tmp_path / "1"), files_of(tmp_path / "2")
     assert first[IMAGE] == second[IMAGE]
     index = open_index(tmp_path / "1", TOP_HASH)
     assert index is not None
     assert list(index.entries) == PACKAGE
-    assert index.entries.directory_meta() == {"d1/": {"a": 1}}
+    assert index.entries.directory_meta() == {"d1/": {"a": 1}, "d2/": {"a": 2}}
 
 
 @pytest.mark.parametrize("key", ["d0/é0", "d0", "d3/é3/below"])

@@ -6,10 +6,11 @@ import pytest
 
 from fusepkg.errors import IndexDamaged
 from fusepkg.index.build import build_index
-from fusepkg.index.entries import EntryTable
+from fusepkg.index.entries import RECORD_BYTES, EntryTable
 from fusepkg.index.files import ENTRIES as FILE
 from fusepkg.model.entry import Entry
-from fusepkg.model.manifest import write_directory
+from fusepkg.model.manifest import read_manifest, write_directory
+from fusepkg.model.record import EntryRecord
 from tests.manifests import (
     HEADER,
     empty_directory_entry,
@@ -115,6 +116,20 @@ def test_a_damaged_entry_does_not_hide_the_others(path: Path) -> None:
     with pytest.raises(IndexDamaged, match="entry 6"):
         table.entry(6)
     assert (path.parent / "damaged").exists()
+
+
+def test_a_record_in_the_place_of_another_is_noticed(path: Path) -> None:
+    records = read_manifest([manifest_of(ENTRIES)], allow_file_keys=False).records
+    heap_bytes = sum(
+        len(record.key + record.url + record.meta) for record in records if isinstance(record, EntryRecord)
+    )
+    at = -(-(4096 + heap_bytes) // 64) * 64
+    data = bytearray(path.read_bytes())
+    first, second = data[at : at + RECORD_BYTES], data[at + RECORD_BYTES : at + 2 * RECORD_BYTES]
+    data[at : at + 2 * RECORD_BYTES] = second + first
+    path.write_bytes(data)
+    with pytest.raises(IndexDamaged, match="entry 0"):
+        EntryTable(path).entry(0)
 
 
 @pytest.mark.parametrize("keep", [0, 100, 4096, -1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg.errors import NotADirectory, NotASymlink, UnsupportedFormat
-from fusepkg.index import erofs
+from fusepkg.index import erofs, image
 from fusepkg.index.build import build_index
 from fusepkg.index.image import BLOCK_BYTES, MAX_FILE_BYTES
 from fusepkg.index.opening import Index, check_index, open_index
@@ -57,20 +57,20 @@ def index_of(entries: list[Entry], root: Path) -> Index:
     return index
 
 
-def names(image: ImageReader, nid: int) -> list[bytes]:
-    return [name for name, _, _, _ in image.readdir(nid)]
+def names(reader: ImageReader, nid: int) -> list[bytes]:
+    return [name for name, _, _, _ in reader.readdir(nid)]
 
 
-def tree_of(image: ImageReader, nid: int = 0, path: str = "") -> dict[str, tuple[int, int]]:
+def tree_of(reader: ImageReader, nid: int = 0, path: str = "") -> dict[str, tuple[int, int]]:
     """Every path with its nid and type, found by reading directories; each name is looked up, too."""
     found: dict[str, tuple[int, int]] = {}
-    for name, child, kind, _ in image.readdir(nid):
-        assert image.lookup(nid, name) == child
+    for name, child, kind, _ in reader.readdir(nid):
+        assert reader.lookup(nid, name) == child
         if name not in (b".", b".."):
             place = f"{path}/{name.decode()}".lstrip("/")
             found[place] = (child, kind)
             if kind == stat.S_IFDIR:
-                found |= tree_of(image, child, place)
+                found |= tree_of(reader, child, place)
     return found
 
 
@@ -154,13 +154,25 @@ def test_equal_manifests_give_equal_images_and_others_do_not(tmp_path: Path) -> 
     assert fields[12].hex() == top_hash_of(ENTRIES)[:32]
 
 
+def test_the_deepest_path_is_there(tmp_path: Path) -> None:
+    parts = ["d"] * 2047 + ["f"]
+    index = index_of([file_entry("/".join(parts), b"x"), file_entry("e", b"y")], tmp_path)
+    nid: int | None = 0
+    for part in parts:
+        assert nid is not None
+        nid = index.image.lookup(nid, part.encode())
+    assert nid is not None
+    assert index.image.inode(nid).entry_number == 0
+
+
 def test_a_large_directory_can_be_searched_and_read_from_any_place(tmp_path: Path) -> None:
     count = 100_000
-    index = index_of([file_entry(f"d/{number:06d}" + "x" * (number % 9)) for number in range(count)], tmp_path)
+    keys = [f"{number:06d}" + "x" * (number % 9) for number in range(count)]
+    index = index_of([file_entry(f"d/{key}") for key in keys], tmp_path)
     directory = index.image.lookup(0, b"d")
     assert directory is not None
     found = list(index.image.readdir(directory))
-    assert len(found) == count + 2
+    assert [name.decode() for name, _, _, _ in found] == [".", "..", *keys]
     for number in range(0, len(found), 997):
         name, nid, _, following = found[number]
         assert index.image.lookup(directory, name) == nid
@@ -172,7 +184,8 @@ def test_a_large_directory_can_be_searched_and_read_from_any_place(tmp_path: Pat
     assert 0 not in {position for _, _, _, position in found}
 
 
-def test_no_inode_crosses_a_block(tmp_path: Path) -> None:
+def test_no_inode_crosses_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "_FLUSH_BYTES", 1000)  # so that inodes are written out in the middle of blocks
     entries = in_order(
         symlink_entry(f"{number}", "x" * (number * 7 % 300 + 1)) if number % 3 else file_entry(f"{number}", size=2**33)
         for number in range(500)
@@ -208,9 +221,9 @@ def test_the_tools_of_erofs_find_no_fault(index: Index, tmp_path: Path) -> None:
         pytest.skip("fsck.erofs is not installed (erofs-utils)")
     data = tmp_path / "data"
     data.touch()
-    image = index.directory / "image"
+    path = index.directory / "image"
     for command in (["fsck.erofs", "-d3"], ["dump.erofs", "-s", "-S"], ["dump.erofs", "--path=/é/日/😀\n", "-e"]):
-        run = subprocess.run([*command, f"--device={data}", image], capture_output=True, text=True, check=False)
+        run = subprocess.run([*command, f"--device={data}", path], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
         assert "<E>" not in run.stdout + run.stderr
     check_index(index)

@@ -122,10 +122,21 @@ def test_without_a_good_manifest_the_answer_is_build_it(root: Path) -> None:
     check_index(opened(root))
 
 
-def test_files_of_two_packages_do_not_mix(root: Path) -> None:
-    other = build_index([manifest_of([])], root, expected_top_hash=None, allow_file_keys=False)
-    for name in (IMAGE, SUMS):
+@pytest.mark.parametrize("names", [(IMAGE, SUMS), (ENTRIES,)])
+def test_files_of_two_packages_do_not_mix(root: Path, names: tuple[str, ...]) -> None:
+    manifest = manifest_of(PACKAGE, HEADER | {"message": "other"})
+    other = build_index([manifest], root, expected_top_hash=None, allow_file_keys=False)
+    for name in names:
         (root / "v1" / other / name).write_bytes((root / "v1" / TOP_HASH / name).read_bytes())
     index = open_index(root, other)
     assert index is not None
-    assert index.image.top_hash == other
+    assert index.image.top_hash == index.entries.top_hash == other
+
+
+def test_a_block_in_the_place_of_another_is_noticed(root: Path) -> None:
+    image, sums = (root / "v1" / TOP_HASH / name for name in (IMAGE, SUMS))
+    for path, unit in ((image, BLOCK_BYTES), (sums, 8)):
+        data = path.read_bytes()
+        path.write_bytes(data[:unit] + data[2 * unit : 3 * unit] + data[unit : 2 * unit] + data[3 * unit :])
+    with pytest.raises(IndexDamaged, match="block 1 "):
+        opened(root).image.inode(0)
