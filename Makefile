@@ -5,7 +5,7 @@ PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check fmt lint types imports sizes stress bench clean
+.PHONY: help setup demo test check fmt lint types imports sizes stress bench docs clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ stress: setup ## The long tests: many readers, kills and evictions
 bench: ## Measure beside the bare disk and rclone: ROUNDS=3 ROWS=small,large,mount,s3 SCALE=1
 	@scripts/setup.sh bench
 	@$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1)
+
+docs: setup ## Write the pages of docs/reference that come from the code
+	@$(BIN)/python scripts/write_reference.py
 
 clean: ## Remove .venv and everything generated
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
