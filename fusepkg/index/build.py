@@ -62,12 +62,8 @@ def build_index(
     """
     if expected_top_hash is not None and _is_whole(index_directory(root, expected_top_hash)):
         return expected_top_hash
-    total = source.stat().st_size if isinstance(source, Path) else 0
-    pieces = _read_pieces(source) if isinstance(source, Path) else source
-    if progress is not None:
-        pieces = _reported(pieces, total, progress)
     with _building(root) as directory:
-        top_hash = _write_files(pieces, directory, allow_file_keys=allow_file_keys)
+        top_hash = _write_files(_reported(source, progress), directory, allow_file_keys=allow_file_keys)
         if expected_top_hash not in (None, top_hash):
             raise DigestMismatch(
                 f"the manifest of {expected_top_hash} hashes to {top_hash}",
@@ -151,12 +147,14 @@ def _read_pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _reported(pieces: Iterable[bytes], total: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+def _reported(source: Path | Iterable[bytes], progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
+    total = source.stat().st_size if isinstance(source, Path) else 0
     done = 0
-    for piece in pieces:
+    for piece in _read_pieces(source) if isinstance(source, Path) else source:
         yield piece
         done += len(piece)
-        progress(done, total)
+        if progress is not None:
+            progress(done, total)
 
 
 def _copied(pieces: Iterable[bytes], copy: zstandard.ZstdCompressionWriter) -> Iterator[bytes]:

@@ -109,6 +109,8 @@ def test_a_place_that_cannot_be_written_is_a_cache_failure(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(CacheFailure, match="cannot be written"):
         build(MANIFEST_BYTES, tmp_path / "file")
+    with pytest.raises(CacheFailure, match="no-manifest"):
+        build(tmp_path / "no-manifest", tmp_path)
 
 
 def test_progress_is_told_in_bytes(tmp_path: Path) -> None:
