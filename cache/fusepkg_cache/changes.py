@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.records import SUM_BYTES, Totals, recorded_bytes, totals_from
+from fusepkg_cache.records import Totals, recorded_bytes, sealed_bytes, totals_from
 
 if TYPE_CHECKING:
     import lmdb
@@ -64,14 +64,14 @@ class Changes:
     def put_small(self, key: bytes, value: bytes) -> None:
         """Keep a small blob, unless it is there."""
         if self._transaction.put(key, value, db=self._tables.small, overwrite=False):
-            self._add(small=len(value) - SUM_BYTES)
+            self._add(small=sealed_bytes(value))
 
     def drop_small(self, key: bytes) -> int | None:
         """Drop a small blob; its size, None if it was not there."""
         value = self._transaction.pop(key, db=self._tables.small)
         if value is None:
             return None
-        size = max(0, len(value) - SUM_BYTES)
+        size = sealed_bytes(value)
         self._add(small=-size)
         return size
 

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Algorithm, Digest, chunk_size, combine_chunks
@@ -21,7 +22,6 @@ from fusepkg_cache.records import BLOCK_BYTES, block_sums, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from fusepkg_cache.records import Span
 
@@ -62,7 +62,8 @@ class Blobs:
         try:
             os.rename(written, path)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            for directory in (self.directory, self.directory / digest.algorithm.value, Path(path).parent):
+                directory.mkdir(mode=0o700, exist_ok=True)
             os.rename(written, path)
 
     def remove(self, digest: Digest) -> int | None:

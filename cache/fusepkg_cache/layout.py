@@ -156,7 +156,7 @@ def _check_version(layout: Layout) -> None:
             return
         log.warning("%s is damaged: written anew", layout.version_file)
     unfinished = layout.root / f"VERSION.{secrets.token_hex(8)}"
-    with unfinished.open("wb") as out:
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
         out.write(b"fusepkg-cache %d\n" % LAYOUT_VERSION)
         out.flush()
         os.fsync(out.fileno())  # renamed without it, a power cut could leave an empty file

@@ -52,6 +52,11 @@ def seal(digest: Digest, data: bytes) -> bytes:
     return xxhash.xxh3_64_digest(data, _seed(digest)) + data
 
 
+def sealed_bytes(value: bytes | memoryview) -> int:
+    """The size of the small blob a value is of; 0 where it is too short to say."""
+    return max(0, len(value) - SUM_BYTES)
+
+
 def split(value: bytes | memoryview) -> tuple[bytes, bytes]:
     """The sum and the data of a small blob's value, copied."""
     return bytes(value[:SUM_BYTES]), bytes(value[SUM_BYTES:])

@@ -36,8 +36,8 @@ class VerifyReport:
     """What a check found.
 
     ``blobs`` and ``bytes`` were hashed. ``damaged`` ones do not hash to their name. ``missing`` ones have a record but
-    no file, and ``unrecorded`` ones a sound file but no record: both are harmless, and come from outside changes or
-    from a process that was killed. ``repaired`` says that all three were put right.
+    no file, and ``unrecorded`` ones a sound file but no record, or a wrong one: both are harmless, and come from
+    changes by others or from a process that was killed. ``repaired`` says that all three were put right.
     """
 
     blobs: int
@@ -82,7 +82,7 @@ class _Check:
                     self.session.commits.change(partial(drop_damaged_small, digest=digest))
             self._hashed(len(data))
 
-    def files(self, digests: list[Digest], recorded: set[Digest]) -> None:
+    def files(self, digests: list[Digest]) -> None:
         """Check the files."""
         for digest in digests:
             descriptor = self.session.blobs.open(digest)
@@ -95,7 +95,7 @@ class _Check:
                     self.damaged.append(digest)
                     if self.repair:
                         drop_damaged_file(self.session, digest, descriptor)
-                elif digest not in recorded:
+                elif self.session.environment.view(_record_of, key_of(digest)) != record:
                     self.unrecorded.append(digest)
                     if self.repair:
                         self.session.commits.change(methodcaller("put_record", key_of(digest), record))
@@ -103,10 +103,11 @@ class _Check:
                 os.close(descriptor)
             self._hashed(size)
 
-    def records(self, recorded: set[Digest]) -> None:
+    def records(self) -> None:
         """Find the records whose files are gone."""
-        for digest in sorted(recorded, key=key_of):
-            if self.session.blobs.size(digest) is None:
+        for key, _ in _entries(self.session, "large"):
+            digest = digest_of(key)
+            if digest is not None and self.session.blobs.size(digest) is None:
                 self.missing.append(digest)
                 if self.repair:
                     self.session.commits.change(partial(drop_record_of_missing, session=self.session, digest=digest))
@@ -119,9 +120,8 @@ def verify(session: Session, *, repair: bool, progress: Callable[[int, int], Non
     there_are = totals.small_bytes + sum(session.blobs.size(digest) or 0 for digest in digests)
     check = _Check(session, repair, lambda done: progress(done, max(done, there_are)) if progress else None)
     check.small()
-    recorded = {digest for key, _ in _entries(session, "large") if (digest := digest_of(key)) is not None}
-    check.files(digests, recorded)
-    check.records(recorded)
+    check.files(digests)
+    check.records()
     return VerifyReport(
         blobs=check.blobs,
         bytes=check.bytes,
@@ -130,6 +130,11 @@ def verify(session: Session, *, repair: bool, progress: Callable[[int, int], Non
         unrecorded=tuple(check.unrecorded),
         repaired=repair,
     )
+
+
+def _record_of(transaction: lmdb.Transaction, tables: Tables, key: bytes) -> bytes | None:
+    record = transaction.get(key, db=tables.large)
+    return None if record is None else bytes(record)
 
 
 def _entries(session: Session, table: str) -> Iterator[tuple[bytes, bytes]]:

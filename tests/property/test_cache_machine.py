@@ -1,0 +1,208 @@
+"""Two processes, one cache, a dictionary: whatever is done in whatever order, they agree, or miss a damaged blob."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from fusepkg_cache import Algorithm, Cache, Digest
+from fusepkg_cache.changes import Changes
+from fusepkg_cache.records import BLOCK_BYTES, key_of
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.unit.cache.blobs import blob, flip
+from tests.unit.cache.peer import Peer
+
+SIZES = [0, 10, 10_000, 128 * 1024, 128 * 1024 + 1, 3 * BLOCK_BYTES + 5]
+BLOBS = dict(blob(size, algorithm=algorithm) for size in SIZES for algorithm in Algorithm)
+SMALL = [digest for digest, data in BLOBS.items() if len(data) <= 128 * 1024]
+LARGE = [digest for digest in BLOBS if digest not in SMALL]
+
+digests = st.sampled_from(list(BLOBS))
+places = st.integers(0, max(SIZES) + 10)
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """``kept`` are the blobs that must be found; ``unsure`` those that something was done to, which may be missed."""
+
+    peer: Peer
+
+    @initialize()
+    def open(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="fusepkg-cache-"))
+        self.cache = Cache(self.directory / "cache")
+        self.peer.call("open", str(self.directory / "cache"))
+        self.kept: set[Digest] = set()
+        self.unsure: set[Digest] = set()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        self.cache.verify(repair=True)
+        found = self.cache.verify()
+        assert found.ok
+        assert not found.missing
+        assert not found.unrecorded
+        info = self.cache.info()
+        assert (info.blobs, info.bytes) == (found.blobs, found.bytes)
+        assert info.errors == 0
+        self.cache.close()
+        shutil.rmtree(self.directory)
+
+    def check(self, digest: Digest, found: bytes | None, expected: bytes) -> None:
+        """What was read is right, or rightly missed."""
+        if digest in self.kept:
+            assert found == expected
+        elif digest in self.unsure:
+            assert found in (None, expected)
+        else:
+            assert found is None
+
+    def file(self, digest: Digest) -> Path:
+        return self.directory / "cache" / "v1" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
+
+    @rule(digest=digests, ours=st.booleans())
+    def put(self, digest: Digest, ours: bool) -> None:
+        if ours:
+            self.cache.put(digest, BLOBS[digest])
+        else:
+            self.peer.call("put", digest, BLOBS[digest])
+        if digest not in self.unsure:  # a damaged blob may count as there
+            self.kept.add(digest)
+
+    @rule(digest=digests, ours=st.booleans())
+    def get(self, digest: Digest, ours: bool) -> None:
+        found = self.cache.get(digest) if ours else self.peer.call("get", digest)
+        self.check(digest, found, BLOBS[digest])
+        if found is None:
+            self.unsure.discard(digest)
+
+    @rule(digest=digests, offset=places, length=places, ours=st.booleans())
+    def read(self, digest: Digest, offset: int, length: int, ours: bool) -> None:
+        found = self.cache.read(digest, offset, length) if ours else self.peer.call("read", digest, offset, length)
+        self.check(digest, found, BLOBS[digest][offset : offset + length])
+
+    @rule(digest=digests)
+    def ask(self, digest: Digest) -> None:
+        if digest not in self.unsure:
+            assert (digest in self.cache) is (digest in self.kept)
+
+    @rule(several=st.lists(digests, max_size=4), commit=st.booleans())
+    def stage(self, several: list[Digest], commit: bool) -> None:
+        with self.cache.stage() as stage:
+            for digest in several:
+                stage.add(digest, BLOBS[digest])
+            for digest in several:
+                self.check(digest, self.cache.get(digest), BLOBS[digest])
+            if commit:
+                stage.commit()
+                self.kept |= set(several) - self.unsure
+
+    @rule(digest=digests, ours=st.booleans())
+    def remove(self, digest: Digest, ours: bool) -> None:
+        removed = self.cache.remove(digest) if ours else self.peer.call("remove", digest)
+        if digest not in self.unsure:
+            assert removed is (digest in self.kept)
+        self.kept.discard(digest)
+        self.unsure.discard(digest)
+
+    @rule(ours=st.booleans())
+    def clear(self, ours: bool) -> None:
+        cleared = self.cache.clear().blobs if ours else self.peer.call("clear")
+        assert len(self.kept) <= cleared <= len(self.kept | self.unsure)
+        self.kept.clear()
+        self.unsure.clear()
+
+    @rule()
+    def reopen(self) -> None:
+        self.cache.close()
+        self.cache = Cache(self.directory / "cache")
+
+    @rule()
+    def repair(self) -> None:
+        found = self.cache.verify(repair=True)
+        assert set(found.damaged) <= self.unsure
+        self.unsure -= set(found.damaged)
+
+    @rule(digest=st.sampled_from(SMALL), damage=st.sampled_from(["bit", "cut", "empty"]))
+    def damage_value(self, digest: Digest, damage: str) -> None:
+        def change(changes: Changes) -> bool:
+            value = changes.small(key_of(digest))
+            if not value:
+                return False
+            changes.drop_small(key_of(digest))
+            changes.put_small(
+                key_of(digest), {"bit": flip(value, len(value) - 1), "cut": value[:-1], "empty": b""}[damage]
+            )
+            return True
+
+        if self.cache._session().commits.change(change):
+            self.suspect(digest)
+
+    @rule(digest=st.sampled_from(LARGE), damage=st.sampled_from(["bit", "cut", "empty", "gone"]), at=places)
+    def damage_file(self, digest: Digest, damage: str, at: int) -> None:
+        path = self.file(digest)
+        if not path.exists():
+            return
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.chmod(0o600)
+            data = path.read_bytes()
+            if damage == "bit" and data:
+                path.write_bytes(flip(data, at % len(data)))
+            else:
+                path.write_bytes(data[: at % len(data)] if damage == "cut" and data else b"")
+        self.suspect(digest)
+
+    @rule(digest=st.sampled_from(LARGE), record=st.sampled_from([None, b"", bytes(64)]))
+    def lose_record(self, digest: Digest, record: bytes | None) -> None:
+        def change(changes: Changes) -> None:
+            changes.drop_record(key_of(digest))
+            if record is not None:
+                changes.put_record(key_of(digest), record)
+
+        self.cache._session().commits.change(change)
+
+    @rule()
+    def lose_environment(self) -> None:
+        shutil.rmtree(self.directory / "cache" / "v1" / "lmdb", ignore_errors=True)
+        self.cache.info()  # until a process notices, which a hit does not make it do, it finds what it had
+        self.peer.call("info")
+        for digest in SMALL:
+            if digest in self.kept:
+                self.suspect(digest)
+
+    @invariant()
+    def nothing_is_left_staged(self) -> None:
+        if hasattr(self, "cache"):
+            staging = self.directory / "cache" / "v1" / "staging"
+            assert not [path for path in staging.rglob("*") if path.is_file()]
+
+    def suspect(self, digest: Digest) -> None:
+        self.kept.discard(digest)
+        self.unsure.add(digest)
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    with Peer() as peer:
+        yield peer
+
+
+def test_two_processes_agree_with_a_dictionary(peer: Peer) -> None:
+    class Machine(CacheMachine):
+        pass
+
+    Machine.peer = peer
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
