@@ -88,7 +88,7 @@ osd class update on start = false
 osd crush update on start = false
 osd fast shutdown = true
 rgw data = {directory}/rgw
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw thread pool size = 128
 rgw run sync thread = false
 rgw enable quota threads = false
