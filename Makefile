@@ -48,6 +48,7 @@ bench: ## Measure beside the bare disk and rclone: ROUNDS=3 ROWS=small,large,mou
 
 docs: setup ## Write the pages of docs/reference that come from the code
 	@$(BIN)/python scripts/write_reference.py
+	@$(BIN)/python scripts/reference.py
 
 clean: ## Remove .venv and everything generated
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

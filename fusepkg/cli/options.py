@@ -40,12 +40,18 @@ def _print_version(wanted: bool) -> None:
 
 def decide_settings(
     context: typer.Context,
-    cache_dir: Annotated[Path | None, typer.Option(help="Cache of this machine [FUSEPKG_CACHE_DIR].")] = None,
-    endpoint_url: Annotated[
-        str | None, typer.Option(help="S3 endpoint [AWS_ENDPOINT_URL_S3].", rich_help_panel=_S3)
+    cache_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Cache of this machine [FUSEPKG_CACHE_DIR].")
     ] = None,
-    region: Annotated[str | None, typer.Option(help="S3 region [AWS_REGION].", rich_help_panel=_S3)] = None,
-    profile: Annotated[str | None, typer.Option(help="AWS profile [AWS_PROFILE].", rich_help_panel=_S3)] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="S3 endpoint [AWS_ENDPOINT_URL_S3].", rich_help_panel=_S3)
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="NAME", help="S3 region [AWS_REGION].", rich_help_panel=_S3)
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="AWS profile [AWS_PROFILE].", rich_help_panel=_S3)
+    ] = None,
     no_sign_request: Annotated[
         bool, typer.Option("--no-sign-request", help="Public data: ask without credentials.", rich_help_panel=_S3)
     ] = False,

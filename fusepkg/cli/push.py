@@ -32,10 +32,12 @@ def push(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to publish.")],
     ref: RefArgument,
     prefix: Annotated[
-        str | None, typer.Option(help="Where in the bucket data go; default: the package's name.")
+        str | None, typer.Option(metavar="PREFIX", help="Where in the bucket data go; default: the package's name.")
     ] = None,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="Why, for `log`; part of the version.")] = None,
-    meta: Annotated[str | None, typer.Option(help="Metadata of the package, a JSON object.")] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", metavar="TEXT", help="Why, for `log`; part of the version.")
+    ] = None,
+    meta: Annotated[str | None, typer.Option(metavar="JSON", help="Metadata of the package, a JSON object.")] = None,
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Publish what symbolic links point to, instead of the links.")
     ] = False,

@@ -1,0 +1,95 @@
+"""The page of settings is what its tables say, and the tables are what the code does."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from fusepkg.cli import settings
+from fusepkg.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def _load_reference() -> Any:
+    spec = util.spec_from_file_location("fusepkg_reference_pages", ROOT / "scripts" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = _load_reference()
+
+
+def test_page_is_current() -> None:
+    assert reference.main(["--check"]) == 0, "docs/reference/config.md is stale: make docs"
+
+
+def test_all_settings_are_documented() -> None:
+    assert [one.name for one in reference.SETTINGS] == list(settings._FILE_KEYS)
+    group: Any = typer.main.get_command(app)
+    flags = {opt for param in group.params for opt in param.opts if opt.startswith("--")}
+    documented = {one.flag for one in reference.SETTINGS if one.flag}
+    assert flags - documented == {"--debug", "--version"}
+    assert documented <= flags
+
+
+@pytest.fixture
+def file(home: Path) -> Path:
+    """The configuration file, empty."""
+    file = home / ".config" / "fusepkg.toml"
+    file.touch()
+    return file
+
+
+@pytest.mark.parametrize("one", reference.SETTINGS, ids=lambda one: one.name)
+def test_file_loses_to_environment_loses_to_flag(one: Any, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in reference.SETTINGS:
+        for variable in setting.variables:
+            monkeypatch.delenv(variable, raising=False)
+    default = _decided(one.name)
+    value = "false" if one.name == "sign" else '"/file"'
+    file.write_text(f"{one.name} = {value}\n")
+    assert _decided(one.name) == ("False" if one.name == "sign" else "/file") != default
+    for variable in one.variables:
+        monkeypatch.setenv(variable, "/environment")
+        # AWS's own variables are left to its client: the file must not be handed to it then.
+        assert _decided(one.name) == ("None" if variable.startswith("AWS_") else "/environment")
+        if one.flag:
+            assert _decided(one.name, **{one.name: Path("/flag") if one.name == "cache_dir" else "/flag"}) == "/flag"
+        monkeypatch.delenv(variable)
+
+
+def test_sign_is_off_by_flag(file: Path) -> None:
+    assert _decided("sign") == "True"
+    assert _decided("sign", no_sign_request=True) == "False"
+
+
+def test_defaults_are_below_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FUSEPKG_CACHE_DIR", "FUSEPKG_DATA_DIR", "FUSEPKG_CONFIG"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg/cache")
+    monkeypatch.setenv("XDG_DATA_HOME", "/xdg/data")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/xdg/config")
+    assert _decided("cache_dir") == "/xdg/cache/fusepkg"
+    assert _decided("data_dir") == "/xdg/data/fusepkg"
+    assert settings.config_path() == Path("/xdg/config/fusepkg/config.toml")
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name)
+    assert _decided("cache_dir") == f"{home}/.cache/fusepkg"
+    assert _decided("data_dir") == f"{home}/.local/share/fusepkg"
+    assert settings.config_path() == home / ".config/fusepkg/config.toml"
+
+
+def _decided(name: str, **flags: Any) -> str:
+    decided = settings.decide(dataclasses.replace(settings.Flags(), **flags))
+    return str(getattr(decided if hasattr(decided, name) else decided.s3, name))
