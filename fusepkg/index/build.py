@@ -40,6 +40,9 @@ _BUILDING = ".building-"
 _PIECE_BYTES = 256 * 1024
 """How much of a manifest is held at once."""
 
+_ZSTD_LEVEL = 1
+"""Half the time of the default level, and no larger: hashes and names dominate, and do not compress."""
+
 _HASH_BATCH = 1024
 """Entries hashed at once."""
 
@@ -100,7 +103,7 @@ def _is_whole(directory: Path) -> bool:
 
 def _write_files(pieces: Iterable[bytes], directory: Path, *, allow_file_keys: bool) -> str:
     directories: dict[str, dict[str, Any]] = {}
-    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
     with (directory / MANIFEST).open("xb") as file, compressor.stream_writer(file, closefd=False) as kept:
         manifest = read_manifest(_copied(pieces, kept), allow_file_keys=allow_file_keys)
         try:

@@ -5,8 +5,8 @@ Owns: the file ``entries``, its writer and its reader. Must not know: the image,
     header (one block) | heap | records | start blocks | package header (JSON) | directory metadata (JSON)
 
 Numbers are little-endian. The heap holds each entry's logical key, physical key URL and meta (JSON) one after another;
-a record has 64 bytes and a CRC-32 of itself, its number and its piece of the heap; the start blocks are one u64 each,
-ascending, for a binary search. Entries are numbered in tree order.
+a record has 64 bytes, with a sum (XXH3) of itself, its number and its piece of the heap; the start blocks are one u64
+each, ascending, for a binary search. Entries are numbered in tree order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import shutil
 import struct
 import sys
-import zlib
 from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,11 +41,10 @@ VERSION = 1
 _RECORD = struct.Struct("<QQ32sIIHBB")
 """Where its heap piece starts, size, digest value, bytes of URL, of meta, of key, algorithm, kind."""
 
-_CRC = struct.Struct("<I")
-RECORD_BYTES = _RECORD.size + _CRC.size
+_RECORD_SUM = struct.Struct("<I")
+RECORD_BYTES = _RECORD.size + _RECORD_SUM.size
 
 _ALGORITHMS = (Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED)
-_ALGORITHM_CODES = {algorithm: code for code, algorithm in enumerate(_ALGORITHMS)}
 
 _BATCH = 4096
 """Records written at once."""
@@ -90,22 +88,15 @@ class EntryTableWriter:
 
     def add(self, record: EntryRecord, start_block: int) -> None:
         """Add the next entry in tree order."""
-        heap = record.key + record.url + record.meta
-        packed = _RECORD.pack(
-            self._heap_at,
-            record.size,
-            record.value,
-            len(record.url),
-            len(record.meta),
-            len(record.key),
-            _ALGORITHM_CODES[record.algorithm],
-            record.kind,
-        )
-        self._records.append(packed + _CRC.pack(_record_sum(self.count, packed, heap)))
+        _, key, url, size, algorithm, value, kind, meta, _ = record
+        heap = key + url + meta
+        code = 0 if algorithm is _ALGORITHMS[0] else 1  # not a dict: enums hash slowly
+        packed = _RECORD.pack(self._heap_at, size, value, len(url), len(meta), len(key), code, kind)
+        self._records.append(packed + _RECORD_SUM.pack(_record_sum(self.count, packed + heap)))
         self._heap.append(heap)
         self._heap_at += len(heap)
         self._starts.append(start_block)
-        self._total_bytes += record.size
+        self._total_bytes += size
         self.count += 1
         if not self.count % _BATCH:
             self._write_out()
@@ -161,8 +152,8 @@ class EntryTableWriter:
         return self._file.tell()
 
 
-def _record_sum(number: int, packed: bytes | memoryview, heap: bytes | memoryview) -> int:
-    return zlib.crc32(heap, zlib.crc32(packed, number & 0xFFFFFFFF))
+def _record_sum(number: int, record_and_heap: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(record_and_heap, number) & 0xFFFFFFFF
 
 
 def _section_sum(data: bytes | memoryview) -> int:
@@ -218,7 +209,7 @@ class EntryTable:
         packed = self._view[at : at + _RECORD.size]
         heap_at, size, value, url_bytes, meta_bytes, key_bytes, algorithm, _ = _RECORD.unpack(packed)
         heap = self._data[heap_at : heap_at + key_bytes + url_bytes + meta_bytes]
-        if _CRC.unpack_from(self._view, at + _RECORD.size)[0] != _record_sum(number, packed, heap):
+        if _RECORD_SUM.unpack_from(self._view, at + _RECORD.size)[0] != _record_sum(number, bytes(packed) + heap):
             raise damage_found(self._path, f"the record of entry {number} in {self._path} is damaged")
         url = heap[key_bytes : key_bytes + url_bytes]
         meta = heap[key_bytes + url_bytes :]

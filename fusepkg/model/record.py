@@ -250,7 +250,17 @@ escaped there). What matches has no duplicate keys, and its meta, if that is one
 does. Whatever does not match is not wrong but goes the slow way.
 """
 
+# Looked up once: an attribute of an enum class costs as much as matching a third of the line.
+_FILE, _SHA256, _CHUNKED_SHA256 = EntryKind.FILE, Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED
+
 _NO_NAMES = frozenset((b".", b".."))
+
+# How the canonical text begins, up to the hash value.
+_PLAIN = b'{"hash":{"type":"SHA256","value":"'
+_CHUNKED = b'{"hash":{"type":"sha2-256-chunked","value":"'
+
+_new_record = tuple.__new__
+"""Makes the tuple without the detour over its class: a tenth of the fast path's time."""
 
 
 class FastRecords:
@@ -280,20 +290,19 @@ class FastRecords:
         if size > MAX_SIZE_BYTES:
             return None
         key = directory + name
-        if key.isascii():
-            quoted = b'"%b"' % key
-        else:
+        quoted = key
+        if not key.isascii():
             try:
-                quoted = encode_basestring_ascii(key.decode()).encode("ascii")
+                quoted = encode_basestring_ascii(key.decode()).encode("ascii")[1:-1]
             except UnicodeDecodeError:
                 return None
         if hex_value is None:
-            algorithm, value = Algorithm.SHA2_256_CHUNKED, binascii.a2b_base64(base64_value)
-            written = b'sha2-256-chunked","value":"' + base64_value
+            algorithm, value = _CHUNKED_SHA256, binascii.a2b_base64(base64_value)
+            written = _CHUNKED + base64_value
         else:
-            algorithm, value = Algorithm.SHA2_256, bytes.fromhex(hex_value.decode("ascii"))
-            written = b'SHA256","value":"' + hex_value
-        kind, canonical_meta = EntryKind.FILE, meta
+            algorithm, value = _SHA256, bytes.fromhex(hex_value.decode("ascii"))
+            written = _PLAIN + hex_value
+        kind, canonical_meta = _FILE, meta
         if meta != EMPTY_META:
             try:
                 parsed = parse_json(meta, number)
@@ -301,13 +310,10 @@ class FastRecords:
                 canonical_meta = canonical_json(parsed).encode("ascii")
             except (ManifestInvalid, RecursionError):
                 return None  # the slow way finds the words for it
-        canonical = b'{"hash":{"type":"%b"},"logical_key":%b,"meta":%b,"size":%b}' % (
-            written,
-            quoted,
-            canonical_meta,
-            size_text,
+        canonical = b"".join(
+            (written, b'"},"logical_key":"', quoted, b'","meta":', canonical_meta, b',"size":', size_text, b"}")
         )
-        return EntryRecord(number, key, url, size, algorithm, value, kind, meta, canonical)
+        return _new_record(EntryRecord, (number, key, url, size, algorithm, value, kind, meta, canonical))
 
 
 def _is_directory(directory: bytes) -> bool:
