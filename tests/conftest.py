@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.command import Fusepkg, run_fusepkg
 from tests.machine import why_no_s3
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers"]
+
+# A busy machine is no finding. The same examples for everybody in CI; new ones on every run of a developer's.
+settings.register_profile(
+    "fusepkg",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+    database=None,
+    print_blob=True,
+)
+settings.load_profile("fusepkg")
 
 
 @pytest.fixture(autouse=True)

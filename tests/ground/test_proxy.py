@@ -256,6 +256,19 @@ def test_a_stall_lasts_until_released(client: S3Client, bucket: str, proxy: Prox
         assert reading.result() == BODY
 
 
+def test_waiting_for_answers_leaves_out_what_stalls(client: S3Client, bucket: str, proxy: Proxy) -> None:
+    proxy.fail(Stall(), after=1)
+    with ThreadPoolExecutor(3) as pool:
+        reading = [pool.submit(get, client, bucket) for _ in range(3)]
+        arrived = proxy.wait_for(3)
+        answered = proxy.wait_for(2, answered=True)
+        (stalled,) = [request for request in arrived if request not in answered]
+        assert (stalled.fault, stalled.status) == (Stall(), 0)
+        proxy.release()
+        assert stalled in proxy.wait_for(3, answered=True)
+        assert [each.result() for each in reading] == [BODY] * 3
+
+
 def test_a_drip_arrives_whole(client: S3Client, bucket: str, proxy: Proxy) -> None:
     proxy.fail(Drip(piece_bytes=4096, pause_s=0.001))
     assert get(client, bucket) == BODY

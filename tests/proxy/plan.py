@@ -35,6 +35,8 @@ class Request:
     """What the client was answered; 0: nothing so far."""
     sent: int = 0
     """Bytes of body the client was sent."""
+    answered: bool = False
+    """Whether all that is to come of it has come."""
 
     def is_a(self, operation: str | None, key: str | None) -> bool:
         """Whether it is of this operation and key; None: any."""

@@ -141,17 +141,20 @@ class Proxy:
         with self._changed:
             self._requests.clear()
 
-    def wait_for(self, count: int = 1, *, operation: str | None = None, key: str | None = None) -> list[Request]:
-        """Wait until so many requests of a kind have arrived (not: been answered), and return them."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._of_kind(operation, key)) >= count, WAIT_TIMEOUT_S)
-            found = self._of_kind(operation, key)
-        if len(found) < count:
-            raise AssertionError(f"{len(found)} of {count} {operation or 'requests'} after {WAIT_TIMEOUT_S:.0f} s")
-        return found
+    def wait_for(
+        self, count: int = 1, *, operation: str | None = None, key: str | None = None, answered: bool = False
+    ) -> list[Request]:
+        """Wait until so many requests of a kind have arrived or, with ``answered``, been answered; return them."""
 
-    def _of_kind(self, operation: str | None, key: str | None) -> list[Request]:
-        return [request for request in self._requests if request.is_a(operation, key)]
+        def found() -> list[Request]:
+            return [one for one in self._requests if one.is_a(operation, key) and (one.answered or not answered)]
+
+        with self._changed:
+            self._changed.wait_for(lambda: len(found()) >= count, WAIT_TIMEOUT_S)
+            requests = found()
+        if len(requests) < count:
+            raise AssertionError(f"{len(requests)} of {count} {operation or 'requests'} after {WAIT_TIMEOUT_S:.0f} s")
+        return requests
 
     # --- serving ---
 
@@ -190,7 +193,11 @@ class Proxy:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while (head := read_head(stream)) is not None:
                     request, released = self._arrived(head)
-                    if not Exchange(client, stream, server, self._s3, released, head, request).run():
+                    going = Exchange(client, stream, server, self._s3, released, head, request).run()
+                    with self._changed:
+                        request.answered = True
+                        self._changed.notify_all()
+                    if not going:
                         break
         finally:
             server.close()
