@@ -26,7 +26,6 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
-    database=None,
     print_blob=True,
 )
 settings.load_profile("fusepkg")
