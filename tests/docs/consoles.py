@@ -32,7 +32,7 @@ _FENCE = "```"
 _DIFFERENT = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+Z| UTC|,\d+)"), "TIME"),
     (re.compile(r"\bprocess \d+"), "process N"),
-    (re.compile(r"[\w.-]+@[\w.-]+(?=\s)"), "USER@HOST"),
+    (re.compile(r"[\w.-]+@[\w.-]+(?=[\s\"])"), "USER@HOST"),
     (re.compile(r"^Engine: .*"), "Engine"),
     (re.compile(r"\b(erofs|fuse) engine"), "E engine"),
     (re.compile(r"\s(erofs|fuse)\s+(?=mounted)"), " E "),
