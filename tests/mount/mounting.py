@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 END_TIMEOUT_S = 10
 """Until a daemon has ended after its mount: it takes milliseconds."""
+
+KEEP_TIMEOUT_S = 30
+"""Until fetched bytes are in the cache: one sync of the disk, which others may keep busy."""
+
+POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,14 @@ class Mount:
     def facts(self, path: str) -> dict[str, Any]:
         """What `fusepkg stat --json` tells of a file."""
         return control.ask(Path(self.record.socket), control.Question("stat", path))
+
+    def wait_until_kept(self, *paths: str, wholly: bool = False) -> None:
+        """Wait until the cache has what was read of files: a reader gets its bytes before they are on the disk."""
+        deadline = time.monotonic() + KEEP_TIMEOUT_S
+        for path in paths:
+            while self.facts(path)["cached"] in (("no", "partly") if wholly else ("no",)):
+                assert time.monotonic() < deadline, f"{path} is not kept after {KEEP_TIMEOUT_S} s"
+                time.sleep(POLL_S)
 
     def url(self, path: str) -> str:
         """The object behind a file."""

@@ -1,4 +1,4 @@
-"""Programs that read a mounted package find the folder that was published. Docstrings quote docs/reference/semantics.md.
+"""Programs that read a mounted package find the folder that was published; see docs/reference/semantics.md.
 
 One mount for all: these tests only read.
 """
@@ -145,7 +145,7 @@ def test_what_is_not_there(big: Mount) -> None:
     """Names that are not there give ENOENT, too long ones ENAMETOOLONG, paths through a file ENOTDIR."""
     for path, error in (
         ("no-such", FileNotFoundError), ("many/no-such/x", FileNotFoundError), ("labels.sqlite/x", NotADirectoryError),
-        (".fusepkg-empty-directory", FileNotFoundError), ("directories/empty/.fusepkg-empty-directory", FileNotFoundError),
+        ("directories/empty/.fusepkg-empty-directory", FileNotFoundError),
     ):  # fmt: skip
         with pytest.raises(error):
             os.stat(big / path)
@@ -161,7 +161,7 @@ def test_what_is_not_there(big: Mount) -> None:
 
 
 def test_tar_reads_the_tree(big: Mount, original: Path) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
     archiver = subprocess.Popen(["tar", "-C", big.root, "-cf", "-", "."], stdout=subprocess.PIPE)
     members = 0
     with archiver, tarfile.open(fileobj=archiver.stdout, mode="r|") as archive:
@@ -176,32 +176,32 @@ def test_tar_reads_the_tree(big: Mount, original: Path) -> None:
 
 
 def test_rsync_has_nothing_to_do(big: Mount, original: Path) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
     assert output("rsync", "-rlnc", "--delete", "--out-format=%i %n", f"{big.root}/", f"{original}/") == ""
     assert output("rsync", "-rlnc", "--delete", "--out-format=%i %n", f"{original}/", f"{big.root}/") == ""
 
 
 def test_git_grep_finds_the_same(big: Mount, original: Path) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
     command = ("git", "--git-dir=/nonexistent", "grep", "--no-index", "-I", "-n", "-e", "nested [1-3]")
     assert output(*command, cwd=big.root) == output(*command, cwd=original) != ""
 
 
 def test_sha256sum_agrees(big: Mount, original: Path) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
     script = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum"
     assert output("sh", "-c", script, cwd=big.root) == output("sh", "-c", script, cwd=original) != ""
 
 
 def test_sparse_copy_is_equal(big: Mount, original: Path, tmp_path: Path) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
     for name in ("sizes/zeros.bin", "sizes/large.bin", "sizes/00000000.bin"):
         output("cp", "--sparse=always", big / name, tmp_path / "copy")
         output("cmp", tmp_path / "copy", original / name)
 
 
 def test_find_and_du_agree(big: Mount, original: Path) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
     listing = "find . -type f -printf '%s %p\\0' | LC_ALL=C sort -z"
     assert output("sh", "-c", listing, cwd=big.root) == output("sh", "-c", listing, cwd=original)
     sizes = ("du", "--apparent-size", "--bytes", "--summarize", "sizes")
@@ -211,7 +211,7 @@ def test_find_and_du_agree(big: Mount, original: Path) -> None:
 
 
 def test_sqlite_reads_and_cannot_write(big: Mount) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
     path = big / "labels.sqlite"
     assert output("sqlite3", "-readonly", path, "select count(*), sum(label) from labels") == "20000|390000\n"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
@@ -222,8 +222,11 @@ def test_sqlite_reads_and_cannot_write(big: Mount) -> None:
 
 
 def test_python_imports_from_the_mount(big: Mount) -> None:
-    """Programs of every day work as on any disk: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
-    program = "import treepackage, importlib.resources as r; print(treepackage.ANSWER, r.files(treepackage).joinpath('data.json').read_text())"  # noqa: E501
+    """Everyday programs work: diff, tar, rsync, git grep, sha256sum, cp, find, du, sqlite3, python."""
+    program = (
+        "import treepackage, importlib.resources as resources;"
+        "print(treepackage.ANSWER, resources.files(treepackage).joinpath('data.json').read_text())"
+    )
     assert output("env", f"PYTHONPATH={big / 'python'}", sys.executable, "-c", program) == '42 {"answer": 42}\n\n'
 
 
