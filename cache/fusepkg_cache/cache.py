@@ -23,7 +23,7 @@ from fusepkg_cache.staging import sweep
 from fusepkg_cache.verify import VerifyReport, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -69,6 +69,21 @@ class CacheInfo:
     large_blobs: int
     verification_failures: int
     errors: int
+
+
+class _SourceError(Exception):
+    """Carries what the caller's own pieces raised past the translation of what the disk raises."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _from_source(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except Exception as exc:
+        raise _SourceError(exc) from exc
 
 
 class Cache:
@@ -146,8 +161,11 @@ class Cache:
         ``pieces`` raises; then nothing is kept.
         """
         session = self._session()
-        with translated(f"cannot keep {digest}"):
-            tiers.put_pieces(session, digest, pieces)
+        try:
+            with translated(f"cannot keep {digest}"):
+                tiers.put_pieces(session, digest, _from_source(pieces))
+        except _SourceError as exc:
+            raise exc.error from None
 
     def stage(self) -> Stage:
         """A context manager that takes blobs and makes them visible together; see ``Stage``."""

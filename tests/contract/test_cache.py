@@ -152,6 +152,15 @@ def test_2_a_damaged_file_is_dropped_and_counted(cache: Cache, damage: str, capl
     assert cache.get(digest) == data
 
 
+def test_2_putting_replaces_a_file_of_the_wrong_size(cache: Cache) -> None:
+    digest, data = blob(LARGE)
+    cache.put(digest, data)
+    rewrite(file_of(cache, digest), data[:-1])
+    cache.put(digest, data)
+    assert cache.get(digest) == data
+    assert cache.info().verification_failures == 0
+
+
 def test_2_a_part_read_checks_the_blocks_it_touches_only(cache: Cache) -> None:
     digest, data = blob(LARGE)
     cache.put(digest, data)
@@ -270,6 +279,25 @@ def test_5_clearing_all_while_others_use_it(cache: Cache, peer: Peer) -> None:
         assert cache.get(digest) is None
         cache.put(digest, data)
         assert peer.call("get", digest) == data
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_5_what_is_put_after_another_process_cleared_is_found(cache: Cache, peer: Peer, size: int) -> None:
+    cache.put(*blob(size, 1))
+    peer.call("clear")
+    peer.call("put", *blob(size, 2))
+    assert cache.get(blob(size, 2)[0]) == blob(size, 2)[1]
+    assert cache.get(blob(size, 1)[0]) is None
+
+
+def test_5_clearing_sweeps_what_dead_processes_left(cache: Cache) -> None:
+    with Peer() as dying:
+        dying.call("open", str(cache.directory))
+        dying.call("stage", *blob(LARGE))
+        dying.call("die")
+    assert len(os.listdir(cache.directory / "v1" / "staging")) == 1
+    cache.clear()
+    assert os.listdir(cache.directory / "v1" / "staging") == []
 
 
 def test_5_clearing_races_with_puts_and_gets(cache: Cache, peer: Peer) -> None:

@@ -93,12 +93,11 @@ def files(directory: Path) -> list[Path]:
 
 def test_7_a_process_that_dies_in_the_middle_does_not_keep_others_out(tmp_path: Path) -> None:
     with Cache(tmp_path / "cache") as cache:
-        peer = Peer()
-        peer.call("open", str(tmp_path / "cache"))
-        peer.call("stage", *blob(LARGE))
-        peer.call("put", *blob(SMALL))
-        peer.call("die")
-        peer.__exit__()
+        with Peer() as peer:
+            peer.call("open", str(tmp_path / "cache"))
+            peer.call("stage", *blob(LARGE))
+            peer.call("put", *blob(SMALL))
+            peer.call("die")
         cache.put(*blob(SMALL, 2))
         assert cache.get(blob(SMALL)[0]) == blob(SMALL)[1]
         assert cache.get(blob(LARGE)[0]) is None
@@ -124,7 +123,7 @@ def in_namespace(tmp_path: Path, mount: str, program: str) -> dict[str, object]:
     done = subprocess.run(
         [*enter, "sh", "-c", f"{mount} && exec {sys.executable} program.py"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/cache"},
         capture_output=True,
         text=True,
         check=False,

@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import lmdb
 import pytest
-from fusepkg_cache import CacheClosed
+from fusepkg_cache import CacheClosed, datafile
 from fusepkg_cache.changes import Changes, Tables
 from fusepkg_cache.datafile import fault
 from fusepkg_cache.environment import Environment
@@ -49,8 +50,10 @@ from fusepkg_cache.layout import Layout
 environment = Environment(Layout(Path({str(layout.directory)!r})))
 {code}
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)
-    assert done.stderr == ""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -104,12 +107,19 @@ def test_a_map_that_another_process_grew_is_followed(layout: Layout) -> None:
     environment.close()
 
 
-def test_the_file_is_always_longer_than_its_pages(layout: Layout, environment: Environment) -> None:
+def test_the_file_is_always_longer_than_its_pages(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datafile, "STEP_BYTES", 1 << 20)
+    environment = Environment(layout)
+
+    def come_and_go(changes: Changes, number: int) -> None:
+        changes.put_small(b"%d" % number, bytes(100_000))
+        changes.put_small(b"gone", bytes(300_000))  # takes pages at the end of the file, and never writes them
+        changes.drop_small(b"gone")
+
     for number in range(50):
-        environment.change(
-            lambda changes, number=number: [changes.put_small(b"%d" % number, bytes(100_000)), changes.drop_small(b"0")]
-        )
+        environment.change(partial(come_and_go, number=number))
         assert fault(layout.environment / "data.mdb") is None
+    environment.close()
 
 
 @pytest.mark.parametrize("damage", ["cut off", "overwritten", "emptied lock", "another format"])
@@ -193,15 +203,10 @@ def test_emptying_gives_the_room_back(layout: Layout, environment: Environment) 
     assert environment.view(look, b"1") is None
 
 
-def test_readers_that_were_killed_are_forgotten_at_open(layout: Layout) -> None:
-    elsewhere(
-        layout,
-        "keep = environment._lmdb().begin(); keep.get(b'x'); import signal; os.kill(os.getpid(), signal.SIGTERM)",
-    )
-    environment = Environment(layout)
+def test_readers_that_were_killed_are_forgotten_at_open(layout: Layout, environment: Environment) -> None:
+    elsewhere(layout, "keep = environment._lmdb().begin(); keep.get(b'x'); os._exit(0)")
+    elsewhere(layout, "")
     assert environment._lmdb().reader_check() == 0
-    assert str(os.getpid()) in environment._lmdb().readers() or "no active" in environment._lmdb().readers()
-    environment.close()
 
 
 def test_an_environment_that_could_not_be_opened_again_is_tried_at_the_next_call(
