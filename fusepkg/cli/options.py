@@ -5,6 +5,7 @@ Owns: their names, help texts and types. Must not know: what a command does with
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer.core
 
 from fusepkg import __version__
 from fusepkg.cli.settings import Flags, Settings, decide
+from fusepkg.daemon.logs import log_to_terminal
 
 _S3 = "Object storage"
 
@@ -61,6 +63,11 @@ def decide_settings(
     ] = False,
 ) -> None:
     """Mount, publish and check immutable versions of datasets in object storage."""
+    if debug:
+        log_to_terminal(debug=True)
+    else:
+        # Commands tell what matters themselves; without a handler Python would print warnings a second time.
+        logging.getLogger("fusepkg").addHandler(logging.NullHandler())
     context.obj = decide(Flags(cache_dir, endpoint_url, region, profile, no_sign_request, debug))
 
 
