@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
+from fusepkg_cache.errors import CacheError
 
 from fusepkg.cli import cache, mounts, options, packages, push
 from fusepkg.cli.output import print_error
-from fusepkg.errors import FusepkgError
+from fusepkg.errors import CacheFailure, FusepkgError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(
     name="fusepkg",
@@ -27,10 +33,20 @@ for register in (push.register, mounts.register, packages.register, cache.regist
     register(app)
 
 
+@contextmanager
+def _cache_errors_as_ours() -> Iterator[None]:
+    """The cache is a library of its own, with errors of its own."""
+    try:
+        yield
+    except CacheError as exc:
+        raise CacheFailure(exc.message, hint=exc.hint) from exc
+
+
 def main() -> None:
     """Run the command line; ends the process with the documented exit code."""
     try:
-        app()
+        with _cache_errors_as_ours():
+            app()
     except FusepkgError as exc:
         if "--debug" in sys.argv:
             raise
