@@ -156,14 +156,18 @@ with cache.stage() as stage:
 cache.close()
 cache = Cache(Path("disk/cache"))
 again = all(cache.get(blob(*which)[0]) == blob(*which)[1] for which in kept)
+new = outcome(Cache, Path("disk/another"))
+readers = [cache._session().environment._lmdb().begin() for _ in range(500)]  # as 500 threads would, at once
+for reader in readers:
+    reader.abort()
 left = [path.name for path in Path("disk/cache/v1/staging").rglob("*") if path.is_file()]
 cleared = cache.clear().blobs
 after = [outcome(cache.put, *blob(LARGE, 5)), outcome(cache.put, *blob(SMALL, 5))]
 print(json.dumps(dict(large=outcomes.get(LARGE), small=outcomes.get(SMALL), kept=len(kept), whole=whole, again=again,
-    refused=refused, staged=staged, left=left, cleared=cleared, after=after, ok=cache.verify().ok)))
+    refused=refused, staged=staged, new=new, left=left, cleared=cleared, after=after, ok=cache.verify().ok)))
 """,
     )
-    assert found["large"] == found["small"] == found["refused"] == found["staged"] == "CacheFull"
+    assert found["large"] == found["small"] == found["refused"] == found["staged"] == found["new"] == "CacheFull"
     assert found["whole"] is found["again"] is found["ok"] is True
     assert found["left"] == []
     assert found["cleared"] == found["kept"]
