@@ -56,9 +56,10 @@ def _has_ended(record: MountRecord) -> bool:
     try:
         process = os.pidfd_open(record.pid)
     except ProcessLookupError:
-        records.remove_record(record.mount_id)
-        return True
-    try:
-        return bool(select.select([process], [], [], END_TIMEOUT_S)[0])
-    finally:
+        has_ended = True
+    else:
+        has_ended = bool(select.select([process], [], [], END_TIMEOUT_S)[0])
         os.close(process)
+    if has_ended:
+        records.remove_record(record.mount_id)  # which a daemon that was killed has left
+    return has_ended

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -113,14 +114,19 @@ def find_record(path: Path) -> tuple[MountRecord, str]:
 
 
 def is_alive(record: MountRecord) -> bool:
-    """Whether the daemon's process exists and has its socket."""
+    """Whether the daemon's process runs and has its socket.
+
+    A process that has ended but was not reaped, as in containers whose first process reaps nothing, does not run.
+    """
     try:
-        os.kill(record.pid, 0)
+        process = os.pidfd_open(record.pid)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    return Path(record.socket).exists()
+    try:
+        has_ended = bool(select.select([process], [], [], 0)[0])
+    finally:
+        os.close(process)
+    return not has_ended and Path(record.socket).exists()
 
 
 def mounted_devices() -> set[str]:
