@@ -1,0 +1,231 @@
+"""What readers get when objects, transfers or the cache are damaged: the right bytes or an error, never others."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fusepkg_cache.digest import MIN_CHUNK_BYTES
+
+from tests.mount.mounting import files_below, forget_pages
+from tests.mount.places import Bucket
+from tests.proxy import ACCESS_DENIED, SLOW_DOWN, Corrupt, Reset, Truncate
+from tests.trees import LARGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from tests.command import Fusepkg
+    from tests.mount.conftest import Originals
+    from tests.mount.mounting import Mount
+    from tests.mount.places import Place
+    from tests.proxy import Fault
+
+    MountFactory = Callable[..., AbstractContextManager[Mount]]
+
+pytestmark = pytest.mark.fuse
+
+FILE = "test/class1/3.bin"
+LARGE_FILE = "sizes/large.bin"
+
+
+def errno_of_reading(path: Path) -> int:
+    """The errno of reading a file; fails where it can be read."""
+    with pytest.raises(OSError) as caught:
+        path.read_bytes()
+    assert caught.value.errno is not None
+    return caught.value.errno
+
+
+CHANGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "one bit": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    "truncated": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+    "longer": lambda data: data + b"\0",
+    "others": lambda data: b"entirely other bytes",
+    "deleted": lambda data: None,
+}
+
+
+def test_objects_changed_behind_our_back(place: Place, mount: MountFactory, originals: Originals) -> None:
+    """A changed, truncated or deleted object gives EIO and a log line that names it; all else goes on.
+
+    Restored, it can be read at once.
+    """
+    right = (originals.small / FILE).read_bytes()
+    with mount("small:v1") as mounted:
+        url = mounted.url(FILE)
+        for number, (name, change) in enumerate(CHANGES.items()):
+            told = len(mounted.log())
+            with place.replaced(url, change(right)):
+                assert errno_of_reading(mounted / FILE) == errno.EIO, name
+                lines = [line for line in mounted.log()[told:].splitlines() if " ERROR " in line]
+                assert any(url in line and FILE in line for line in lines), (name, mounted.log())
+                assert mounted.counters["failed_fetches"] > number
+                assert (mounted / "README.md").read_bytes() == (originals.small / "README.md").read_bytes()
+        assert (mounted / FILE).read_bytes() == right
+        assert mounted.counters["digest_mismatches"] >= len(CHANGES) - 1
+        assert "Traceback" not in mounted.log()
+
+
+def test_a_damaged_chunk_of_a_large_file(place: Place, mount: MountFactory, originals: Originals) -> None:
+    """Damage in one chunk of a large file leaves the others readable."""
+    data = (originals.big / LARGE_FILE).read_bytes()
+    hurt = 4 * MIN_CHUNK_BYTES + 12_345
+    with mount("big:v1") as mounted:
+        url = mounted.url(LARGE_FILE)
+        with place.replaced(url, data[:hurt] + bytes([data[hurt] ^ 1]) + data[hurt + 1 :]):
+            descriptor = os.open(mounted / LARGE_FILE, os.O_RDONLY)
+            try:
+                for at in (hurt, 4 * MIN_CHUNK_BYTES, 5 * MIN_CHUNK_BYTES - 1):
+                    with pytest.raises(OSError, match="Input/output error"):
+                        os.pread(descriptor, 1, at)
+                for at in (0, 4 * MIN_CHUNK_BYTES - 300_000, 5 * MIN_CHUNK_BYTES, LARGE_BYTES - 1000):
+                    assert os.pread(descriptor, 1000, at) == data[at : at + 1000]
+            finally:
+                os.close(descriptor)
+        assert (mounted / LARGE_FILE).read_bytes() == data
+
+
+def test_a_large_object_cut_short(place: Place, mount: MountFactory, originals: Originals) -> None:
+    """A changed, truncated or deleted object gives EIO and a log line that names it; all else goes on."""
+    data = (originals.small / "large.bin").read_bytes()
+    with mount("small:v1") as mounted:
+        with place.replaced(mounted.url("large.bin"), data[:-1]):
+            assert errno_of_reading(mounted / "large.bin") == errno.EIO
+        assert (mounted / "large.bin").read_bytes() == data
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\0" * 64, b"\0" * 63], ids=["deleted", "empty", "wrong", "odd"])
+def test_without_the_list_of_chunks(
+    place: Place, mount: MountFactory, originals: Originals, damage: bytes | None
+) -> None:
+    """A large file whose list of chunks is lost or damaged is fetched whole, checked, and served from the cache."""
+    with mount("small:v1") as mounted:
+        facts = mounted.facts("large.bin")
+        with place.replaced(place.chunk_list_url(str(facts["hash"]).partition(":")[2]), damage):
+            assert (mounted / "large.bin").read_bytes() == (originals.small / "large.bin").read_bytes()
+            counters = mounted.counters
+            assert (counters["fetched_objects"], counters["fetched_bytes"]) == (1, facts["size"])
+            assert mounted.facts("large.bin")["cached"] == "yes"
+
+
+# --- the way between ---
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+@pytest.mark.parametrize(
+    "fault",
+    [Corrupt(), Corrupt(0), Truncate(), Truncate(honest=False), Reset(), SLOW_DOWN],
+    ids=["corrupt", "corrupt at the start", "broken off", "short", "reset", "slow down"],
+)
+def test_a_transfer_that_fails_once(place: Place, mount: MountFactory, originals: Originals, fault: Fault) -> None:
+    """A transfer that fails or arrives damaged is tried again; the reader notices nothing."""
+    assert isinstance(place, Bucket)
+    with mount("small:v1") as mounted:
+        rule = place.proxy.fail(fault, key=f"small/{FILE}")
+        assert (mounted / FILE).read_bytes() == (originals.small / FILE).read_bytes()
+        assert rule.hits == 1
+        assert place.proxy.operations(key=f"small/{FILE}") == ["GetObject"] * 2
+        assert mounted.counters["failed_fetches"] == 0
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_access_denied(place: Place, engine: str, mount: MountFactory, originals: Originals) -> None:
+    """Access denied by the bucket is EACCES with the fuse engine; erofs knows only EIO."""
+    assert isinstance(place, Bucket)
+    with mount("small:v1") as mounted:
+        place.proxy.fail(ACCESS_DENIED, key=f"small/{FILE}", times=None)
+        assert errno_of_reading(mounted / FILE) == (errno.EACCES if engine == "fuse" else errno.EIO)
+        assert mounted.url(FILE) in mounted.log()
+        assert (mounted / "run.sh").read_bytes() == (originals.small / "run.sh").read_bytes()
+        place.proxy.heal()
+        assert (mounted / FILE).read_bytes() == (originals.small / FILE).read_bytes()
+
+
+def test_the_bucket_vanishes_and_comes_back(place: Place, mount: MountFactory, originals: Originals) -> None:
+    """While the bucket cannot be reached, what is cached is read and the rest gives EIO; later all is read."""
+    with mount("small:v1") as mounted:
+        (mounted / "run.sh").read_bytes()
+        mounted.wait_until_kept("run.sh")
+        with place.gone():
+            forget_pages(mounted / "run.sh")
+            assert (mounted / "run.sh").read_bytes() == (originals.small / "run.sh").read_bytes()
+            assert errno_of_reading(mounted / FILE) == errno.EIO
+            assert sorted(os.listdir(mounted / "train")) == ["class0", "class1"]
+        assert (mounted / FILE).read_bytes() == (originals.small / FILE).read_bytes()
+
+
+# --- the cache ---
+
+
+def flip(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def test_bits_that_flip_in_the_cache(home: Path, mount: MountFactory, originals: Originals) -> None:
+    """Every cached byte is checked before it is given out: where the disk has changed it, it is fetched again."""
+    names = files_below(originals.small)
+    with mount("small:v1", at="before") as mounted:
+        for name in names:
+            (mounted / name).read_bytes()
+        mounted.wait_until_kept(*names, wholly=True)
+    cache = home / "fusepkg-cache" / "blobs"
+    table = next(cache.rglob("data.mdb"))
+    small = (originals.small / FILE).read_bytes()
+    places = [found.start() for found in re.finditer(re.escape(small[:64]), table.read_bytes())]
+    assert places
+    for place_in_table in places:
+        flip(table, place_in_table + 40)
+    blobs = [path for path in cache.glob("v*/blobs/*/*/*") if path.stat().st_size > MIN_CHUNK_BYTES // 2]
+    assert len(blobs) == 1  # the first chunk of the large file; the second is small
+    flip(blobs[0], 1_000_000)
+    with mount("small:v1") as mounted:
+        for name in names:
+            assert (mounted / name).read_bytes() == (originals.small / name).read_bytes(), name
+        assert mounted.counters["fetched_objects"] == 2
+
+
+def test_clearing_the_cache_under_a_live_mount(mount: MountFactory, originals: Originals, fusepkg: Fusepkg) -> None:
+    """`fusepkg cache clear` may be run at any time: live mounts go on, and fetch again what they need."""
+    names = files_below(originals.small)
+    with mount("small:v1") as mounted:
+        for name in names:
+            (mounted / name).read_bytes()
+        mounted.wait_until_kept(*names, wholly=True)
+        fetched = mounted.counters["fetched_objects"]
+        with (mounted / "large.bin").open("rb") as held:
+            assert fusepkg("cache", "clear").stderr.startswith("Dropped")
+            assert mounted.facts(FILE)["cached"] == "no"
+            for name in names:
+                forget_pages(mounted / name)
+                assert (mounted / name).read_bytes() == (originals.small / name).read_bytes()
+            held.seek(MIN_CHUNK_BYTES)
+            assert held.read() == (originals.small / "large.bin").read_bytes()[MIN_CHUNK_BYTES:]
+        assert mounted.counters["fetched_objects"] == 2 * fetched
+        assert files_below(mounted.root) == names
+    with mount("small:v1", at="again") as again:
+        assert files_below(again.root) == names
+
+
+def test_a_cache_that_is_removed_under_a_live_mount(home: Path, mount: MountFactory, originals: Originals) -> None:
+    """Without room or right to write the cache, reads go on from the bucket."""
+    names = files_below(originals.small)
+    with mount("small:v1") as mounted:
+        (mounted / FILE).read_bytes()
+        (home / "fusepkg-cache" / "blobs").rename(home / "removed")
+        shutil.rmtree(home / "removed", ignore_errors=True)
+        for name in names:
+            assert (mounted / name).read_bytes() == (originals.small / name).read_bytes()
