@@ -69,6 +69,13 @@ def test_what_others_put_under_the_name_is_left_alone(store: ObjectStore, folder
     assert store.get(f"p/file~{digits[:16]}") == b"content"
 
 
+def test_an_object_that_lies_about_its_hash_shows_by_its_size(store: ObjectStore, folder: Path) -> None:
+    blob = blob_of(folder, b"content")
+    store.create("p/file", b"cut", metadata={DIGEST_METADATA: str(blob.hashed.digest)})
+    assert place(store, blob).uploaded
+    assert store.get("p/file") == b"cut"
+
+
 def test_a_taken_short_name_leads_to_the_long_one_and_then_to_an_error(store: ObjectStore, folder: Path) -> None:
     blob = blob_of(folder, b"content")
     digits = blob.hashed.digest.hex

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -254,6 +255,29 @@ def test_objects_of_other_buckets_and_of_other_hashes_are_not_taken_for_ours(sto
     assert record.url.startswith(store.url("").encode())
 
 
+def test_a_plain_hash_is_not_taken_for_a_chunked_one_of_the_same_value(store: ObjectStore, folder: Path) -> None:
+    """SHA-256 of a hash is the chunked hash of what was hashed: with 32 bytes each, value and size are equal."""
+    data = bytes(range(32))
+    other = hashlib.sha256(data).digest()
+    store.create("ns/data/old", other)
+    value = hashlib.sha256(other).hexdigest()
+    line = {
+        "logical_key": "old",
+        "physical_keys": [store.url("ns/data/old", store.head("ns/data/old").version)],
+        "size": 32,
+        "hash": {"type": "SHA256", "value": value},
+        "meta": {},
+    }
+    header = {"version": "v0", "message": None}
+    manifest = "".join(json.dumps(record) + "\n" for record in (header, line))
+    store.create(manifest_key("ns/data", "12" * 32), manifest.encode())
+    move_tag(store, "ns/data", "latest", "12" * 32, None)
+    fill(folder, {"new": data})
+    pushed = push(store, folder)
+    assert pushed.warnings == ()  # the old manifest was read
+    assert contents(store, pushed.top_hash) == {"new": data}
+
+
 def test_many_uploads_are_compared_with_one_listing(
     store: ObjectStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +367,7 @@ def test_of_two_racing_publishers_none_loses_data_and_none_moves_the_tag_unseen(
     for number, folder in enumerate(folders):
         folder.mkdir()
         fill(folder, {"same": b"same", "differs": b"%d" % number, f"own-{number}": b"own"})
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=60)
 
     def meet(progress: Progress) -> None:
         if progress.phase is Phase.UPLOAD and progress.done == 0:

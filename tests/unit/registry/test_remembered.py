@@ -172,7 +172,7 @@ def test_what_else_lies_in_the_directory_is_left_alone(directory: Path) -> None:
 
 
 def test_many_threads_share_it(remembered: Remembered) -> None:
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
 
     def work(number: int) -> bool:
         start.wait()

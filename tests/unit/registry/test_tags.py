@@ -83,7 +83,7 @@ def test_a_move_whose_answer_was_lost_counts_once(store: ObjectStore) -> None:
 
 def test_of_many_racing_publishers_exactly_one_moves_the_tag(store: ObjectStore) -> None:
     start = move_tag(store, "n", "latest", A, None).state
-    barrier = threading.Barrier(8)
+    barrier = threading.Barrier(8, timeout=60)
 
     def publish(number: int) -> bool:
         barrier.wait()
