@@ -38,7 +38,7 @@ TITLES = {
 def render(results: Results, *, markdown: bool) -> str:
     """The whole report."""
     table = _markdown_table if markdown else _plain_table
-    heading = "### {}\n" if markdown else "\033[1m{}\033[0m"
+    heading = "### {}\n" if markdown else "== {}"
     parts = [_preamble(results, markdown=markdown)]
     for key, title in TITLES.items():
         rows = [row for row in results.rows if row.key.partition(".")[0] == key]

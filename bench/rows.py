@@ -147,14 +147,17 @@ def small_file_sessions(tree: Tree) -> list[list[Row]]:
     def walking(directory: Path) -> list[Loop]:
         return [workload.walk(directory, tree)]
 
-    def reading(readers: int) -> Callable[[Path], list[Loop]]:
+    def reading_first(readers: int) -> Callable[[Path], list[Loop]]:
         return partial(workload.read_files, tree=tree, readers=readers)
+
+    def reading(readers: int) -> Callable[[Path], list[Loop]]:
+        return partial(workload.read_files, tree=tree, readers=readers, budget_s=workload.BUDGET_S)
 
     rate = "files/s"
     everything = [
         Row("small.walk.dropped", "walk + stat, caches dropped", rate, walking, machine.ALL),
         Row("small.walk.warm", "walk + stat, again", rate, walking),
-        Row("small.first.4", "first read, 4 readers", rate, reading(4), machine.ALL, once=True),
+        Row("small.first.4", "first read, 4 readers", rate, reading_first(4), machine.ALL, once=True),
         Row("small.cached.1", "page-cached, 1 reader", rate, reading(1)),
         Row("small.cached.4", "page-cached, 4 readers", rate, reading(4)),
         Row("small.dropped.1", "pages dropped, 1 reader", rate, reading(1), machine.PAGES),
@@ -162,7 +165,7 @@ def small_file_sessions(tree: Tree) -> list[list[Row]]:
     ]
     return [
         everything,
-        [Row("small.first.1", "first read, 1 reader", rate, reading(1), machine.ALL, once=True)],
+        [Row("small.first.1", "first read, 1 reader", rate, reading_first(1), machine.ALL, once=True)],
     ]
 
 

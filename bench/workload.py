@@ -8,7 +8,9 @@ and says how much that was. A loop that finds fewer bytes than there are raises:
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +31,10 @@ READ_BYTES = 64 * 1024
 
 LARGE_READ_BYTES = MIB
 """What one read(2) of a large file asks for."""
+
+
+BUDGET_S = 10.0
+"""A reader of what was read before stops after this, and its rate counts as it is: some peers would take minutes."""
 
 
 class WrongBytes(Exception):
@@ -72,16 +78,17 @@ def walk(directory: Path, tree: Tree) -> Loop:
     return prepare
 
 
-def read_files(directory: Path, tree: Tree, readers: int) -> list[Loop]:
-    """Each reader opens, reads and closes every ``readers``-th file; the work is files."""
+def read_files(directory: Path, tree: Tree, readers: int, budget_s: float = math.inf) -> list[Loop]:
+    """Each reader opens, reads and closes every ``readers``-th file, in order; the work is files."""
 
     def loop_over(paths: Sequence[str]) -> Loop:
         def prepare() -> Callable[[], float]:
             places = [os.fsencode(directory / path) for path in paths]
 
             def work() -> float:
-                expect(_read_all(places, READ_BYTES), len(places) * tree.file_bytes, "bytes")
-                return len(places)
+                files, found = _read_all(places, READ_BYTES, budget_s)
+                expect(found, files * tree.file_bytes, "bytes")
+                return files
 
             return work
 
@@ -95,7 +102,7 @@ def read_large(directory: Path, tree: Tree) -> list[Loop]:
 
     def prepare() -> Callable[[], float]:
         places = [os.fsencode(directory / path) for path in tree.paths]
-        return lambda: expect(_read_all(places, LARGE_READ_BYTES), len(places) * tree.file_bytes, "bytes") / 1e6
+        return lambda: expect(_read_all(places, LARGE_READ_BYTES)[1], len(places) * tree.file_bytes, "bytes") / 1e6
 
     return [prepare]
 
@@ -109,14 +116,19 @@ def _walk(top: bytes) -> int:
     return found
 
 
-def _read_all(places: Sequence[bytes], size: int) -> int:
-    done = 0
+def _read_all(places: Sequence[bytes], size: int, budget_s: float = math.inf) -> tuple[int, int]:
+    """Files and bytes read within the budget."""
+    files = found = 0
+    end = time.monotonic() + budget_s
     for place in places:
         file = os.open(place, os.O_RDONLY)
         while data := os.read(file, size):
-            done += len(data)
+            found += len(data)
         os.close(file)
-    return done
+        files += 1
+        if time.monotonic() > end:
+            break
+    return files, found
 
 
 def expect(found: int, wanted: int, what: str) -> int:
