@@ -56,9 +56,11 @@ def test_ways_to_unmount(mount: MountFactory, way: str) -> None:
     """`fusepkg umount`, umount(8) and fusermount3 -u end a mount, its process, its record."""
     with mount("small:v1") as mounted:
         (mounted / "README.md").read_bytes()
-        if mounted.record.engine == "erofs" and way == "fusermount3 -u":
-            pytest.skip("fusermount3 only knows FUSE mounts")
         done = subprocess.run([*WAYS_TO_END[way], mounted.root], capture_output=True, text=True, check=False)
+        if mounted.record.engine == "erofs" and way == "fusermount3 -u":  # it only knows FUSE mounts
+            assert done.returncode != 0
+            assert (mounted / "run.sh").stat().st_size > 0
+            return
         assert done.returncode == 0, done.stderr
         check_gone(mounted.record)
 
