@@ -10,9 +10,11 @@ kept in the cache, so that nobody fetches again in the gap between the two.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
+
+from fusepkg.errors import RemoteUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -37,15 +39,24 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._under_way)
 
-    async def join(self, key: Hashable, fetch: Callable[[], Awaitable[T]], keep: Callable[[T], Awaitable[None]]) -> T:
+    async def join(
+        self,
+        key: Hashable,
+        slots: trio.CapacityLimiter,
+        fetch: Callable[[], Awaitable[T]],
+        keep: Callable[[T], Awaitable[None]],
+    ) -> T:
         """The result of the one ``fetch`` of ``key`` under way, started now if there is none.
 
-        ``keep`` runs after the result has been handed out. Raises what ``fetch`` raised, to every asker.
+        ``keep`` runs after the result has been handed out, and must not raise. A flight takes one of ``slots`` for
+        both, so that a network faster than the disk does not pile up in memory what waits for the disk.
+
+        Raises what ``fetch`` raised, to every asker; RemoteUnavailable where the nursery ends before it has.
         """
         flight = self._under_way.get(key)
         if flight is None:
             flight = self._under_way[key] = _Flight()
-            self._nursery.start_soon(self._fly, key, flight, fetch, keep)
+            self._nursery.start_soon(self._fly, key, flight, slots, fetch, keep)
         await flight.landed.wait()
         if flight.error is not None:
             raise flight.error.with_traceback(None)
@@ -56,19 +67,21 @@ class Flights(Generic[T]):
         self,
         key: Hashable,
         flight: _Flight[T],
+        slots: trio.CapacityLimiter,
         fetch: Callable[[], Awaitable[T]],
         keep: Callable[[T], Awaitable[None]],
     ) -> None:
         try:
-            try:
-                flight.result = await fetch()
-            except Exception as exc:  # noqa: BLE001 - handed to every asker, who raises it
-                flight.error = exc
-                return
-            finally:
-                if flight.result is None and flight.error is None:
-                    flight.error = ConnectionAbortedError("the mount is shutting down")
+            async with slots:
+                try:
+                    flight.result = await fetch()
+                except Exception as exc:  # noqa: BLE001 - handed to every asker, who raises it
+                    flight.error = exc
+                    return
                 flight.landed.set()
-            await keep(cast("T", flight.result))
+                await keep(flight.result)
         finally:
+            if flight.result is None and flight.error is None:
+                flight.error = RemoteUnavailable("the mount is ending")
+            flight.landed.set()
             del self._under_way[key]

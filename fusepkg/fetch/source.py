@@ -28,10 +28,11 @@ from fusepkg_cache.digest import (
 from fusepkg_cache.errors import CacheError
 from fusepkg_cache.errors import DigestMismatch as WrongBytes
 
-from fusepkg.errors import CacheFailure, DigestMismatch, FusepkgError, ObjectMissing
+from fusepkg.errors import AccessDenied, CacheFailure, DigestMismatch, FusepkgError, ObjectMissing
 from fusepkg.fetch.chunks import chunk_spans, is_chunked, list_digest, nth_digest
 from fusepkg.fetch.counters import Counters
 from fusepkg.fetch.flights import Flights
+from fusepkg.fetch.keeping import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SMALL_FETCHES = 32
-"""Fetches of up to ``SMALL_BYTES`` at a time: enough to hide a round trip behind others, few enough for any server."""
+"""Flights of up to ``SMALL_BYTES`` at a time: enough to hide a round trip behind others, few enough for any server."""
 
 LARGE_FETCHES = 4
-"""Fetches of more than ``SMALL_BYTES`` at a time: with chunks of 8 MiB this bounds memory to some 64 MiB."""
+"""Flights of more than ``SMALL_BYTES`` at a time: a flight holds its bytes until they are in the cache, so both numbers
+bound the memory of all flights to some 64 MiB."""
 
 SMALL_BYTES = 1024 * 1024
 """What counts as a small fetch."""
@@ -71,12 +73,13 @@ class BlobSource:
         nursery: trio.Nursery,
     ) -> None:
         self.counters = Counters()
-        self._cache = cache
+        self._keeper = Keeper(cache, self.counters)
         self._store_for = store_for
         self._ask_chunk_list = chunk_list
         self._flights: Flights[bytes] = Flights(nursery)
         self._small = trio.CapacityLimiter(SMALL_FETCHES)
         self._large = trio.CapacityLimiter(LARGE_FETCHES)
+        self._threads = trio.CapacityLimiter(SMALL_FETCHES + LARGE_FETCHES)
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
 
     # --- reading ---------------------------------------------------------------------------------------------
@@ -86,7 +89,7 @@ class BlobSource:
         end = min(offset + length, entry.size)
         if end <= offset:
             return b""
-        data = self._cache.read(entry.digest, offset, end - offset)
+        data = self._keeper.read(entry.digest, offset, end - offset)
         if data is None and is_chunked(entry):
             data = self._join_cached_chunks(entry, offset, end)
         if data is not None:
@@ -114,14 +117,14 @@ class BlobSource:
     def cached_chunks(self, entry: Entry) -> tuple[int, int]:
         """How many of the entry's chunks the cache holds, and how many there are. A small blob is one chunk."""
         count = max(1, chunk_count(entry.size))
-        if entry.size == 0 or entry.digest in self._cache:
+        if entry.size == 0 or entry.digest in self._keeper.cache:
             return count, count
         if not is_chunked(entry):
             return 0, 1
         digests = self._known_chunk_list(entry)
         if digests is None:
             return 0, count
-        return sum(nth_digest(digests, index) in self._cache for index in range(count)), count
+        return sum(nth_digest(digests, index) in self._keeper.cache for index in range(count)), count
 
     # --- small blobs -----------------------------------------------------------------------------------------
 
@@ -130,9 +133,9 @@ class BlobSource:
             return await self._get(entry, 0, entry.size, entry.digest)
 
         async def keep(data: bytes) -> None:
-            await self._keep(entry.digest, data)
+            await self._keeper.keep(entry.digest, data)
 
-        return await self._flights.join(entry.digest, fetch, keep)
+        return await self._flights.join(entry.digest, self._slots(entry.size), fetch, keep)
 
     # --- large blobs -----------------------------------------------------------------------------------------
 
@@ -140,17 +143,11 @@ class BlobSource:
         digests = await self._chunk_list(entry)
         if digests is None:
             await self._fetch_whole(entry)
-            data = await trio.to_thread.run_sync(self._cache.read, entry.digest, offset, end - offset)
-            if data is None:
-                raise CacheFailure(
-                    f"{entry.logical_key}: {entry.size} bytes were fetched but could not be kept to be read from",
-                    hint="This blob has no chunk list, so it needs room in the cache; see `fusepkg cache info`",
-                )
-            return data
+            return await self._blocking(entry, lambda: self._read_whole(entry, offset, end - offset))
         pieces: list[bytes] = []
         for index, low, high in chunk_spans(entry, offset, end):
             digest = nth_digest(digests, index)
-            piece = self._cache.read(digest, low, high - low)
+            piece = self._keeper.read(digest, low, high - low)
             if piece is None:
                 piece = (await self._fetch_chunk(entry, index, digest))[low:high]
             pieces.append(piece)
@@ -162,7 +159,7 @@ class BlobSource:
             return None
         pieces: list[bytes] = []
         for index, low, high in chunk_spans(entry, offset, end):
-            piece = self._cache.read(nth_digest(digests, index), low, high - low)
+            piece = self._keeper.read(nth_digest(digests, index), low, high - low)
             if piece is None:
                 return None
             pieces.append(piece)
@@ -176,9 +173,9 @@ class BlobSource:
             return await self._get(entry, start, min(size, entry.size - start), digest)
 
         async def keep(data: bytes) -> None:
-            await self._keep(digest, data)
+            await self._keeper.keep(digest, data)
 
-        return await self._flights.join(digest, fetch, keep)
+        return await self._flights.join(digest, self._slots(size), fetch, keep)
 
     async def _fetch_whole(self, entry: Entry) -> None:
         """Stream a large blob without a chunk list into the cache, which verifies it before it can be read."""
@@ -186,7 +183,7 @@ class BlobSource:
         pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=chunk_size(entry.size))
 
         async def fetch() -> bytes:
-            await self._blocking(entry, lambda: self._stream_into_cache(entry, pieces), self._large)
+            await self._blocking(entry, lambda: self._stream_into_cache(entry, pieces))
             self.counters.fetched_objects += 1
             self.counters.fetched_bytes += entry.size
             return b""
@@ -194,16 +191,29 @@ class BlobSource:
         async def keep(_: bytes) -> None:
             await trio.lowlevel.checkpoint()
 
-        await self._flights.join(("whole", entry.digest), fetch, keep)
+        await self._flights.join(("whole", entry.digest), self._large, fetch, keep)
 
     def _stream_into_cache(self, entry: Entry, pieces: Iterator[bytes]) -> bytes:
         try:
-            self._cache.put_pieces(entry.digest, pieces)
-            return b""
+            self._keeper.cache.put_pieces(entry.digest, pieces)
         except WrongBytes as exc:
             raise _mismatch(entry) from exc
         except CacheError as exc:
             raise CacheFailure(f"{entry.logical_key}: cannot be kept in the cache: {exc}") from exc
+        if self._keeper.cache.read(entry.digest, entry.size - 1, 2) is None:
+            raise _mismatch(entry)
+        return b""
+
+    def _read_whole(self, entry: Entry, offset: int, length: int) -> bytes:
+        data = self._keeper.cache.read(entry.digest, offset, length)
+        if data is None:
+            raise CacheFailure(
+                f"{entry.logical_key}: {entry.size} bytes were fetched but could not be kept to be read from",
+                hint="This blob has no chunk list, so it needs room in the cache; see `fusepkg cache info`",
+            )
+        if len(data) != length:
+            raise _mismatch(entry)
+        return data
 
     # --- chunk lists -----------------------------------------------------------------------------------------
 
@@ -212,7 +222,7 @@ class BlobSource:
         digests = self._chunk_lists.get(entry.digest.value)
         name = list_digest(entry)
         if digests is None and name is not None:
-            digests = self._cache.get(name)
+            digests = self._keeper.cache.get(name)
             if digests is not None:
                 self._remember_chunk_list(entry, digests)
         return digests
@@ -223,21 +233,31 @@ class BlobSource:
             return known
 
         async def fetch() -> bytes:
-            chunks = await trio.to_thread.run_sync(self._ask_chunk_list, entry.digest, limiter=self._small)
-            if combine_chunks(chunks) != entry.digest or len(chunks) != chunk_count(entry.size):
-                raise DigestMismatch(f"the chunk list of {entry.logical_key} does not hash to {entry.digest}")
-            self.counters.chunk_lists += 1
-            return b"".join(chunks)
+            digests = await self._blocking(entry, lambda: self._get_chunk_list(entry))
+            self.counters.chunk_lists += bool(digests)
+            return digests
 
         async def keep(digests: bytes) -> None:
-            self._remember_chunk_list(entry, digests)
-            await self._keep(name, digests)
+            if digests:
+                self._remember_chunk_list(entry, digests)
+                await self._keeper.keep(name, digests)
 
+        return await self._flights.join(name, self._small, fetch, keep) or None
+
+    def _get_chunk_list(self, entry: Entry) -> bytes:
+        """The entry's chunk list from the registry; empty where there is none that can be used.
+
+        S3 says 403 of what is not there to those who may not list the bucket, as of public data.
+        """
         try:
-            return await self._flights.join(name, fetch, keep)
-        except (ObjectMissing, DigestMismatch) as exc:
-            log.info("%s: no usable chunk list, so it is fetched whole: %s", entry.logical_key, exc)
-            return None
+            chunks = self._ask_chunk_list(entry.digest)
+        except (ObjectMissing, AccessDenied, DigestMismatch) as exc:
+            log.info("%s has no usable chunk list, so it is fetched whole: %s", entry.logical_key, exc.message)
+            return b""
+        if combine_chunks(chunks) != entry.digest or len(chunks) != chunk_count(entry.size):
+            log.info("%s has a chunk list that does not hash to it, so it is fetched whole", entry.logical_key)
+            return b""
+        return b"".join(chunks)
 
     def _remember_chunk_list(self, entry: Entry, digests: bytes) -> None:
         self._chunk_lists[entry.digest.value] = digests
@@ -257,34 +277,32 @@ class BlobSource:
                     data = store.get(key, version=version)
                 else:
                     data = store.get(key, version=version, offset=offset, length=length)
-                if compute_digest(expected.algorithm, data) == expected:
+                if len(data) == length and compute_digest(expected.algorithm, data) == expected:
                     return data
                 if attempt < MISMATCH_TRIES:
                     log.warning("%s: wrong bytes from %s, fetching again", entry.logical_key, entry.physical_key)
             raise _mismatch(entry)
 
-        data = await self._blocking(entry, get, self._small if length <= SMALL_BYTES else self._large)
+        data = await self._blocking(entry, get)
         self.counters.fetched_objects += 1
         self.counters.fetched_bytes += len(data)
         return data
 
-    async def _blocking(self, entry: Entry, call: Callable[[], bytes], limiter: trio.CapacityLimiter) -> bytes:
-        """Run a fetch in a thread; a failure is counted, and logged once with the names of entry and object."""
+    def _slots(self, size: int) -> trio.CapacityLimiter:
+        return self._small if size <= SMALL_BYTES else self._large
+
+    async def _blocking(self, entry: Entry, call: Callable[[], bytes]) -> bytes:
+        """Run a fetch in a thread; a failure is counted, and logged once with the names of entry and object.
+
+        A mount that ends does not wait for a bucket that does not answer: the thread is left to its timeout.
+        """
         try:
-            return await trio.to_thread.run_sync(call, limiter=limiter)
+            return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
         except FusepkgError as exc:
             self.counters.failed_fetches += 1
             self.counters.digest_mismatches += isinstance(exc, DigestMismatch)
             log.error("cannot read %s (%s): %s", entry.logical_key, entry.physical_key, exc)
             raise
-
-    async def _keep(self, digest: Digest, data: bytes) -> None:
-        try:
-            await trio.to_thread.run_sync(self._cache.put, digest, data)
-        except CacheError as exc:
-            if not self.counters.cache_failures:
-                log.warning("the cache cannot be written, reads go to the bucket: %s", exc)
-            self.counters.cache_failures += 1
 
 
 def _mismatch(entry: Entry) -> DigestMismatch:

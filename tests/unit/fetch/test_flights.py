@@ -25,6 +25,10 @@ class Fetch:
         return b"bytes"
 
 
+def slots() -> trio.CapacityLimiter:
+    return trio.CapacityLimiter(1)
+
+
 async def keep_nothing(_: bytes) -> None:
     await trio.lowlevel.checkpoint()
 
@@ -36,7 +40,7 @@ async def test_many_askers_share_one_fetch():
         flights: Flights[bytes] = Flights(nursery)
 
         async def asker() -> None:
-            got.append(await flights.join("key", fetch, keep_nothing))
+            got.append(await flights.join("key", slots(), fetch, keep_nothing))
 
         async with trio.open_nursery() as askers:
             for _ in range(20):
@@ -56,10 +60,10 @@ async def test_a_cancelled_asker_fails_nobody_else():
 
         async def first(scope: trio.CancelScope) -> None:
             with scope:
-                await flights.join("key", fetch, keep_nothing)
+                await flights.join("key", slots(), fetch, keep_nothing)
 
         async def second() -> None:
-            got.append(await flights.join("key", fetch, keep_nothing))
+            got.append(await flights.join("key", slots(), fetch, keep_nothing))
 
         async with trio.open_nursery() as askers:
             scope = trio.CancelScope()
@@ -83,7 +87,7 @@ async def test_an_error_reaches_every_asker_and_the_next_one_tries_again():
 
         async def asker() -> None:
             try:
-                await flights.join("key", fetch, keep_nothing)
+                await flights.join("key", slots(), fetch, keep_nothing)
             except RemoteUnavailable as exc:
                 errors.append(exc)
 
@@ -94,7 +98,7 @@ async def test_an_error_reaches_every_asker_and_the_next_one_tries_again():
             fetch.may_land.set()
         assert len(errors) == 3
         fetch.error = None
-        assert await flights.join("key", fetch, keep_nothing) == b"bytes"
+        assert await flights.join("key", slots(), fetch, keep_nothing) == b"bytes"
     assert fetch.started == 2
 
 
@@ -108,12 +112,12 @@ async def test_a_flight_can_be_joined_until_its_bytes_are_kept():
 
     async with trio.open_nursery() as nursery:
         flights: Flights[bytes] = Flights(nursery)
-        assert await flights.join("key", fetch, keep_slowly) == b"bytes"
-        assert await flights.join("key", fetch, keep_slowly) == b"bytes"
+        assert await flights.join("key", slots(), fetch, keep_slowly) == b"bytes"
+        assert await flights.join("key", slots(), fetch, keep_slowly) == b"bytes"
         assert fetch.started == 1, "the bytes were on their way into the cache: nobody needs to fetch them again"
         kept.set()
         await wait_all_tasks_blocked()
-        await flights.join("key", fetch, keep_slowly)
+        await flights.join("key", slots(), fetch, keep_slowly)
     assert fetch.started == 2
 
 
@@ -121,8 +125,8 @@ async def test_different_keys_fly_side_by_side():
     one, other = Fetch(), Fetch()
     async with trio.open_nursery() as nursery:
         flights: Flights[bytes] = Flights(nursery)
-        nursery.start_soon(flights.join, "one", one, keep_nothing)
-        nursery.start_soon(flights.join, "other", other, keep_nothing)
+        nursery.start_soon(flights.join, "one", slots(), one, keep_nothing)
+        nursery.start_soon(flights.join, "other", slots(), other, keep_nothing)
         await wait_all_tasks_blocked()
         assert (one.started, other.started) == (1, 1)
         one.may_land.set()

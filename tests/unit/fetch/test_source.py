@@ -199,9 +199,6 @@ async def test_a_chunk_list_of_another_blob_is_not_believed(tmp_path: Path):
         assert at.store.count("stream", "large") == 1, "fetched whole instead"
 
 
-@pytest.mark.xfail(
-    reason="an object shorter than the manifest's size gives a short read, which the kernel fills with zeros"
-)
 @pytest.mark.parametrize("wrong_by", [-1, 1])
 async def test_an_object_of_the_right_hash_but_not_of_the_manifests_size_is_an_error(tmp_path: Path, wrong_by: int):
     async with bench(tmp_path) as at:
@@ -230,7 +227,6 @@ async def test_an_error_of_the_bucket_is_raised_counted_and_logged_with_both_nam
         assert await at.source.read(entry, 0, 10) == SMALL[:10], "nothing is remembered of it"
 
 
-@pytest.mark.xfail(reason="failures to get a chunk list are neither counted nor logged: EIO without a word")
 async def test_a_chunk_list_that_cannot_be_had_is_logged_like_any_failed_fetch(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -243,9 +239,6 @@ async def test_a_chunk_list_that_cannot_be_had_is_logged_like_any_failed_fetch(
         assert any("large" in record.message for record in caplog.records if record.levelno == logging.ERROR)
 
 
-@pytest.mark.xfail(
-    reason="S3 says 403 for what is missing to those who may not list: such a blob cannot be read at all"
-)
 async def test_without_permission_to_list_a_missing_chunk_list_reads_as_denied_and_the_blob_is_fetched_whole(
     tmp_path: Path,
 ):
@@ -265,7 +258,6 @@ async def test_a_stream_that_breaks_off_leaves_nothing_behind(tmp_path: Path):
         assert await at.source.read(entry, 0, 1) == LARGE[:1]
 
 
-@pytest.mark.xfail(reason="threads are waited for: a daemon whose bucket does not answer outlives its mount by minutes")
 async def test_the_end_does_not_wait_for_a_bucket_that_does_not_answer(tmp_path: Path):
     gate = Gate()
     async with bench(tmp_path) as at:
@@ -304,7 +296,6 @@ async def test_a_full_cache_is_bypassed_with_one_warning(tmp_path: Path, caplog:
         assert at.source.counters.cache_failures > 0
 
 
-@pytest.mark.xfail(reason="each READ of the kernel then fetches the whole chunk again: 64 times the bytes")
 async def test_without_a_cache_a_sequential_reader_does_not_fetch_a_chunk_for_each_of_its_reads(tmp_path: Path):
     async with bench(tmp_path, FullCache) as at:
         entry = at.put_large()
@@ -344,7 +335,6 @@ async def test_a_large_blob_without_a_chunk_list_and_without_a_cache_says_why(tm
             await at.source.read(entry, 0, 1)
 
 
-@pytest.mark.xfail(reason="what waits to be written to the cache has no bound", strict=True)
 async def test_a_slow_cache_holds_back_fetches(tmp_path: Path):
     """A network faster than the disk must not pile up in memory what waits for the disk."""
     gate = Gate()
@@ -365,9 +355,6 @@ async def test_a_slow_cache_holds_back_fetches(tmp_path: Path):
             gate.open()
 
 
-@pytest.mark.xfail(
-    reason="an error in keeping ends the nursery of the daemon, and with it the mount", raises=ExceptionGroup
-)
 async def test_a_bug_in_keeping_bytes_costs_the_cache_only(tmp_path: Path):
     class Buggy(Cache):
         def put(self, digest: Digest, data: bytes) -> None:
