@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -221,7 +222,7 @@ def test_clearing_the_cache_under_a_live_mount(mount: MountFactory, originals: O
 
 
 def test_a_cache_that_is_removed_under_a_live_mount(home: Path, mount: MountFactory, originals: Originals) -> None:
-    """Without room or right to write the cache, reads go on from the bucket."""
+    """A cache that vanishes or whose disk is full is no reader's trouble: reads go on from the bucket."""
     names = files_below(originals.small)
     with mount("small:v1") as mounted:
         (mounted / FILE).read_bytes()
@@ -229,3 +230,19 @@ def test_a_cache_that_is_removed_under_a_live_mount(home: Path, mount: MountFact
         shutil.rmtree(home / "removed", ignore_errors=True)
         for name in names:
             assert (mounted / name).read_bytes() == (originals.small / name).read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+def test_a_full_disk_under_the_cache(home: Path, mount: MountFactory, originals: Originals) -> None:
+    """A cache that vanishes or whose disk is full is no reader's trouble: reads go on from the bucket."""
+    names = files_below(originals.small)
+    disk = home / "fusepkg-cache"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", disk], check=True)
+    try:
+        with mount("small:v1") as mounted:
+            for name in names:
+                assert (mounted / name).read_bytes() == (originals.small / name).read_bytes()
+            assert mounted.counters["failed_fetches"] == 0
+            assert mounted.facts("large.bin")["cached"] != "yes"
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -339,3 +339,12 @@ def test_the_file_system_is_full_and_read_only(big: Mount, original: Path) -> No
     assert numbers.f_bavail == numbers.f_bfree == 0
     assert numbers.f_blocks * numbers.f_frsize >= sum(path.stat().st_size for path in (original / "sizes").iterdir())
     assert numbers.f_namemax == 255
+
+
+def test_no_holes(big: Mount) -> None:
+    """A sparse file was published as the zeros it reads as: it has no holes."""
+    with (big / "sizes/zeros.bin").open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        assert os.lseek(file.fileno(), 0, os.SEEK_DATA) == 0
+        assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == size
+        assert file.read() == bytes(size)

@@ -195,6 +195,19 @@ def test_two_versions_at_once(place: Place, mount: MountFactory, originals: Orig
         assert one.record.top_hash != two.record.top_hash
 
 
+def test_a_tag_that_moves(place: Place, engine: str, mount: MountFactory, originals: Originals) -> None:
+    """A tag that moves changes no mount; the next mount of the tag shows the version it names then."""
+    package = f"moving-{engine}"
+    place.publish(originals.small / "test", package)
+    with mount(package, at="before") as before:
+        place.publish(originals.small / "train", package)
+        with mount(package, at="after") as after:
+            assert before.record.top_hash != after.record.top_hash
+            for mounted, folder in ((before, "test"), (after, "train")):
+                for name in files_below(originals.small / folder):
+                    assert (mounted / name).read_bytes() == (originals.small / folder / name).read_bytes()
+
+
 READ_BEFORE = [f"many/class03/img_{number:06}.jpg" for number in range(3, 1000, 40)]
 READ_BEFORE += ["names/files/日本語", LARGE_FILE, "sizes/00000000.bin"]
 
