@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import RemoteUnavailable
+from fusepkg.errors import BucketNotFound, RemoteUnavailable
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.registry.manifests import fetch_manifest
@@ -56,7 +56,9 @@ def resolve_or_remember(
     registry = store.url("")
     try:
         resolved = resolve(store, reference)
-    except RemoteUnavailable as exc:
+    except (RemoteUnavailable, BucketNotFound) as exc:
+        if isinstance(exc, BucketNotFound) and reference.bucket.scheme == "s3":
+            raise  # S3 has answered; a directory that is not there is a disk that is not
         last = remembered.tag(registry, reference.name, reference.tag) if reference.top_hash is None else None
         if last is None:
             raise
