@@ -3,9 +3,10 @@
 Owns: how such a block is marked, and what may differ between two runs. Must not know: fusepkg.
 
 A block to be run starts with ```` ```console run ````. Lines from ``$ `` on are commands (``> `` continues one), the
-others what they print; a line ``...`` stands for any lines. Commands of one document run in one shell, in an empty home
-directory, which documents write as ``/home/ada``. They must end with 0; in a block marked ``fails=N`` the last one ends
-with N. Blocks marked ``s3`` need an S3 server with the bucket ``my-bucket``.
+others what they print; ``...`` stands for anything, alone on a line for any lines. Commands of one document run in one
+shell, in an empty home directory, which documents write as ``/home/ada``. They must end with 0; in a block marked
+``fails=N`` the last one ends with N. Blocks marked ``s3`` need an S3 server with the bucket ``my-bucket``, those marked
+``torch`` need PyTorch.
 
     python -m tests.docs.consoles FILE...    prints each document with what its commands print here
 """
@@ -18,6 +19,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 TIMEOUT_S = 120.0
@@ -25,6 +27,9 @@ TIMEOUT_S = 120.0
 
 HOME = "/home/ada"
 BUCKET = "my-bucket"
+
+NEEDS = ("s3", "torch")
+"""What a block may need besides fusepkg."""
 
 _MARK = "--- exit code"
 _FENCE = "```"
@@ -51,7 +56,7 @@ class Command:
     line: int
     output: tuple[str, ...]
     exit_code: int
-    needs_s3: bool
+    need: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +81,23 @@ def find_commands(document: Path) -> list[Command]:
     commands: list[Command] = []
     block: list[Command] | None = None
     words: list[str] = []
+    need = ""
     for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1):
         if block is None:
             if line.startswith(f"{_FENCE}console run"):
                 words, block = line.split()[2:], []
+                need = next((word for word in NEEDS if word in words), "")
         elif line.startswith(_FENCE):
             commands += _with_exit_code(block, words)
             block = None
         elif line.startswith("$ "):
-            block.append(Command(line[2:], number, (), 0, "s3" in words))
-        elif block and line.startswith("> ") and not block[-1].output:
+            block.append(Command(line[2:], number, (), 0, need))
+        elif block and (line == ">" or line.startswith("> ")) and not block[-1].output:
             last = block.pop()
-            block.append(Command(f"{last.text}\n{line[2:]}", last.line, (), 0, last.needs_s3))
+            block.append(Command(f"{last.text}\n{line[2:]}", last.line, (), 0, last.need))
         elif block:
             last = block.pop()
-            block.append(Command(last.text, last.line, (*last.output, line), 0, last.needs_s3))
+            block.append(Command(last.text, last.line, (*last.output, line), 0, last.need))
     return commands
 
 
@@ -99,7 +106,7 @@ def _with_exit_code(block: list[Command], words: list[str]) -> list[Command]:
         name, _, value = word.partition("=")
         if name == "fails":
             last = block.pop()
-            block.append(Command(last.text, last.line, last.output, int(value), last.needs_s3))
+            block.append(Command(last.text, last.line, last.output, int(value), last.need))
     return block
 
 
@@ -134,12 +141,18 @@ def run_commands(commands: list[Command], home: Path) -> list[Ran]:
         if mark:
             if before:
                 output.append(before)  # a command's last line had no end
-            shown = tuple(line.replace(str(home), HOME) for line in output)
+            shown = tuple(line.replace(str(home), HOME) for line in output if not _is_foreign_mount(line, home))
             ran.append(Ran(commands[len(ran)], shown, int(code)))
             output = []
         else:
             output.append(line)
     return ran
+
+
+def _is_foreign_mount(line: str, home: Path) -> bool:
+    """Whether it is a row of `fusepkg mounts` about another directory: root's are one list, other tests' among them."""
+    row = line.split("\t")
+    return len(row) == 5 and row[3] in ("erofs", "fuse") and not row[2].startswith(f"{home}/")
 
 
 def _same(line: str) -> str:
@@ -150,15 +163,18 @@ def _same(line: str) -> str:
 
 
 def _pattern(lines: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("".join(r"(?:.*\n)*?" if line == "..." else re.escape(_same(line)) + r"\n" for line in lines))
+    return re.compile("".join(r"(?:.*\n)*?" if line == "..." else _line_pattern(_same(line)) for line in lines))
+
+
+def _line_pattern(line: str) -> str:
+    return ".*".join(re.escape(part) for part in line.split("...")) + r"\n"
 
 
 def _main() -> None:
     for name in sys.argv[1:]:
         document = Path(name)
-        commands = find_commands(document)
-        if "AWS_ENDPOINT_URL_S3" not in os.environ:
-            commands = [command for command in commands if not command.needs_s3]
+        there = {"", "s3" if "AWS_ENDPOINT_URL_S3" in os.environ else "", "torch" if find_spec("torch") else ""}
+        commands = [command for command in find_commands(document) if command.need in there]
         for ran in run_commands(commands, Path.home()):
             print(f"--- {name}:{ran.command.line}: {ran.difference() or 'as printed'} (exit code {ran.exit_code})")
             print(f"$ {ran.command.text}", *ran.output, sep="\n")

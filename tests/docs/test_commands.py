@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.consoles import BUCKET, Ran, find_commands, run_commands
+from tests.docs.consoles import BUCKET, find_commands, run_commands
 from tests.rgw import Gateway
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +15,10 @@ DOCUMENTS = {
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if find_commands(path)
 }
-ON_S3 = {name: path for name, path in DOCUMENTS.items() if any(one.needs_s3 for one in find_commands(path))}
+
+
+def _that_need(need: str) -> list[str]:
+    return [name for name, path in DOCUMENTS.items() if any(one.need == need for one in find_commands(path))]
 
 
 @pytest.fixture
@@ -25,36 +28,42 @@ def plain_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name)
+    home = home.parent / "ada"  # without the directories the other names made
+    home.mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(home))
     return home
 
 
 @pytest.mark.fuse
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_local_commands(name: str, plain_home: Path) -> None:
-    commands = [command for command in find_commands(DOCUMENTS[name]) if not command.needs_s3]
-    _check(name, run_commands(commands, plain_home), len(commands))
+@pytest.mark.parametrize("name", _that_need(""))
+def test_local(name: str, plain_home: Path) -> None:
+    _check(name, {""}, plain_home)
 
 
 @pytest.mark.fuse
 @pytest.mark.s3
-@pytest.mark.parametrize("name", ON_S3)
-def test_all_commands(name: str, plain_home: Path, s3: Gateway) -> None:
-    _empty_bucket(s3)
-    commands = find_commands(ON_S3[name])
-    _check(name, run_commands(commands, plain_home), len(commands))
-
-
-def test_the_readme_is_among_them() -> None:
-    assert "README.md" in ON_S3
-
-
-def _empty_bucket(s3: Gateway) -> None:
+@pytest.mark.parametrize("name", _that_need("s3"))
+def test_with_s3(name: str, plain_home: Path, s3: Gateway) -> None:
     s3.s3.create_bucket(Bucket=BUCKET)
     for item in s3.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
         s3.s3.delete_object(Bucket=BUCKET, Key=item["Key"])
+    _check(name, {"", "s3"}, plain_home)
 
 
-def _check(name: str, done: list[Ran], count: int) -> None:
+@pytest.mark.fuse
+@pytest.mark.parametrize("name", _that_need("torch"))
+def test_with_torch(name: str, plain_home: Path) -> None:
+    pytest.importorskip("torch")
+    _check(name, {"", "torch"}, plain_home)
+
+
+def test_the_readme_is_among_them() -> None:
+    assert "README.md" in _that_need("s3")
+
+
+def _check(name: str, there: set[str], home: Path) -> None:
+    commands = [command for command in find_commands(DOCUMENTS[name]) if command.need in there]
+    done = run_commands(commands, home)
     for ran in done:
         if difference := ran.difference():
             pytest.fail(
@@ -62,4 +71,4 @@ def _check(name: str, done: list[Ran], count: int) -> None:
                 + "\n".join(("--- the document", *ran.command.output, "--- here", *ran.output)),
                 pytrace=False,
             )
-    assert len(done) == count, "the shell ended early"
+    assert len(done) == len(commands), "the shell ended early"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from importlib import util
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from fusepkg import errors
 from fusepkg.cli import settings
 from fusepkg.cli.main import app
 
@@ -93,3 +95,13 @@ def test_defaults_are_below_home(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 def _decided(name: str, **flags: Any) -> str:
     decided = settings.decide(dataclasses.replace(settings.Flags(), **flags))
     return str(getattr(decided if hasattr(decided, name) else decided.s3, name))
+
+
+def test_troubleshooting_has_every_exit_code() -> None:
+    kinds = [errors.FusepkgError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    page = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text().partition("## Exit codes")[2]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == {0, 1} | {
+        kind.exit_code for kind in kinds
+    }
