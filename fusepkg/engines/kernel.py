@@ -10,6 +10,7 @@ import errno
 import functools
 import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,8 +33,8 @@ def _libc() -> ctypes.CDLL:
 
 def kernel_version() -> tuple[int, int]:
     """Major and minor number of the running kernel."""
-    major, minor = platform.release().split(".")[:2]
-    return int(major), int("".join(digit for digit in minor if digit.isdigit()) or 0)
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def why_no_fuse() -> str | None:

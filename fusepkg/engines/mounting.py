@@ -26,7 +26,7 @@ from fusepkg.engines.device_operations import DATA_NAME, IMAGE_NAME, DeviceOpera
 from fusepkg.engines.handlers import ReadOnlyOperations
 from fusepkg.engines.tree_operations import TreeOperations
 from fusepkg.engines.xattrs import XattrSource
-from fusepkg.errors import EngineUnavailable, MountFailed
+from fusepkg.errors import EngineUnavailable, MountFailed, NotMounted
 from fusepkg.fetch.source import BlobSource
 from fusepkg.index.opening import Index
 from fusepkg.vfs.device import DataDevice, ImageFile, RootOwner
@@ -40,6 +40,9 @@ MAX_REQUESTS = 64
 """FUSE requests answered at a time; the kernel holds back readahead long before that."""
 
 _FS_NAME = "fusepkg"
+
+_HIDDEN_PARENTS = ("/run", "/tmp")
+"""Where the hidden mount is for a moment: not $TMPDIR, whose name may hold a comma, which ends a mount option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ async def _fuse(
         yield
     finally:
         if not ended.is_set():
-            kernel.unmount(options.mountpoint, lazy=True)
+            with suppress(NotMounted):  # somebody was faster
+                kernel.unmount(options.mountpoint, lazy=True)
             with trio.move_on_after(1, shield=True):
                 await ended.wait()
 
@@ -132,7 +136,7 @@ async def _erofs(
 ) -> AsyncIterator[None]:
     ready = trio.Event()
     operations = DeviceOperations(ImageFile(index.image, owner), DataDevice(index, source), ready.set)
-    hidden = Path(tempfile.mkdtemp(prefix="fusepkg-"))
+    hidden = _hidden_directory()
     try:
         _init_session(operations, hidden, {"ro", f"fsname={_FS_NAME}", f"subtype={_FS_NAME}"})
         try:
@@ -153,6 +157,11 @@ async def _erofs(
             kernel.detach(options.mountpoint)
             with trio.move_on_after(1, shield=True):
                 await ended.wait()
+
+
+def _hidden_directory() -> Path:
+    parent = next(parent for parent in _HIDDEN_PARENTS if os.path.isdir(parent))
+    return Path(tempfile.mkdtemp(prefix="fusepkg-", dir=parent))
 
 
 def _init_session(operations: ReadOnlyOperations, mountpoint: Path, flags: set[str]) -> None:

@@ -5,10 +5,11 @@ Owns: names and values of these attributes. Must not know: FUSE.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import NoAttribute
-from fusepkg.vfs.facts import facts_of
+from fusepkg.vfs.facts import EntryFacts, facts_of
 
 if TYPE_CHECKING:
     from fusepkg.fetch.source import BlobSource
@@ -27,7 +28,9 @@ class XattrSource:
 
     def names(self, nid: int) -> list[bytes]:
         """All attribute names of an inode."""
-        return [PREFIX + name.encode() for name in self._values(nid)]
+        if self._tree.inode(nid).entry_number is None:
+            return [PREFIX + name.encode() for name in self._package] if nid == self._tree.root else []
+        return [PREFIX + field.name.encode() for field in fields(EntryFacts)]
 
     def get(self, nid: int, name: bytes) -> bytes:
         """One value. Raises NoAttribute."""

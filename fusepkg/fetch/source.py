@@ -81,6 +81,7 @@ class BlobSource:
         self._large = trio.CapacityLimiter(LARGE_FETCHES)
         self._threads = trio.CapacityLimiter(SMALL_FETCHES + LARGE_FETCHES)
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
+        self._whole: set[Digest] = set()
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -89,8 +90,9 @@ class BlobSource:
         end = min(offset + length, entry.size)
         if end <= offset:
             return b""
-        data = self._keeper.read(entry.digest, offset, end - offset)
-        if data is None and is_chunked(entry):
+        if not is_chunked(entry) or entry.digest in self._whole:
+            data = self._keeper.read(entry.digest, offset, end - offset)
+        else:
             data = self._join_cached_chunks(entry, offset, end)
         if data is not None:
             self.counters.cache_hits += 1
@@ -110,7 +112,7 @@ class BlobSource:
         if not is_chunked(entry):
             data = (await self._fetch_small(entry))[offset:end]
         else:
-            data = await self._read_chunks(entry, offset, end)
+            data = await self._read_large(entry, offset, end)
         self.counters.served_bytes += len(data)
         return data
 
@@ -135,15 +137,20 @@ class BlobSource:
         async def keep(data: bytes) -> None:
             await self._keeper.keep(entry.digest, data)
 
-        return await self._flights.join(entry.digest, self._slots(entry.size), fetch, keep)
+        return await self._flights.join((entry.digest, entry.physical_key), self._slots(entry.size), fetch, keep)
 
     # --- large blobs -----------------------------------------------------------------------------------------
 
-    async def _read_chunks(self, entry: Entry, offset: int, end: int) -> bytes:
-        digests = await self._chunk_list(entry)
+    async def _read_large(self, entry: Entry, offset: int, end: int) -> bytes:
+        """Where the blob is kept whole, the first read goes to a thread: the cache may have to hash all of it first."""
+        self._whole.discard(entry.digest)
+        digests = None if entry.digest in self._keeper.cache else await self._chunk_list(entry)
         if digests is None:
-            await self._fetch_whole(entry)
-            return await self._blocking(entry, lambda: self._read_whole(entry, offset, end - offset))
+            if entry.digest not in self._keeper.cache:
+                await self._fetch_whole(entry)
+            data = await self._blocking(entry, lambda: self._read_whole(entry, offset, end - offset))
+            self._whole.add(entry.digest)
+            return data
         pieces: list[bytes] = []
         for index, low, high in chunk_spans(entry, offset, end):
             digest = nth_digest(digests, index)
@@ -175,7 +182,7 @@ class BlobSource:
         async def keep(data: bytes) -> None:
             await self._keeper.keep(digest, data)
 
-        return await self._flights.join(digest, self._slots(size), fetch, keep)
+        return await self._flights.join((digest, entry.physical_key), self._slots(size), fetch, keep)
 
     async def _fetch_whole(self, entry: Entry) -> None:
         """Stream a large blob without a chunk list into the cache, which verifies it before it can be read."""
@@ -191,7 +198,7 @@ class BlobSource:
         async def keep(_: bytes) -> None:
             await trio.lowlevel.checkpoint()
 
-        await self._flights.join(("whole", entry.digest), self._large, fetch, keep)
+        await self._flights.join(("whole", entry.digest, entry.physical_key), self._large, fetch, keep)
 
     def _stream_into_cache(self, entry: Entry, pieces: Iterator[bytes]) -> bytes:
         try:
