@@ -49,6 +49,9 @@ DIGEST_METADATA = "fusepkg-digest"
 _ABANDONED_METADATA = "fusepkg-abandoned"
 """Marks the empty object left where a file changed during its upload in parts; no manifest names it."""
 
+CREATE_TRIES = 3
+"""Tries of one key where another publisher's object is there when ours is refused and gone when we look."""
+
 _SHORT_DIGITS = 16
 """Digits of the hash in the key of a blob whose plain key is taken."""
 
@@ -116,12 +119,14 @@ class Placing:
     def _place_small(self, blob: Blob) -> Placed:
         for key in candidate_keys(self._prefix, blob, plain=True):
             found = self._head(key, blob)
-            if found is None:
+            for _ in range(CREATE_TRIES):
+                if found is not None:
+                    break
                 created = self._create(key, blob)
                 if created is not None:
                     return self._placed(blob, created, uploaded=True)
-                found = self._store.head(key)  # another publisher was first
-            if _is_blob(found, blob):
+                found = self._look(key)  # another publisher was first, or has been and took it back
+            if found is not None and _is_blob(found, blob):
                 return self._placed(blob, found, uploaded=False)
         raise self._collision(blob)
 
@@ -185,6 +190,9 @@ class Placing:
                 return None
             if size not in (blob.file.size, 0):
                 return ObjectInfo(key, size)
+        return self._look(key)
+
+    def _look(self, key: str) -> ObjectInfo | None:
         try:
             return self._store.head(key)
         except ObjectMissing:
