@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.complete = True
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; everything was unmounted and removed\n")
+    after = machine.versions(_CHECKOUT)["fusepkg"]
+    if after != results.versions["fusepkg"]:
+        results.skipped["one version"] = f"the checkout changed during the run, it is {after} by now: measure again"
     if results.samples:
         write_results(results, path)
         sys.stdout.write(render(results, markdown=False) + f"\nEvery sample: {path}\n")
