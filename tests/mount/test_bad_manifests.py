@@ -77,7 +77,15 @@ BAD: dict[str, tuple[bytes, int, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BAD)
+FROM_A_BUCKET_TOO = ("empty", "not JSON", "truncated", "file and directory", "dot dot")
+"""Once fetched they are read by the same code wherever they came from, so a few will do."""
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("local", name) for name in BAD] + [pytest.param("s3", name, marks=pytest.mark.s3) for name in FROM_A_BUCKET_TOO],
+    indirect=["place"],
+)
 def test_bad_manifests(place: Place, refused: Refused, name: str) -> None:
     """A manifest that breaks a rule of the format is refused with the number of its line."""
     manifest, number, word = BAD[name]

@@ -347,4 +347,5 @@ def test_no_holes(big: Mount) -> None:
         size = os.fstat(file.fileno()).st_size
         assert os.lseek(file.fileno(), 0, os.SEEK_DATA) == 0
         assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == size
+        file.seek(0)
         assert file.read() == bytes(size)
