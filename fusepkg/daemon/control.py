@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from fusepkg.errors import ControlError, DaemonNotRunning, FusepkgError, ProtocolMismatch, error_from_code
+from fusepkg.errors import ControlError, DaemonNotRunning, FusepkgError, NoEntry, ProtocolMismatch, error_from_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,18 +60,15 @@ async def serve_control(
 ) -> None:
     """Answer questions until cancelled. ``answer`` runs on the event loop and must not block for long."""
     listener = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        await listener.bind(str(path))
-    finally:
-        os.umask(before)
+    await listener.bind(str(path))
+    os.chmod(path, 0o600)  # the directory is private already; the umask belongs to the whole process
     listener.listen()
 
     async def reply(stream: trio.SocketStream) -> None:
         async with stream:
             try:
                 with trio.move_on_after(SERVER_TIMEOUT_S):
-                    await stream.send_all(msgspec.json.encode(await _answer_one(stream, answer)) + b"\n")
+                    await stream.send_all(await _answer_one(stream, answer) + b"\n")
             except trio.BrokenResourceError:
                 log.debug("a control client went away")
 
@@ -79,21 +76,35 @@ async def serve_control(
     await trio.serve_listeners(reply, [trio.SocketListener(listener)])
 
 
-async def _answer_one(stream: trio.SocketStream, answer: Callable[[Question], dict[str, Any]]) -> Answer:
+async def _answer_one(stream: trio.SocketStream, answer: Callable[[Question], dict[str, Any]]) -> bytes:
     try:
         _check_peer(stream.socket)
-        line = await _read_line(stream)
-        question = msgspec.json.decode(line, type=Question)
+        question = msgspec.json.decode(await _read_line(stream), type=Question)
         if question.protocol != PROTOCOL:
             raise ProtocolMismatch(
                 f"the client speaks control protocol {question.protocol}, this mount {PROTOCOL}",
                 hint="Use the fusepkg that made the mount, or mount again",
             )
-        return Answer(facts=answer(question))
+        return _answered(question, answer)
     except FusepkgError as exc:
-        return Answer(code=exc.code, message=exc.message, hint=exc.hint)
-    except msgspec.MsgspecError as exc:
-        return Answer(code=ControlError.code, message=f"the question cannot be read: {exc}")
+        return msgspec.json.encode(Answer(code=exc.code, message=_printable(exc.message), hint=_printable(exc.hint)))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        return msgspec.json.encode(Answer(code=ControlError.code, message=f"the question cannot be read: {exc}"))
+
+
+def _answered(question: Question, answer: Callable[[Question], dict[str, Any]]) -> bytes:
+    try:
+        return msgspec.json.encode(Answer(facts=answer(question)))
+    except FusepkgError:
+        raise
+    except Exception as exc:
+        log.exception("a question for %r failed with a bug in fusepkg", question.what)
+        raise ControlError(f"the mount's daemon failed to answer: {exc!r}", hint="Its log has more") from exc
+
+
+def _printable(text: str) -> str:
+    """Text that JSON can hold: names that are not UTF-8 arrive with surrogates in them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes:
@@ -116,13 +127,17 @@ def _check_peer(peer: trio.socket.SocketType) -> None:
 def ask(path: Path, question: Question) -> dict[str, Any]:
     """Put a question to a mount's daemon. Raises DaemonNotRunning, or what the daemon answers."""
     try:
+        line = msgspec.json.encode(question)
+    except UnicodeEncodeError as exc:
+        raise NoEntry(f"no package has {_printable(question.path)!r}", hint="Names in packages are UTF-8") from exc
+    try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(CLIENT_TIMEOUT_S)
             client.connect(str(path))
-            client.sendall(msgspec.json.encode(question) + b"\n")
+            client.sendall(line + b"\n")
             with client.makefile("rb") as lines:
                 answer = msgspec.json.decode(lines.readline(), type=Answer)
-    except (OSError, msgspec.MsgspecError) as exc:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise DaemonNotRunning(
             "the mount's daemon does not answer", hint="If it is dead, `fusepkg umount DIR` and mount again"
         ) from exc

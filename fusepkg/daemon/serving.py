@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 from fusepkg_cache import Cache
+from fusepkg_cache.errors import CacheError
 
 from fusepkg.daemon import control, records
 from fusepkg.daemon.mountpoint import checked_mountpoint
@@ -162,11 +163,18 @@ class _Service:
                 "entries": len(index.entries),
                 "total_bytes": index.total_bytes,
                 "counters": self._source.counters.as_dict(),
-                "cache": _plain(asdict(self._cache.info())),
+                "cache": self._cache_facts(),
             }
         if question.what == "stat":
             return dict(facts_of(self._tree, self._source, self._tree.resolve(question.path)).as_dict())
         raise ControlError(f"this mount knows no question {question.what!r}")
+
+    def _cache_facts(self) -> dict[str, Any] | None:
+        try:
+            return _plain(asdict(self._cache.info()))
+        except CacheError as exc:  # the mount serves on without its cache, and says so
+            log.warning("the cache cannot be asked: %s", exc)
+            return None
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
