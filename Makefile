@@ -47,8 +47,8 @@ bench: ## Measure beside the bare disk and rclone: ROUNDS=3 ROWS=small,large,mou
 	@$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1)
 
 docs: setup ## Write the pages of docs/reference that come from the code
-	@$(BIN)/python scripts/write_reference.py
-	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/write_commands_and_errors.py
+	@$(BIN)/python scripts/write_settings.py
 
 clean: ## Remove .venv and everything generated
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

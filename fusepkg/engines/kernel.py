@@ -22,6 +22,8 @@ EROFS_KERNEL = (6, 12)
 
 FUSE_DEVICE = Path("/dev/fuse")
 
+_CAP_SYS_ADMIN = 1 << 21
+
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 _MNT_DETACH = 2
 
@@ -43,7 +45,7 @@ def why_no_fuse() -> str | None:
         return "there is no /dev/fuse (load the fuse module; a container needs `--device /dev/fuse`)"
     if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
         return "/dev/fuse may not be opened by this user"
-    if os.geteuid() != 0 and fusermount() is None:
+    if not may_mount() and fusermount() is None:
         return "fusermount3 is not installed (package fuse3), which mounts for users other than root"
     return None
 
@@ -52,11 +54,20 @@ def why_no_erofs() -> str | None:
     """What the ``erofs`` engine lacks here, or None."""
     if os.geteuid() != 0:
         return "it needs root"
+    if not may_mount():
+        return "it needs the capability CAP_SYS_ADMIN (a container needs `--cap-add SYS_ADMIN`)"
     if kernel_version() < EROFS_KERNEL:
         return f"it needs Linux {EROFS_KERNEL[0]}.{EROFS_KERNEL[1]} or newer, this is {platform.release()}"
     if not _has_filesystem("erofs"):
         return "this kernel has no erofs module"
     return why_no_fuse()
+
+
+def may_mount() -> bool:
+    """Whether this process may call mount(2) itself; root in a container often may not."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) & _CAP_SYS_ADMIN)
 
 
 def _has_filesystem(name: str) -> bool:

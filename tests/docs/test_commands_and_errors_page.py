@@ -10,6 +10,6 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_pages_are_what_make_docs_writes() -> None:
-    command = [sys.executable, ROOT / "scripts" / "write_reference.py", "--check"]
+    command = [sys.executable, ROOT / "scripts" / "write_commands_and_errors.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

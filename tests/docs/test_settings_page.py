@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _load_reference() -> Any:
-    spec = util.spec_from_file_location("fusepkg_reference_pages", ROOT / "scripts" / "reference.py")
+    spec = util.spec_from_file_location("fusepkg_reference_pages", ROOT / "scripts" / "write_settings.py")
     assert spec is not None
     assert spec.loader is not None
     module = util.module_from_spec(spec)

@@ -1,10 +1,10 @@
-"""docs/reference/config.md: settings, out of the tables below, which tests/docs/test_reference.py holds to the code.
+"""docs/reference/config.md: settings, out of the tables below, which its test holds to the code.
 
 Owns: that page, and which settings it tells of. Must not know: commands and errors; their pages have
-scripts/write_reference.py.
+scripts/write_commands_and_errors.py.
 
-    python scripts/reference.py           writes the page
-    python scripts/reference.py --check   ends with 1 if it is not as it would be written
+    python scripts/write_settings.py           writes the page
+    python scripts/write_settings.py --check   ends with 1 if it is not as it would be written
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _FIXED = {
 _PAGE = """\
 # Settings
 
-<!-- Written by `make docs` from scripts/reference.py. Do not edit. -->
+<!-- Written by `make docs` from scripts/write_settings.py. Do not edit. -->
 
 A setting is taken from the command line, else from the environment, else from
 the configuration file, else it has its default. Options may stand before or
