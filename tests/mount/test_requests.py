@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusepkg.fetch.source import SMALL_FETCHES
 from tests.mount.mounting import end, files_below, forget_pages
 from tests.mount.places import Bucket
 from tests.proxy import Stall
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.fuse
 
 SMALL_FILE = "many/class07/img_000007.jpg"
 LARGE_FILE = "sizes/large.bin"
+MOUNTING = ["GetObject", "GetObject"]
+"""What a mount gets before anything is read: the tag and the manifest."""
 
 
 def asked(place: Place) -> list[str]:
@@ -46,6 +49,7 @@ def test_mounting_listing_and_stat_fetch_no_data(place: Place, mount: MountFacto
     with mount("big:v1") as mounted:
         if isinstance(place, Bucket):
             listing, tag, manifest = asked(place)
+            assert [line.split()[0] for line in (tag, manifest)] == MOUNTING
             assert listing == "ListObjects"
             assert tag.startswith("GetObject .quilt/tags/big/v1/")
             assert manifest.startswith("GetObject .quilt/PACKAGE=big/HASH_PREFIX=")
@@ -161,6 +165,23 @@ def test_eight_readers_of_one_cold_chunk(place: Place, mount: MountFactory, orig
         if isinstance(place, Bucket):
             assert len(place.data_requests()) == 1
             assert len(asked(place)) == 2
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+@pytest.mark.parametrize("engine", ["fuse"], indirect=True)
+def test_small_files_are_fetched_side_by_side(place: Place, mount: MountFactory) -> None:
+    """Programs that read many cold files at once wait side by side: 32 small objects are fetched at a time."""
+    assert isinstance(place, Bucket)
+    with mount("big:v1") as mounted:
+        place.proxy.fail(Stall(), operation="GetObject", times=None)
+        files = [mounted / f"many/class{number:02}/img_{number:06}.jpg" for number in range(SMALL_FETCHES + 8)]
+        readers = [subprocess.Popen(["cat", file], stdout=subprocess.DEVNULL) for file in files]
+        try:
+            place.proxy.wait_for(SMALL_FETCHES + len(MOUNTING), operation="GetObject")
+        finally:
+            place.proxy.heal()
+            assert [reader.wait(60) for reader in readers] == [0] * len(readers)
 
 
 def test_two_mounts_share_what_is_fetched(place: Place, mount: MountFactory, originals: Originals) -> None:
