@@ -25,7 +25,7 @@ END_TIMEOUT_S = 10
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A mount that is gone from here. ``record`` is None where it was not known; ``still_served`` tells that its
-    daemon goes on, because the mount lives on in another mount namespace (a container) or in a program's hands."""
+    daemon goes on: the mount lives on in another mount namespace (a container), or a fetch has not ended yet."""
 
     record: MountRecord | None
     still_served: bool
@@ -34,32 +34,68 @@ class Ended:
 def end_mount(directory: Path, *, lazy: bool) -> Ended:
     """Unmount and, unless ``lazy``, wait for the daemon's end.
 
-    Raises: MountpointBusy, NotMounted, MountFailed.
+    Raises: MountpointBusy, MountFailed; NotMounted also where what is mounted there is not of fusepkg.
     """
-    mountpoint = Path(os.path.abspath(directory))
-    record = None
+    record = _record_at(directory)
+    mountpoint = Path(record.mountpoint) if record else _lost_mountpoint(directory)
+    top = records.top_mount(mountpoint)
+    if top and not top.is_ours and not (record and top.device == record.device):
+        raise NotMounted(
+            f"what is mounted at {mountpoint} is not of fusepkg but of type {os.fsdecode(top.kind)}",
+            hint="umount(8) is for others",
+        )
+    process = _process_of(record) if record else None
     try:
-        record, inner = records.find_record(mountpoint)
-        if inner != ".":
-            raise NotMounted(
-                f"{directory} lies inside the mount {record.mountpoint}", hint="Name the mount's directory"
-            )
-        mountpoint = Path(record.mountpoint)
+        _unmount(mountpoint, record, lazy=lazy)
+        if record is None or lazy:
+            return Ended(record, still_served=False)
+        return Ended(record, still_served=not _has_ended(record, process))
+    finally:
+        if process is not None:
+            os.close(process)
+
+
+def _record_at(directory: Path) -> MountRecord | None:
+    try:
+        record, inner = records.find_record(directory)
     except NotMounted:
-        if record is not None or not records.mounted_at(mountpoint):
-            raise
-    kernel.unmount(mountpoint, lazy=lazy)
-    return Ended(record, still_served=record is not None and not lazy and not _has_ended(record))
+        return None
+    if inner != ".":
+        raise NotMounted(f"{directory} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
+    return record
 
 
-def _has_ended(record: MountRecord) -> bool:
+def _lost_mountpoint(directory: Path) -> Path:
+    """Where a mount without a record is."""
+    for spelling in (os.path.abspath(directory), os.path.realpath(directory)):
+        if records.mounted_at(Path(spelling)):
+            return Path(spelling)
+    raise NotMounted(f"{directory} is not a mount of yours", hint="`fusepkg mounts` lists them")
+
+
+def _unmount(mountpoint: Path, record: MountRecord | None, *, lazy: bool) -> None:
+    try:
+        kernel.unmount(mountpoint, lazy=lazy)
+    except NotMounted:
+        if record is not None and not records.is_alive(record):
+            records.remove_record(record.mount_id)
+        raise
+
+
+def _process_of(record: MountRecord) -> int | None:
+    """A descriptor of the daemon, taken while it is known to be the process of that number; None if it is dead."""
     try:
         process = os.pidfd_open(record.pid)
     except ProcessLookupError:
-        has_ended = True
-    else:
-        has_ended = bool(select.select([process], [], [], END_TIMEOUT_S)[0])
-        os.close(process)
+        return None
+    if records.is_alive(record):
+        return process
+    os.close(process)
+    return None
+
+
+def _has_ended(record: MountRecord, process: int | None) -> bool:
+    has_ended = process is None or bool(select.select([process], [], [], END_TIMEOUT_S)[0])
     if has_ended:
         records.remove_record(record.mount_id)  # which a daemon that was killed has left
     return has_ended

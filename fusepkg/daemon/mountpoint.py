@@ -1,15 +1,33 @@
 """Whether a directory can be mounted on.
 
-Owns: the refusals at the door of `fusepkg mount`. Must not know: engines.
+Owns: the refusals at the door of `fusepkg mount`, and that one at a time mounts there. Must not know: engines.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fusepkg.daemon.records import mounted_at, read_records
+from fusepkg.daemon.records import locked, mounted_at, read_records
 from fusepkg.errors import MountpointUnfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def claimed_mountpoint(path: Path) -> Iterator[Path]:
+    """As ``checked_mountpoint``, and no other process of this user gets the same one while the block runs."""
+    mountpoint = checked_mountpoint(path)
+    with locked(hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:16]) as is_ours:
+        if not is_ours:
+            raise MountpointUnfit(
+                f"{path} is being mounted on already, by another fusepkg", hint="Wait for it, or take another directory"
+            )
+        yield checked_mountpoint(mountpoint)  # once more: the other may have finished just before
 
 
 def checked_mountpoint(path: Path) -> Path:
@@ -27,7 +45,8 @@ def checked_mountpoint(path: Path) -> Path:
             raise MountpointUnfit(f"{path} is a file, not a directory", hint="Name an empty directory")
         if mounted_at(resolved):
             raise MountpointUnfit(f"{path} is a mountpoint already", hint=f"`umount {path}` first, or take another")
-        first = next(os.scandir(resolved), None)
+        with os.scandir(resolved) as entries:
+            first = next(entries, None)
     except FileNotFoundError as exc:
         raise MountpointUnfit(f"{path} does not exist", hint=f"`mkdir -p {path}` first") from exc
     except NotADirectoryError as exc:

@@ -4,7 +4,8 @@ Owns: the composition of one mount and the order in which its parts start and st
 or how its events are shown.
 
 Tasks of the one trio loop: the FUSE session (pyfuse3's own tasks), flights of the fetch path, the control server, the
-signal watcher. Any of the end of the session, SIGTERM or SIGINT ends all.
+signal watcher. Any of the end of the session, SIGTERM, SIGINT or SIGHUP ends all; a second signal ends the process at
+once.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ import logging
 import os
 import signal
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from fusepkg_cache import Cache
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.daemon import control, records
-from fusepkg.daemon.mountpoint import checked_mountpoint
+from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
 from fusepkg.engines.errnos import worst
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
-from fusepkg.errors import ControlError
+from fusepkg.errors import CacheFailure, ControlError
 from fusepkg.fetch.source import BlobSource
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.registry.opening import OpenedPackage, open_package
@@ -37,7 +39,7 @@ from fusepkg.vfs.facts import facts_of
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fusepkg_cache.digest import Digest
@@ -52,28 +54,37 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
 
     Raises FusepkgError where the mount cannot be made.
     """
-    mountpoint = checked_mountpoint(request.mountpoint)
+    records.sweep()
     choice = choose_engine(request.engine)
-    cache = Cache(request.cache_dir / "blobs")
-    remembered = Remembered(request.cache_dir / "remembered")
-    store = open_store(request.reference.bucket, request.s3, request.data_dir)
-    try:
-        opened = open_package(
-            store,
-            request.reference,
-            request.cache_dir / "index",
-            remembered,
-            lambda what, done, total: announce(Step(what, done, total)),
-        )
+    with ExitStack() as closing, ExitStack() as claim:
+        mountpoint = claim.enter_context(claimed_mountpoint(request.mountpoint))
+        cache = closing.enter_context(_opened_cache(request.cache_dir / "blobs"))
+        remembered = closing.enter_context(contextlib.closing(Remembered(request.cache_dir / "remembered")))
+        store = open_store(request.reference.bucket, request.s3, request.data_dir)
+        with _signals_unwind():
+            opened = open_package(
+                store,
+                request.reference,
+                request.cache_dir / "index",
+                remembered,
+                lambda what, done, total: announce(Step(what, done, total)),
+            )
         stores = StoreSet(request.s3, request.data_dir)
-        service = _Service(request, mountpoint, choice, opened, cache, stores, log_path)
+        service = _Service(request, mountpoint, choice, opened, cache, stores, log_path, claim.close)
         try:
             trio.run(service.run, announce)
         except ExceptionGroup as group:
             raise worst(group) from group
-    finally:
-        remembered.close()
-        cache.close()
+
+
+@contextmanager
+def _opened_cache(directory: Path) -> Iterator[Cache]:
+    try:
+        cache = Cache(directory)
+    except CacheError as exc:
+        raise CacheFailure(exc.message, hint=exc.hint or "Name another with --cache-dir") from exc
+    with contextlib.closing(cache):
+        yield cache
 
 
 class _Service:
@@ -88,6 +99,7 @@ class _Service:
         cache: Cache,
         stores: StoreSet,
         log_path: str,
+        give_up_claim: Callable[[], None],
     ) -> None:
         self._request = request
         self._mountpoint = mountpoint
@@ -96,6 +108,7 @@ class _Service:
         self._cache = cache
         self._stores = stores
         self._log_path = log_path
+        self._give_up_claim = give_up_claim
         self._store = stores.for_bucket(request.reference.bucket)
         self._tree: PackageTree | None = None
         self._source: BlobSource | None = None
@@ -113,12 +126,14 @@ class _Service:
             await nursery.start(_watch_signals, stop)
             facts = {"reference": str(self._request.reference), "top_hash": index.top_hash}
             announce(Step("Mounting"))
+            checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
             try:
                 async with mounted(index, self._source, options, facts) as ended:
                     nursery.start_soon(_pass_on, ended, stop)
                     await nursery.start(control.serve_control, socket, self._answer)
                     record = await self._record(mount_id, str(socket))
                     records.write_record(record)
+                    self._give_up_claim()
                     log.info(
                         "mounted %s (%s) at %s with %s",
                         record.reference,
@@ -187,11 +202,33 @@ async def _pass_on(ended: trio.Event, stop: trio.Event) -> None:
 
 
 async def _watch_signals(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*_ending_signals()) as signals:
         task_status.started()
+        is_ending = False
         async for number in signals:
             log.info("ending on %s", signal.Signals(number).name)
+            if is_ending:
+                os._exit(128 + number)  # the user is in more of a hurry than whatever still holds us
+            is_ending = True
             stop.set()
-            with contextlib.suppress(ValueError):
-                signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
-            return
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """Those that end a mount; a hangup does not where it is ignored, as under nohup(1)."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hangup]
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as an error does, so that it removes its temporary files."""
+
+    def unwind(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, unwind) for number in _ending_signals() if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
