@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -62,11 +62,11 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
 
     Must be entered while the process has one thread.
     """
+    request = _absolute(request)
     log_path = log_path_for(request.cache_dir, request.mountpoint)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
         _run_child(request, log_path, writing)
     os.close(writing)
     try:
@@ -79,17 +79,39 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
         os.close(reading)
 
 
+def _absolute(request: MountRequest) -> MountRequest:
+    """The same request, also for a process that works in another directory."""
+    return replace(
+        request,
+        mountpoint=request.mountpoint.absolute(),
+        cache_dir=request.cache_dir.absolute(),
+        data_dir=request.data_dir.absolute(),
+    )
+
+
 def _run_child(request: MountRequest, log_path: Path, writing: int) -> None:
     """Never returns."""
     status = 1
     try:
-        os.setsid()
+        _let_go(writing)
         log_to_file(log_path, debug=request.debug)
         status = _serve(request, log_path, _Teller(writing))
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)
+
+
+def _let_go(kept: int) -> None:
+    """Hold on to nothing of the caller: no terminal, no directory, no descriptor but the standard ones and that one."""
+    os.setsid()
+    os.chdir("/")
+    os.closerange(3, kept)
+    os.closerange(kept + 1, _descriptor_limit())
+
+
+def _descriptor_limit() -> int:
+    return max(int(name) for name in os.listdir("/proc/self/fd")) + 1
 
 
 def _serve(request: MountRequest, log_path: Path, tell: _Teller) -> int:
@@ -117,7 +139,11 @@ class _Teller:
     def __call__(self, event: Event) -> None:
         if self._writing < 0:
             return
-        os.write(self._writing, msgspec.json.encode(event) + b"\n")
+        try:
+            os.write(self._writing, msgspec.json.encode(event) + b"\n")
+        except BrokenPipeError as exc:
+            log.info("whoever asked for the mount is gone, so it is not made")
+            raise SystemExit(1) from exc
         if isinstance(event, Ready):
             os.close(self._writing)
             self._writing = -1

@@ -10,30 +10,63 @@ import logging
 import logging.handlers
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg.daemon.records import runtime_directory
+
+if TYPE_CHECKING:
+    import io
+    from pathlib import Path
 
 MAX_LOG_BYTES = 1024 * 1024
 """Size at which a log is rotated: with one old one kept, a mount's logs take 2 MiB at most."""
+
+MAX_NAME_CHARACTERS = 60
+"""How much of a mountpoint's name is in its log's: four bytes each, they fit a file name of 255 bytes."""
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def log_path_for(cache_dir: Path, mountpoint: Path) -> Path:
-    """The log of mounts at that directory; created, private."""
-    directory = cache_dir / "logs"
+    """The log of mounts at that directory; created, private.
+
+    It lies in the cache directory, or in the runtime directory where that cannot be written to: what is wrong with the
+    cache has to be told somewhere. Raises ControlError.
+    """
+    place = os.fsencode(os.path.abspath(mountpoint))
+    shown = os.path.basename(place).decode(errors="replace")[:MAX_NAME_CHARACTERS]
+    legible = "".join(letter if letter.isprintable() else "?" for letter in shown) or "root"
+    name = f"{legible}-{hashlib.sha256(place).hexdigest()[:8]}.log"
+    try:
+        return _created(cache_dir / "logs", name)
+    except OSError:
+        return _created(runtime_directory(), name)
+
+
+def _created(directory: Path, name: str) -> Path:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place = os.path.abspath(mountpoint)
-    return directory / f"{Path(place).name or 'root'}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}.log"
+    os.close(_opened(directory / name))
+    return directory / name
+
+
+def _opened(path: str | Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """Whose files nobody else can read, from the start."""
+
+    def _open(self) -> io.TextIOWrapper:
+        return os.fdopen(_opened(self.baseFilename), "a", encoding="utf-8", errors="backslashreplace")
 
 
 def log_to_file(path: Path, *, debug: bool) -> None:
     """Log to the file from here on, and send what is printed there too; standard input becomes empty."""
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=1, encoding="utf-8")
-    _install(handler, debug=debug)
-    path.touch(mode=0o600)
+    logging.raiseExceptions = False  # a full disk costs log lines, and no tracebacks about them
+    _install(_PrivateFile(path, maxBytes=MAX_LOG_BYTES, backupCount=1, encoding="utf-8"), debug=debug)
     null = os.open(os.devnull, os.O_RDWR)
     # libfuse and the mount helper write to standard error; their words belong in the log, whatever its rotation does.
-    words = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    words = _opened(path)
     sys.stdout.flush()
     sys.stderr.flush()
     for source, target in ((null, 0), (words, 1), (words, 2)):
