@@ -8,21 +8,25 @@ and the result says so; a whole hash needs the bucket only until its index has b
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
+import os
+import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import BucketNotFound, RemoteUnavailable
+from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.registry.resolve import Resolved, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
+
+_SCRATCH = "manifest-"
+"""How temporary directories begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +95,31 @@ def open_package(
 ) -> OpenedPackage:
     """Open one version of a package. ``progress`` hears what is done, how much of it, and of how much (0: unknown).
 
-    Raises PackageError, RemoteError, IntegrityError.
+    Raises PackageError, RemoteError, IntegrityError, CacheFailure.
     """
     progress(f"Resolving {reference}", 0, 0)
     resolved, offline_since_s = resolve_or_remember(store, reference, remembered)
     index_root = index_root_for(indexes, store, reference.name)
-    index = open_index(index_root, resolved.top_hash)
+    index = _open(index_root, resolved.top_hash)
     if index is None:
         _build(store, resolved, index_root, progress)
-        index = open_index(index_root, resolved.top_hash)
+        index = _open(index_root, resolved.top_hash)
         assert index is not None, "an index just built can be opened"
     return OpenedPackage(resolved, index, index_root, offline_since_s)
 
 
+def _open(index_root: Path, top_hash: str) -> Index | None:
+    with _disk_errors_as_ours(index_root):
+        return open_index(index_root, top_hash)
+
+
 def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: Callable[[str, int, int], None]) -> None:
     reference = resolved.reference
-    index_root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="manifest-", dir=index_root) as scratch:
-        manifest = Path(scratch) / "manifest.jsonl"
+    with _scratch_directory(index_root) as scratch:
+        manifest = scratch / "manifest.jsonl"
         progress("Fetching the manifest", 0, 0)
-        fetch_manifest(store, reference.name, resolved.top_hash, manifest)
+        with _disk_errors_as_ours(index_root):
+            fetch_manifest(store, reference.name, resolved.top_hash, manifest)
         build_index(
             manifest,
             index_root,
@@ -115,3 +127,67 @@ def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: C
             allow_file_keys=reference.bucket.scheme != "s3",
             progress=lambda done, total: progress("Building the index", done, total),
         )
+
+
+# --- the disk ---
+
+
+@contextmanager
+def _disk_errors_as_ours(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise CacheFailure(
+            f"the cache directory {directory} cannot be used: {exc.strerror or exc}",
+            hint="Free some space or give it back to its user, or name another cache with --cache-dir",
+        ) from exc
+
+
+@contextmanager
+def _scratch_directory(parent: Path) -> Iterator[Path]:
+    """A directory that is gone when the block ends, or, if the process is killed, when the next one asks for its own.
+
+    It is locked while it is used; the kernel drops the lock with the process.
+    """
+    with _disk_errors_as_ours(parent):
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in parent.glob(f"{_SCRATCH}*"):
+            _remove_if_left(left)
+        scratch, lock = _make_locked(parent)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+def _make_locked(parent: Path) -> tuple[Path, int]:
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=parent))
+        lock = _lock(scratch)
+        if lock is None:
+            continue  # another took it for one that was left, before we had locked it
+        if scratch.exists():
+            return scratch, lock
+        os.close(lock)
+
+
+def _remove_if_left(directory: Path) -> None:
+    lock = _lock(directory)
+    if lock is not None:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(directory: Path) -> int | None:
+    """Lock a directory for as long as the descriptor is open; None if it is in use or gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
