@@ -5,10 +5,10 @@ Owns: which commands there are, and exit codes. Must not know: what a command do
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import traceback
 
 import typer
 from fusepkg_cache.errors import CacheError
@@ -17,8 +17,11 @@ from fusepkg.cli import cache, mounts, options, packages, push
 from fusepkg.cli.output import print_error
 from fusepkg.errors import CacheFailure, FusepkgError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+_INTERRUPTED = 130
+"""Ctrl-C, as shells report it: 128 and the number of SIGINT."""
+
+_READER_GONE = 141
+"""As of a program that SIGPIPE ended: 0 would tell that, say, everything was verified."""
 
 app = typer.Typer(
     name="fusepkg",
@@ -33,27 +36,51 @@ for register in (push.register, mounts.register, packages.register, cache.regist
     register(app)
 
 
-@contextmanager
-def _cache_errors_as_ours() -> Iterator[None]:
-    """The cache is a library of its own, with errors of its own."""
-    try:
-        yield
-    except CacheError as exc:
-        raise CacheFailure(exc.message, hint=exc.hint) from exc
-
-
 def main() -> None:
     """Run the command line; ends the process with the documented exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names are bytes, and leave as they came
+    status = _run()
     try:
-        with _cache_errors_as_ours():
-            app()
-    except FusepkgError as exc:
-        if "--debug" in sys.argv:
-            raise
-        print_error(exc)
-        sys.exit(exc.exit_code)
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has gone (`fusepkg ls ... | head`): that is no error of ours. Python would complain
-        # once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        status = _reader_gone()
+    sys.exit(status)
+
+
+def _run() -> int | str | None:
+    try:
+        app()
+    except SystemExit as exc:
+        return exc.code
+    except FusepkgError as exc:
+        return _failed(exc)
+    except CacheError as exc:  # the cache is a library of its own, with errors of its own
+        return _failed(CacheFailure(exc.message, hint=exc.hint or "Name another directory with --cache-dir"))
+    except BaseException as exc:  # noqa: BLE001 - this is the last border there is
+        if _holds(exc, KeyboardInterrupt):
+            return _INTERRUPTED
+        if _holds(exc, BrokenPipeError):
+            return _reader_gone()
+        return _failed(FusepkgError(f"a bug in fusepkg: {exc!r}", hint="Run it again with --debug, and report that"))
+    return 0
+
+
+def _holds(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether it is one of that kind, or a group with one in it."""
+    return isinstance(error, kind) or (isinstance(error, BaseExceptionGroup) and error.subgroup(kind) is not None)
+
+
+def _failed(error: FusepkgError) -> int:
+    """Called while the error, or the one it stands for, is handled."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    print_error(error)
+    return error.exit_code
+
+
+def _reader_gone() -> int:
+    """The reader of our output has left (`fusepkg ls ... | head`), which is no error: end as quietly as others do."""
+    # What is still buffered goes nowhere: Python would complain once more when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _READER_GONE

@@ -22,7 +22,7 @@ from fusepkg.daemon.launching import start_mount
 from fusepkg.daemon.logs import log_to_terminal
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
-from fusepkg.errors import EngineUnavailable, UsageError
+from fusepkg.errors import EngineUnavailable, EntryNotFound, NoEntry, NotADirectory, UsageError
 from fusepkg.model.reference import parse_reference
 
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
@@ -117,8 +117,8 @@ def umount(
     note(f"Unmounted {ended.record.mountpoint if ended.record else directory}")
     if ended.still_served and ended.record:
         note(
-            f"Its daemon (process {ended.record.pid}) goes on: the mount is still in use elsewhere, by a container "
-            "or another mount namespace. It ends with its last user"
+            f"Its daemon (process {ended.record.pid}) goes on: the mount is in use elsewhere, or a fetch is still "
+            "waiting for the bucket"
         )
 
 
@@ -178,7 +178,12 @@ def stat(
 ) -> None:
     """Tell an entry's hash, object, metadata, and whether it is cached."""
     record, inner = records.find_record(path)
-    facts: dict[str, Any] = control.ask(Path(record.socket), control.Question("stat", inner))
+    try:
+        facts: dict[str, Any] = control.ask(Path(record.socket), control.Question("stat", inner))
+    except (NoEntry, NotADirectory) as exc:
+        raise EntryNotFound(
+            f"{path} is not there: {record.reference} has no such entry", hint=f"`fusepkg ls {record.reference}`"
+        ) from exc
     if as_json:
         print_json(facts)
         return

@@ -74,6 +74,13 @@ def decide_settings(
 class SettingsAnywhere(typer.core.TyperGroup):
     """The application's own options are taken wherever they stand before ``--``, also behind the command."""
 
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - its class differs between releases
+        """Run the command; a broken pipe passes by Typer, which would end with 1, the code for differences."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise ExceptionGroup("the reader of the output has gone", [exc]) from exc
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class differs between releases
         """Move the application's options to the front."""
         end = args.index("--") if "--" in args else len(args)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 SHORT_HASH_DIGITS = 9
 """Digits of a top hash shown to people."""
+
+_STEERING = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, bytes that are not UTF-8, and what breaks lines."""
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -34,12 +38,12 @@ class Progress(Protocol):
 
 def say(text: str) -> None:
     """One line of result."""
-    print(text)
+    print(_legible(text, sys.stdout))
 
 
 def note(text: str) -> None:
     """One line beside the result, for a person."""
-    print(text, file=sys.stderr, flush=True)
+    print(_legible(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
@@ -49,9 +53,21 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
 
 def print_error(error: FusepkgError) -> None:
     """What happened, and what to do next."""
-    print(f"Error: {error.message}", file=sys.stderr)
+    note(f"Error: {error.message}")
     if error.hint:
-        print(f"  {error.hint}", file=sys.stderr)
+        note(f"  {error.hint}")
+
+
+def _legible(text: str, stream: TextIO) -> str:
+    """On a terminal, escaped where it could steer it: names in packages are whatever their publisher chose."""
+    if not stream.isatty():
+        return text
+    return "".join(
+        letter.encode("unicode_escape", "backslashreplace").decode()
+        if unicodedata.category(letter) in _STEERING
+        else letter
+        for letter in text
+    )
 
 
 def short(top_hash: str) -> str:
@@ -86,7 +102,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # as it is: messages and paths may look like markup
+        table.add_row(
+            *(Text(_legible(cell, sys.stdout)) for cell in row)
+        )  # as it is: messages and paths may look like markup
     Console().print(table)
 
 

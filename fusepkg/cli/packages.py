@@ -6,7 +6,7 @@ Owns: what these commands take and print. Must not know: how packages are stored
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,9 +130,8 @@ def print_hash(
     settings = settings_of(context)
     if not _is_directory(target):
         store = open_store(parse_reference(target).bucket, settings.s3, settings.data_dir)
-        resolved, offline_since_s = resolve_or_remember(
-            store, parse_reference(target), Remembered(settings.remembered_dir)
-        )
+        with closing(Remembered(settings.remembered_dir)) as remembered:
+            resolved, offline_since_s = resolve_or_remember(store, parse_reference(target), remembered)
         if offline_since_s is not None:
             note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
         say(resolved.top_hash)
@@ -140,8 +139,9 @@ def print_hash(
     try:
         record, inner = records.find_record(Path(target))
     except NotMounted:
-        with progress_bar() as show:
-            say(folder_hash(Path(target), remembered=Remembered(settings.remembered_dir), progress=show_phase(show)))
+        with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
+            top_hash = folder_hash(Path(target), remembered=remembered, progress=show_phase(show))
+        say(top_hash)
         return
     if inner != ".":
         raise UsageError(f"{target} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
@@ -264,8 +264,8 @@ def _is_directory(target: str) -> bool:
 def _opened(settings: Settings, ref: str) -> Iterator[OpenedPackage]:
     reference: Reference = parse_reference(ref)
     store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    with progress_bar() as show:
-        opened = open_package(store, reference, settings.indexes_dir, Remembered(settings.remembered_dir), show)
+    with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
+        opened = open_package(store, reference, settings.indexes_dir, remembered, show)
     if opened.offline_since_s is not None:
         note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
     yield opened

@@ -6,6 +6,7 @@ Owns: what the command takes and prints. Must not know: how a push works.
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -48,8 +49,7 @@ def push(
     reference = parse_reference(ref)
     user_meta = _meta(meta)
     store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    remembered = Remembered(settings.remembered_dir)
-    with progress_bar() as show:
+    with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
         pushed = push_folder(
             directory,
             reference,
@@ -61,7 +61,6 @@ def push(
             remembered=remembered,
             progress=show_phase(show),
         )
-    remembered.close()
     for warning in pushed.warnings:
         note(f"Warning: {warning}")
     if as_json:
