@@ -6,7 +6,9 @@ Owns: what these commands take and print. Must not know: how the cache is laid o
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +16,9 @@ from fusepkg_cache import Cache
 
 from fusepkg.cli.options import JsonOption, settings_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, say
+from fusepkg.daemon import records
 from fusepkg.fetch.chunks import cached_digests
+from fusepkg.index.files import index_directory
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
 from fusepkg.registry.opening import index_root_for, resolve_or_remember
@@ -57,13 +61,26 @@ def clear(
     try:
         if not ref:
             dropped = cache.clear()
-            shutil.rmtree(settings.indexes_dir, ignore_errors=True)  # live mounts keep theirs mapped
+            _drop_indexes(settings.indexes_dir)
         else:
             reference = parse_reference(ref)
             store = open_store(reference.bucket, settings.s3, settings.data_dir)
-            resolved, _ = resolve_or_remember(store, reference, Remembered(settings.remembered_dir))
+            with closing(Remembered(settings.remembered_dir)) as remembered:
+                resolved, _ = resolve_or_remember(store, reference, remembered)
             index = open_index(index_root_for(settings.indexes_dir, store, reference.name), resolved.top_hash)
             dropped = cache.clear(cached_digests(cache, index.entries) if index else [])
     finally:
         cache.close()
     note(f"Dropped {counted(dropped.blobs, 'blob')}, {human_bytes(dropped.bytes)}")
+
+
+def _drop_indexes(directory: Path) -> None:
+    """All but those of live mounts, which `verify` compares with, and of whoever builds one just now."""
+    live = {
+        index_directory(Path(record.index_root), record.top_hash).resolve()
+        for record in records.read_records()
+        if records.is_alive(record)
+    }
+    for index in directory.resolve().glob("*/v*/[!.]*"):
+        if index not in live:
+            shutil.rmtree(index, ignore_errors=True)
