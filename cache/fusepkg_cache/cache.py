@@ -14,6 +14,7 @@ import lmdb
 
 from fusepkg_cache import tiers
 from fusepkg_cache._translate import translated
+from fusepkg_cache.bound import shrink
 from fusepkg_cache.digest import require_match
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
 from fusepkg_cache.layout import LAYOUT_VERSION
@@ -91,13 +92,21 @@ class Cache:
 
     Any number of threads may use one object, and any number of processes and objects one directory. Blobs of up to
     ``small_limit_bytes`` go to LMDB, larger ones to files; caches with different limits can share a directory.
+
+    With ``max_bytes``, whatever is put makes those blobs go, in the background, that nobody used for longest, so that
+    the bytes of all blobs stay near it. Of several objects of a process on one directory, the smallest bound counts.
     """
 
-    def __init__(self, directory: Path, *, small_limit_bytes: int = SMALL_LIMIT_BYTES) -> None:
+    def __init__(
+        self, directory: Path, *, max_bytes: int | None = None, small_limit_bytes: int = SMALL_LIMIT_BYTES
+    ) -> None:
         if not 0 <= small_limit_bytes <= MAX_SMALL_LIMIT_BYTES:
             raise ValueError(f"small_limit_bytes is {small_limit_bytes}, not in 0..{MAX_SMALL_LIMIT_BYTES}")
+        if max_bytes is not None and max_bytes < 0:
+            raise ValueError(f"max_bytes is {max_bytes}")
         self._small_limit_bytes = small_limit_bytes
         self._open: Session | None = acquire(directory)
+        self._open.bound.limit(max_bytes)
         self.directory = self._open.layout.directory
         self._errors = 0
 
@@ -187,6 +196,13 @@ class Cache:
             sweep(session.layout.staging)
         sizes = [file_size for file_size in removed if file_size is not None]
         return Cleared(blobs + len(sizes), size + sum(sizes))
+
+    def shrink(self, max_bytes: int) -> Cleared:
+        """Drop blobs, least recently used first, until what is left has at most so many bytes. Raises CacheUnusable."""
+        session = self._session()
+        with translated(f"cannot shrink the cache in {self.directory}"):
+            sizes = shrink(session, max_bytes)
+        return Cleared(len(sizes), sum(sizes))
 
     # --- looking after ------------------------------------------------------------------------------------------
 

@@ -7,23 +7,29 @@ A transaction ends in an fsync, which costs a disk milliseconds however little w
 cache takes all changes that wait and makes them together; those that come meanwhile wait for its next turn. (A thread
 of our own rather than the first caller's: a signal's exception never ends up in the middle of a transaction there.)
 The thread starts with the first change; it is a daemon, for a change that is killed in the middle does no harm.
+Between two transactions, and while nothing waits, it does the cache's upkeep, a small step at a time.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from fusepkg_cache.errors import CacheClosed, CacheUnusable
+import lmdb
+
+from fusepkg_cache.errors import CacheClosed, CacheError, CacheUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusepkg_cache.changes import Changes
     from fusepkg_cache.environment import Environment
+
+log = logging.getLogger(__name__)
 
 BATCH_BYTES = 16 * 1024 * 1024
 """Bytes after which a transaction takes no more changes: bounds the memory of dirty pages and others' wait."""
@@ -44,8 +50,9 @@ class _Waiting(Generic[_T]):
 class Commits:
     """The writer of one environment."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, upkeep: Callable[[], bool] = lambda: False) -> None:
         self._environment = environment
+        self._upkeep = upkeep
         self._queue: deque[_Waiting[Any]] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
@@ -56,6 +63,10 @@ class Commits:
 
         Raises: CacheClosed, lmdb.Error, what ``make`` raises.
         """
+        return self.submit(make, weight_bytes).result()
+
+    def submit(self, make: Callable[[Changes], _T], weight_bytes: int = 0) -> Future[_T]:
+        """Have a change made, and do not wait for it. Raises CacheClosed."""
         waiting = _Waiting(make, weight_bytes)
         with self._changed:
             if self._closed:
@@ -65,7 +76,7 @@ class Commits:
                 self._thread = threading.Thread(target=self._write, name="fusepkg-cache-writer", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        return waiting.made.result()
+        return waiting.made
 
     def close(self) -> None:
         """Make the changes that wait, then end the thread."""
@@ -76,14 +87,26 @@ class Commits:
             self._thread.join()
 
     def _write(self) -> None:
-        while batch := self._next_batch():
-            self._make(batch)
+        more = False
+        while (batch := self._next_batch(wait=not more)) is not None:
+            if batch:
+                self._make(batch)
+            more = self._keep_up()
 
-    def _next_batch(self) -> list[_Waiting[Any]]:
-        """The changes of the next transaction, once there are any; none when closed and all done."""
+    def _keep_up(self) -> bool:
+        try:
+            return self._upkeep()
+        except (OSError, lmdb.Error, CacheError) as exc:
+            log.warning("the cache cannot be kept within its bound: %s", exc)
+            return False
+
+    def _next_batch(self, *, wait: bool) -> list[_Waiting[Any]] | None:
+        """The changes of the next transaction, if wanted once there are any; None when closed and all done."""
         with self._changed:
-            while not self._queue and not self._closed:
+            while wait and not self._queue and not self._closed:
                 self._changed.wait()
+            if self._closed and not self._queue:
+                return None
             batch: list[_Waiting[Any]] = []
             weight = 0
             while self._queue and weight < BATCH_BYTES and len(batch) < BATCH_CHANGES:

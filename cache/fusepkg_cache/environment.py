@@ -142,6 +142,11 @@ class Environment:
             size: int = self._lmdb().info()["map_size"]
             return size
 
+    @property
+    def generation(self) -> int:
+        """Changes when another environment, perhaps an empty one, was opened in place of this one."""
+        return self._generation
+
     # --- being replaced, replacing ------------------------------------------------------------------------------
 
     def refresh(self) -> bool:

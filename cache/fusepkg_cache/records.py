@@ -27,6 +27,7 @@ BLOCK_BYTES = 64 * 1024
 _CODES = {Algorithm.SHA2_256: b"\x01", Algorithm.SHA2_256_CHUNKED: b"\x02"}
 _ALGORITHMS = {code: algorithm for algorithm, code in _CODES.items()}
 _SIZE = struct.Struct("<Q")
+_USED = struct.Struct("<Q")
 _TOTALS = struct.Struct("<QQQ")
 
 
@@ -98,6 +99,11 @@ def record(blob_bytes: int, sums: bytes) -> bytes:
     return _SIZE.pack(blob_bytes) + sums
 
 
+def size_only(blob_bytes: int) -> bytes:
+    """The record of a large blob whose sums are not known yet."""
+    return _SIZE.pack(blob_bytes)
+
+
 def recorded_bytes(value: bytes | memoryview) -> int:
     """The size of the blob a record is of; 0 where it is too short to say."""
     size: int = _SIZE.unpack_from(value)[0] if len(value) >= _SIZE.size else 0
@@ -115,6 +121,17 @@ def span_of(value: bytes | memoryview, offset: int, length: int | None) -> Span 
     first, last = offset // BLOCK_BYTES, -(-end // BLOCK_BYTES)
     sums = bytes(value[_SIZE.size + first * SUM_BYTES : _SIZE.size + last * SUM_BYTES])
     return Span(size, first * BLOCK_BYTES, min(last * BLOCK_BYTES, size), sums)
+
+
+def packed_use(when: int) -> bytes:
+    """When a blob was used, in seconds of Unix time, as LMDB keeps it."""
+    return _USED.pack(when)
+
+
+def used_from(value: bytes | memoryview | None) -> int:
+    """When a blob was used; 0 where that is not known."""
+    when: int = _USED.unpack(value)[0] if value is not None and len(value) == _USED.size else 0
+    return when
 
 
 @dataclass(frozen=True, slots=True)

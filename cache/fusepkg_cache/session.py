@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import lmdb
+
+from fusepkg_cache.bound import Bound
 from fusepkg_cache.commits import Commits
 from fusepkg_cache.environment import Environment
 from fusepkg_cache.errors import CacheUnusable
 from fusepkg_cache.files import Blobs
 from fusepkg_cache.layout import prepare
+from fusepkg_cache.recency import Recency
 from fusepkg_cache.staging import Staging
 
 if TYPE_CHECKING:
@@ -38,7 +43,9 @@ class Session:
         self.process = os.getpid()
         self.users = 0
         self.environment = Environment(layout)
-        self.commits = Commits(self.environment)
+        self.bound = Bound(self)
+        self.commits = Commits(self.environment, self.bound.step)
+        self.recency = Recency(self.commits)
         self.staging = Staging(layout.staging)
         self.blobs = Blobs(layout.blobs)
 
@@ -78,6 +85,8 @@ def release(session: Session) -> None:
             return
         for key in [key for key, value in _sessions.items() if value is session]:
             del _sessions[key]
+        with suppress(CacheUnusable, OSError, lmdb.Error):  # a full disk, say: only the order of eviction suffers
+            session.recency.write()
         session.commits.close()
         session.environment.close()
         session.staging.close()

@@ -55,7 +55,8 @@ def _has_small(transaction: lmdb.Transaction, tables: Tables, key: bytes) -> boo
 
 
 def _has_record(transaction: lmdb.Transaction, tables: Tables, key: bytes) -> bool:
-    return transaction.get(key, db=tables.large) is not None
+    record = transaction.get(key, db=tables.large)
+    return record is not None and span_of(record, 0, 0) is not None
 
 
 def counted(transaction: lmdb.Transaction, tables: Tables) -> tuple[Totals, int, int]:
@@ -84,12 +85,14 @@ def read(session: Session, digest: Digest, offset: int, length: int | None) -> b
         if not unseal(digest, total, data):
             session.commits.change(lambda changes: drop_damaged_small(changes, digest))
             return None
+        session.recency.note(key)
         return data if length is None else data[offset : offset + length]
     descriptor = session.blobs.open(digest)
     if descriptor is None:
         if found is not None:
             session.commits.change(lambda changes: drop_record_of_missing(changes, session, digest))
         return None
+    session.recency.note(key)
     try:
         return _read_file(session, digest, descriptor, found, offset, length)
     finally:

@@ -441,6 +441,34 @@ def test_8_nobody_else_can_look_in(cache: Cache) -> None:
     assert file_of(cache, blob(LARGE)[0]).stat().st_mode & 0o777 == 0o400
 
 
+# --- 11: bounded, if asked (what goes first: tests/unit/cache/test_bound.py)
+
+
+def test_11_reads_go_on_while_blobs_are_evicted(tmp_path: Path) -> None:
+    blobs = [blob(size, seed) for size in (SMALL, LARGE) for seed in range(10)]
+    got = []
+    with Cache(tmp_path / "cache", max_bytes=2 * LARGE) as cache:
+
+        def put() -> None:
+            for digest, data in blobs * 3:
+                cache.put(digest, data)
+
+        with ThreadPoolExecutor(2) as pool:
+            putting = [pool.submit(put) for _ in range(2)]
+            while not all(future.done() for future in putting):
+                for digest, data in blobs:
+                    found = cache.get(digest)
+                    assert found in (data, None)
+                    got.append((found, data))
+            for future in putting:
+                future.result()
+        cache.shrink(2 * LARGE)
+        assert 0 < cache.info().bytes <= 2 * LARGE
+        assert cache.info().verification_failures == cache.info().errors == 0
+        assert cache.verify().ok
+    assert all(found in (data, None) for found, data in got)
+
+
 # --- beside the clauses
 
 

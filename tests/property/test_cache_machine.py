@@ -118,6 +118,13 @@ class CacheMachine(RuleBasedStateMachine):
         self.kept.clear()
         self.unsure.clear()
 
+    @rule(max_bytes=st.integers(0, 400_000))
+    def shrink(self, max_bytes: int) -> None:
+        dropped = self.cache.shrink(max_bytes)
+        assert self.cache.info().bytes <= max_bytes
+        assert dropped.blobs <= len(self.kept | self.unsure)
+        self.kept = {digest for digest in self.kept if digest in self.cache}
+
     @rule()
     def reopen(self) -> None:
         self.cache.close()
