@@ -3,16 +3,13 @@
 Owns: the order of work, the temporary directory, and that an index appears whole or not at all. Must not know: where
 manifests come from, the formats of the files.
 
-A builder works in a temporary directory that it holds a lock on; the kernel drops the lock with the process, so what a
-killed builder left is known by its free lock, and swept. Builders of one version do not wait for each other: the first
+A builder works in a scratch directory. Builders of one version do not wait for each other: the first
 to finish wins, the others discard equal work.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
@@ -26,6 +23,7 @@ from fusepkg.index.checked import write_sums
 from fusepkg.index.entries import EntryTableWriter
 from fusepkg.index.files import ENTRIES, IMAGE, LAYOUT, MANIFEST, SUMS, index_directory, open_files
 from fusepkg.index.image import ImageWriter
+from fusepkg.index.scratch import scratch_directory, scratch_name
 from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
 from fusepkg.model.tophash import TopHash
 
@@ -183,56 +181,14 @@ def _kept_manifest(directory: Path) -> Iterator[bytes]:
 
 @contextmanager
 def _building(root: Path) -> Iterator[Path]:
-    """A locked temporary directory beside the finished ones; gone at the end unless it was renamed."""
+    """A temporary directory beside the finished ones; gone at the end unless it was renamed."""
     try:
-        parent = root / LAYOUT
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sweep(parent)
-        directory, lock = _make_locked(parent)
-        try:
+        with scratch_directory(root / LAYOUT, _BUILDING) as directory:
             yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-            os.close(lock)
     except OSError as exc:
         raise CacheFailure(
             f"the index cannot be written below {root}: {exc}", hint="Free some space, or name another cache"
         ) from exc
-
-
-def _make_locked(parent: Path) -> tuple[Path, int]:
-    while True:
-        directory = parent / f"{_BUILDING}{secrets.token_hex(8)}"
-        directory.mkdir(mode=0o700)
-        lock = _lock(directory)
-        # Between mkdir and lock a sweeper may have taken the directory for a dead one.
-        if lock is not None and directory.exists():
-            return directory, lock
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(directory: Path) -> int | None:
-    """Lock a directory for as long as the descriptor is open; None if another holder lives or it is gone."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _sweep(parent: Path) -> None:
-    """Remove what killed builders left."""
-    for directory in parent.glob(f"{_BUILDING}*"):
-        lock = _lock(directory)
-        if lock is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-            os.close(lock)
 
 
 def _put_in_place(directory: Path, final: Path) -> None:
@@ -248,7 +204,7 @@ def _put_in_place(directory: Path, final: Path) -> None:
 def _replace(directory: Path, final: Path) -> None:
     """Put a new index in the place of another; mounts that have that one mapped keep it."""
     _sync(directory)
-    old = final.parent / f"{_BUILDING}{secrets.token_hex(8)}"  # a name that sweepers know
+    old = final.parent / scratch_name(_BUILDING)
     with suppress(FileNotFoundError):
         final.rename(old)
     directory.rename(final)

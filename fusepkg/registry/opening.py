@@ -8,25 +8,22 @@ and the result says so; a whole hash needs the bucket only until its index has b
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
-import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
+from fusepkg.index.scratch import scratch_directory
 from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.registry.resolve import Resolved, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
@@ -115,11 +112,10 @@ def _open(index_root: Path, top_hash: str) -> Index | None:
 
 def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: Callable[[str, int, int], None]) -> None:
     reference = resolved.reference
-    with _scratch_directory(index_root) as scratch:
+    with _disk_errors_as_ours(index_root), scratch_directory(index_root, _SCRATCH) as scratch:
         manifest = scratch / "manifest.jsonl"
         progress("Fetching the manifest", 0, 0)
-        with _disk_errors_as_ours(index_root):
-            fetch_manifest(store, reference.name, resolved.top_hash, manifest)
+        fetch_manifest(store, reference.name, resolved.top_hash, manifest)
         build_index(
             manifest,
             index_root,
@@ -127,9 +123,6 @@ def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: C
             allow_file_keys=reference.bucket.scheme != "s3",
             progress=lambda done, total: progress("Building the index", done, total),
         )
-
-
-# --- the disk ---
 
 
 @contextmanager
@@ -141,53 +134,3 @@ def _disk_errors_as_ours(directory: Path) -> Iterator[None]:
             f"the cache directory {directory} cannot be used: {exc.strerror or exc}",
             hint="Free some space or give it back to its user, or name another cache with --cache-dir",
         ) from exc
-
-
-@contextmanager
-def _scratch_directory(parent: Path) -> Iterator[Path]:
-    """A directory that is gone when the block ends, or, if the process is killed, when the next one asks for its own.
-
-    It is locked while it is used; the kernel drops the lock with the process.
-    """
-    with _disk_errors_as_ours(parent):
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in parent.glob(f"{_SCRATCH}*"):
-            _remove_if_left(left)
-        scratch, lock = _make_locked(parent)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        os.close(lock)
-
-
-def _make_locked(parent: Path) -> tuple[Path, int]:
-    while True:
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=parent))
-        lock = _lock(scratch)
-        if lock is None:
-            continue  # another took it for one that was left, before we had locked it
-        if scratch.exists():
-            return scratch, lock
-        os.close(lock)
-
-
-def _remove_if_left(directory: Path) -> None:
-    lock = _lock(directory)
-    if lock is not None:
-        shutil.rmtree(directory, ignore_errors=True)
-        os.close(lock)
-
-
-def _lock(directory: Path) -> int | None:
-    """Lock a directory for as long as the descriptor is open; None if it is in use or gone."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg.daemon.serving import _ending_signals, _signals_unwind
-from fusepkg.registry.opening import _scratch_directory
+from fusepkg.index.scratch import scratch_directory
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -17,7 +17,7 @@ def test_a_start_that_is_ended_removes_the_manifest_it_was_fetching(tmp_path: Pa
     before = signal.getsignal(number)
 
     def start() -> None:
-        with _signals_unwind(), _scratch_directory(tmp_path / "index") as scratch:
+        with _signals_unwind(), scratch_directory(tmp_path / "index", "manifest-") as scratch:
             (scratch / "manifest.jsonl").touch()
             os.kill(os.getpid(), number)
 
@@ -26,15 +26,6 @@ def test_a_start_that_is_ended_removes_the_manifest_it_was_fetching(tmp_path: Pa
     assert caught.value.code == 128 + number
     assert list((tmp_path / "index").iterdir()) == []
     assert signal.getsignal(number) == before
-
-
-def test_what_a_killed_start_left_goes_with_the_next_and_what_is_in_use_stays(tmp_path: Path):
-    left = tmp_path / "manifest-left"
-    left.mkdir()
-    with _scratch_directory(tmp_path) as first, _scratch_directory(tmp_path) as second:
-        assert not left.exists()
-        assert first.exists()
-        assert second.exists()
 
 
 def test_under_nohup_a_hangup_ends_nothing():

@@ -1,0 +1,75 @@
+"""Temporary directories beside what they become, which nobody has to clean up after a crash.
+
+Owns: their names, the lock that says their process lives, and sweeping those of processes that are gone. Must not know:
+what is built in them.
+
+The lock is a flock of the directory: the kernel drops it with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new directory below ``parent``, named ``prefix`` and more; gone when the block ends unless it was renamed.
+
+    What killed processes left under that prefix is swept first. Raises OSError.
+    """
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in parent.glob(f"{prefix}*"):
+        _remove_if_left(left)
+    directory, lock = _make_locked(parent, prefix)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def scratch_name(prefix: str) -> str:
+    """A name that a later sweep of ``prefix`` knows."""
+    return f"{prefix}{secrets.token_hex(8)}"
+
+
+def _make_locked(parent: Path, prefix: str) -> tuple[Path, int]:
+    while True:
+        directory = parent / scratch_name(prefix)
+        directory.mkdir(mode=0o700)
+        lock = _lock(directory)
+        # Between mkdir and lock a sweeper may have taken the directory for a dead one.
+        if lock is not None and directory.exists():
+            return directory, lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_if_left(directory: Path) -> None:
+    lock = _lock(directory)
+    if lock is not None:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(directory: Path) -> int | None:
+    """Lock a directory for as long as the descriptor is open; None if another holder lives or it is gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
