@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fusepkg.index.scratch import scratch_directory
 
 
-def test_what_a_killed_process_left_goes_with_the_next_and_what_is_in_use_stays(tmp_path: Path):
-    left = tmp_path / "manifest-left"
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    parent = tmp_path / "index"
+    parent.mkdir()
+    return parent
+
+
+def test_what_a_killed_process_left_goes_with_the_next_and_what_is_in_use_stays(parent: Path):
+    left = parent / "manifest-left"
     left.mkdir()
-    foreign = tmp_path / "other"
+    foreign = parent / "other"
     foreign.mkdir()
-    with scratch_directory(tmp_path, "manifest-") as first, scratch_directory(tmp_path, "manifest-") as second:
+    with scratch_directory(parent, "manifest-") as first, scratch_directory(parent, "manifest-") as second:
         assert not left.exists()
         assert first.exists()
         assert second.exists()
         assert foreign.exists()
-    assert sorted(tmp_path.iterdir()) == [foreign]
+    assert sorted(parent.iterdir()) == [foreign]
 
 
-def test_a_directory_that_was_renamed_stays(tmp_path: Path):
-    with scratch_directory(tmp_path, ".building-") as scratch:
+def test_a_directory_that_was_renamed_stays(parent: Path):
+    with scratch_directory(parent, ".building-") as scratch:
         (scratch / "file").touch()
-        scratch.rename(tmp_path / "final")
-    assert [path.name for path in tmp_path.rglob("*")] == ["final", "file"]
+        scratch.rename(parent / "final")
+    assert [path.name for path in parent.rglob("*")] == ["final", "file"]
