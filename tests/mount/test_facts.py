@@ -67,7 +67,7 @@ def test_stat_tells_hash_object_meta_and_cached(
 def test_stat_of_what_is_no_file(mount: MountFactory, fusepkg: Fusepkg) -> None:
     """`fusepkg stat` of a directory or of a missing name says so."""
     with mount("small:v1") as mounted:
-        for path, word in (("train", "directory"), ("no-such", "no entry")):
+        for path, word in (("train", "directory"), ("no-such", "is not there")):
             said = fusepkg("stat", mounted / path, check=False)
             assert said.returncode != 0
             assert word in said.stderr
