@@ -55,6 +55,10 @@ def errors_page() -> str:
         "Every error has a stable code for programs (`--json`), and the command ends with its exit code. A program that"
     ]
     lines += ["reads from a mount sees the errno. *Retry* means: the same call may succeed later by itself.", ""]
+    lines += [
+        "Exit codes that no error has: 0 done, 1 the check found differences, 130 interrupted (Ctrl-C), 141 the reader"
+    ]
+    lines += ["of the output went away before its end. 70 is also the code of a bug; `--debug` shows where.", ""]
     lines += ["| code | exit | errno | retry | meaning |", "|---|---|---|---|---|"]
     for error in _tree(FusepkgError):
         number = next(ERRNOS[base][0] for base in error.__mro__ if base in ERRNOS)

@@ -33,6 +33,8 @@ def claimed_mountpoint(path: Path) -> Iterator[Path]:
 def checked_mountpoint(path: Path) -> Path:
     """The absolute, link-free path of an empty directory nothing is mounted on. Raises MountpointUnfit."""
     absolute = Path(os.path.abspath(path))
+    if not _is_utf8(absolute):
+        raise MountpointUnfit(f"the path {os.fsencode(path)!r} is not UTF-8", hint="Mount on a directory whose path is")
     for record in read_records():
         if record.mountpoint == str(absolute) and mounted_at(absolute):
             raise MountpointUnfit(
@@ -60,3 +62,12 @@ def checked_mountpoint(path: Path) -> Path:
             f"{path} is not empty: it has {first.name!r}", hint="A mount would hide it; name an empty directory"
         )
     return resolved
+
+
+def _is_utf8(path: Path) -> bool:
+    """Records and messages about a mount are JSON, which has no word for other names."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
