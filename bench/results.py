@@ -25,7 +25,8 @@ class RowFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement: ``value`` over all its ``passes``; ``load`` is the machine's load average before it."""
+    """One measurement. ``passes`` are the rates of its passes and ``value`` the rate over all of them; ``passes`` is
+    empty for what is no rate. ``load`` is the machine's load average before it."""
 
     row: str
     subject: str
@@ -33,6 +34,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     passes: list[float]
     load: float
+
+    @property
+    def best(self) -> float:
+        """The fastest pass: whatever else runs on the machine can only make a pass slower."""
+        return max(self.passes, default=self.value)
 
 
 class Results(msgspec.Struct, kw_only=True):

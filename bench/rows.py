@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from bench.subjects.subject import Opened, Subject
     from bench.workload import Loop, Tree
 
-MIN_MEASURED_S = 0.5
+MIN_MEASURED_S = 1.0
 """A row that takes less is repeated until its passes together take this: a tenth of a second is mostly noise."""
 
-MAX_PASSES = 5
+MAX_PASSES = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Owns: the targets and the arithmetic of ratios. Must not know: how results are shown.
 
 A ratio is taken within each round, between things measured close to each other, and the median of the rounds counts:
-the machine may be busy, but it is as busy for both.
+the machine may be busy, but it is as busy for both. Of quick passes the fastest counts, on both sides.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def family(subject: str) -> str:
 
 
 def values_by_round(results: Results, row: str, subject: str) -> dict[int, list[float]]:
-    """Every value of a subject in a row."""
+    """Every value of a subject in a row; of a sample with several passes the fastest one's."""
     found: dict[int, list[float]] = defaultdict(list)
     for sample in results.samples:
         if sample.row == row and sample.subject == subject:
-            found[sample.round].append(sample.value)
+            found[sample.round].append(sample.best)
     return dict(found)
 
 

@@ -35,6 +35,12 @@ def test_the_best_of_a_family_is_the_one_to_beat() -> None:
     assert outcome(results, Target(CACHED, "fuse", 4.0, against="rclone")) == 3.0
 
 
+def test_of_several_passes_the_fastest_counts() -> None:
+    results = results_of((CACHED, "local", 0, 10.0))
+    results.samples.append(Sample(row=CACHED, subject="erofs", round=0, value=5.0, passes=[3.0, 9.0, 4.0], load=0.0))
+    assert ratios(results, CACHED, "erofs", "local") == [0.9]
+
+
 def test_a_round_without_the_other_has_no_ratio() -> None:
     results = results_of((CACHED, "local", 0, 10.0), (CACHED, "erofs", 0, 10.0), (CACHED, "erofs", 1, 99.0))
     assert ratios(results, CACHED, "erofs", "local") == [1.0]
