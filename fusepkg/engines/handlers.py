@@ -101,7 +101,8 @@ class ReadOnlyOperations(pyfuse3.Operations):
         """Nothing is kept per open directory."""
 
     async def flush(self, fh: FileHandleT) -> None:
-        """Nothing is ever written."""
+        """Nothing is ever written, and the kernel is told so once: it then closes files without asking."""
+        raise pyfuse3.FUSEError(errno.ENOSYS)
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """Nothing is ever written."""

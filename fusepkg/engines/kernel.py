@@ -5,6 +5,7 @@ Owns: the system calls around mounts, and the facts that decide which engine can
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -21,6 +22,8 @@ EROFS_KERNEL = (6, 12)
 """First kernel that mounts EROFS straight from a file."""
 
 FUSE_DEVICE = Path("/dev/fuse")
+
+_FUSE_CONNECTIONS = Path("/sys/fs/fuse/connections")
 
 _CAP_SYS_ADMIN = 1 << 21
 
@@ -44,7 +47,7 @@ def why_no_fuse() -> str | None:
     if not FUSE_DEVICE.exists():
         return "there is no /dev/fuse (load the fuse module; a container needs `--device /dev/fuse`)"
     if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
-        return "/dev/fuse may not be opened by this user"
+        return "/dev/fuse may not be opened by this user (its mode is 0666 where udev made it)"
     if not may_mount() and fusermount() is None:
         return "fusermount3 is not installed (package fuse3), which mounts for users other than root"
     return None
@@ -82,6 +85,17 @@ def _has_filesystem(name: str) -> bool:
 def fusermount() -> str | None:
     """The set-uid helper that mounts and unmounts FUSE for ordinary users."""
     return shutil.which("fusermount3")
+
+
+def allow_background(fuse_mountpoint: Path, requests: int) -> None:
+    """Let the kernel have that many background requests under way on a FUSE mount, where it lets us say so.
+
+    EROFS reads in the background only, and FUSE's default is 12. Blocks: stat(2) asks the mount itself.
+    """
+    connection = _FUSE_CONNECTIONS / str(os.minor(fuse_mountpoint.stat().st_dev))
+    with contextlib.suppress(OSError):  # fusectl is not mounted everywhere; then reads are a little less parallel
+        (connection / "max_background").write_text(str(requests))
+        (connection / "congestion_threshold").write_text(str(requests * 3 // 4))
 
 
 def mount_erofs(image: Path, data: Path, mountpoint: Path) -> None:

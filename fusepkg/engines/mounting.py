@@ -142,6 +142,7 @@ async def _erofs(
         try:
             nursery.start_soon(_serve, ended)
             await ready.wait()
+            await trio.to_thread.run_sync(kernel.allow_background, hidden, MAX_REQUESTS)
             await trio.to_thread.run_sync(
                 kernel.mount_erofs, hidden / IMAGE_NAME, hidden / DATA_NAME, options.mountpoint
             )

@@ -276,14 +276,11 @@ class BlobSource:
     async def _get(self, entry: Entry, offset: int, length: int, expected: Digest) -> bytes:
         store, key = self._store_for(entry.physical_key)
         version = entry.physical_key.version
-        whole = length == entry.size
 
         def get() -> bytes:
+            # A range, for whole blobs too: an object that somebody replaced by a huge one must not fill the memory.
             for attempt in range(1, MISMATCH_TRIES + 1):
-                if whole:
-                    data = store.get(key, version=version)
-                else:
-                    data = store.get(key, version=version, offset=offset, length=length)
+                data = store.get(key, version=version, offset=offset, length=length)
                 if len(data) == length and compute_digest(expected.algorithm, data) == expected:
                     return data
                 if attempt < MISMATCH_TRIES:

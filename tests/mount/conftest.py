@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
     from tests.rgw import Gateway
 
 ON_BOTH_PLACES = ["local", pytest.param("s3", marks=pytest.mark.s3)]
-
-
-@pytest.fixture(autouse=True)
-def configuration(home: Path) -> None:
-    """The file that the home's FUSEPKG_CONFIG names: empty, but there."""
-    Path(os.environ["FUSEPKG_CONFIG"]).touch()
 
 
 @dataclass(frozen=True, slots=True)

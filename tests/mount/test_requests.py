@@ -169,10 +169,11 @@ def test_eight_readers_of_one_cold_chunk(place: Place, mount: MountFactory, orig
 
 @pytest.mark.s3
 @pytest.mark.parametrize("place", ["s3"], indirect=True)
-@pytest.mark.parametrize("engine", ["fuse"], indirect=True)
-def test_small_files_are_fetched_side_by_side(place: Place, mount: MountFactory) -> None:
+def test_small_files_are_fetched_side_by_side(place: Place, engine: str, mount: MountFactory) -> None:
     """Programs that read many cold files at once wait side by side: 32 small objects are fetched at a time."""
     assert isinstance(place, Bucket)
+    if engine == "erofs" and not os.path.ismount("/sys/fs/fuse/connections"):
+        pytest.skip("fusectl is not mounted, so the kernel keeps to its 12 background requests")
     with mount("big:v1") as mounted:
         place.proxy.fail(Stall(), operation="GetObject", times=None)
         files = [mounted / f"many/class{number:02}/img_{number:06}.jpg" for number in range(SMALL_FETCHES + 8)]
