@@ -58,7 +58,7 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     for name, directory in settings.items():
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         monkeypatch.setenv(name, str(directory))
-    config = home / ".config" / "fusepkg.toml"
+    config = tmp_path_factory.mktemp("config") / "fusepkg.toml"
     config.touch()
     monkeypatch.setenv("FUSEPKG_CONFIG", str(config))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "no-aws-config"))

@@ -278,9 +278,10 @@ class BlobSource:
         version = entry.physical_key.version
 
         def get() -> bytes:
-            # A range, for whole blobs too: an object that somebody replaced by a huge one must not fill the memory.
+            # A range, for whole blobs too: an object that somebody replaced by a huge one must not fill the memory. One
+            # byte more than the blob has tells such an object from the right one.
             for attempt in range(1, MISMATCH_TRIES + 1):
-                data = store.get(key, version=version, offset=offset, length=length)
+                data = store.get(key, version=version, offset=offset, length=length + (length == entry.size))
                 if len(data) == length and compute_digest(expected.algorithm, data) == expected:
                     return data
                 if attempt < MISMATCH_TRIES:
