@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import sys
 from importlib import util
@@ -48,7 +49,7 @@ def test_all_settings_are_documented() -> None:
 @pytest.fixture
 def file(home: Path) -> Path:
     """The configuration file, empty."""
-    file = home / ".config" / "fusepkg.toml"
+    file = Path(os.environ["FUSEPKG_CONFIG"])
     file.touch()
     return file
 
