@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench import machine, workload
 from bench.readers import run_readers
+from bench.results import Sample
 from bench.rows import Row, Run, in_order_of_round, run_session, usable
 from bench.subjects import fusepkg, rclone
 from tests import rgw
@@ -60,12 +61,13 @@ def bucket_reads(run: Run, stack: ExitStack) -> Measure:
 
     def measure(number: int) -> None:
         for row in rows:
-            for subject in in_order_of_round(subjects, number):
-                run_session(run, subject, [row], number)
+            for one in in_order_of_round(subjects, number):
+                run_session(run, one, [row], number)
             with run.attempt(f"boto3, {row.key}"):
                 load = machine.load()
                 timing = run_readers([gets])
-                run.record(row.key, f"boto3 x{BOTO3_THREADS}", number, timing.rate, [timing.rate], load)
+                subject = f"boto3 x{BOTO3_THREADS}"
+                run.record(Sample(row=row.key, subject=subject, round=number, value=timing.rate, passes=[], load=load))
 
     return measure
 

@@ -74,6 +74,6 @@ def _on_local_disk(run: Run, source: Path, sessions: list[list[Row]]) -> Measure
     def measure(number: int) -> None:
         for rows in sessions:
             for subject in in_order_of_round(subjects, number):
-                run_session(run, subject, rows, number)
+                run_session(run, subject, rows, number, source if subject.name in fusepkg.ENGINES else None)
 
     return measure

@@ -31,7 +31,7 @@ def drop_caches(what: int) -> None:
 
 def load() -> float:
     """Processes that wanted to run, averaged over the last minute."""
-    return os.getloadavg()[0]
+    return round(os.getloadavg()[0], 2)
 
 
 def describe(scratch: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from fusepkg_cache.digest import Algorithm, Digest
 
 from bench import machine
 from bench.memory import Peak
+from bench.results import Sample
 from bench.rows import Run, record_memory
 from bench.subjects import fusepkg
 from fusepkg.model.entry import Entry
@@ -87,6 +88,6 @@ def _time_mounts(run: Run, engine: str, place: Path, number: int, settings: dict
     for repeat in range(1 + INDEXED_MOUNTS):
         load = machine.load()
         with mount() as opened:
-            record = run.record
-            record("mount.new" if repeat == 0 else "mount.indexed", engine, number, opened.mount_s, [], load)
+            row = "mount.new" if repeat == 0 else "mount.indexed"
+            run.record(Sample(row=row, subject=engine, round=number, value=opened.mount_s, passes=[], load=load))
             record_memory(run, engine, Peak(opened.processes), number)

@@ -26,7 +26,8 @@ class RowFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement. ``passes`` are the rates of its passes and ``value`` the rate over all of them; ``passes`` is
-    empty for what is no rate. ``load`` is the machine's load average before it."""
+    empty for what is no rate. ``beside`` are the rates of the bare local folder, taken in turn with the passes.
+    ``load`` is the load average before it."""
 
     row: str
     subject: str
@@ -34,6 +35,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     passes: list[float]
     load: float
+    beside: list[float] = []
 
     @property
     def best(self) -> float:

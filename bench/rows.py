@@ -27,7 +27,7 @@ from bench.subjects.subject import SubjectFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bench.subjects.subject import Opened, Subject
+    from bench.subjects.subject import Subject
     from bench.workload import Loop, Tree
 
 MIN_MEASURED_S = 1.0
@@ -62,10 +62,10 @@ class Run:
         """That much of a workload, at the run's scale."""
         return max(1, round(number * self.scale))
 
-    def record(self, row: str, subject: str, number: int, value: float, passes: Sequence[float], load: float) -> None:
+    def record(self, sample: Sample) -> None:
         """Keep a sample; show it, unless it is one of the many of memory."""
-        sample = Sample(row=row, subject=subject, round=number, value=value, passes=list(passes), load=round(load, 2))
         self.results.samples.append(sample)
+        row, subject, number, value = sample.row, sample.subject, sample.round, sample.value
         if row.startswith("memory"):
             return
         unit = next(facts.unit for facts in self.results.rows if facts.key == row)
@@ -100,8 +100,8 @@ def usable(run: Run, subjects: Sequence[Subject]) -> list[Subject]:
     return [subject for subject in subjects if not subject.why_not]
 
 
-def run_session(run: Run, subject: Subject, rows: Sequence[Row], number: int) -> None:
-    """Open a subject, measure rows on it, and what memory it took meanwhile."""
+def run_session(run: Run, subject: Subject, rows: Sequence[Row], number: int, beside: Path | None = None) -> None:
+    """Open a subject, measure rows on it, and what memory it took meanwhile; ``beside`` see ``measure``."""
     for row in rows:
         run.results.add_row(row.key, row.title, row.unit)
     with run.attempt(f"{subject.name}, {rows[0].key}"), run.place() as place, subject.open(place) as opened:
@@ -111,23 +111,45 @@ def run_session(run: Run, subject: Subject, rows: Sequence[Row], number: int) ->
                 run.results.skipped[row.key] = reason
                 continue
             load = machine.load()
-            passes = measure(row, opened, peak)
-            value = sum(one.work for one in passes) / sum(one.seconds for one in passes)
-            run.record(row.key, subject.name, number, value, [one.rate for one in passes], load)
+            passes, others = measure(row, opened.directory, peak, None if row.once else beside)
+            run.record(
+                Sample(
+                    row=row.key,
+                    subject=subject.name,
+                    round=number,
+                    value=sum(one.work for one in passes) / sum(one.seconds for one in passes),
+                    passes=[one.rate for one in passes],
+                    beside=[one.rate for one in others],
+                    load=load,
+                )
+            )
             peak.look()
         record_memory(run, subject.name, peak, number)
 
 
-def measure(row: Row, opened: Opened, peak: Peak) -> list[Timing]:
-    """All passes of one row."""
-    passes: list[Timing] = []
-    while True:
+def measure(row: Row, directory: Path, peak: Peak, beside: Path | None) -> tuple[list[Timing], list[Timing]]:
+    """All passes of one row; and as many of the folder ``beside``, in turn with them.
+
+    What is compared most closely has to be measured at the same time: another program may have one of the processors
+    for just as long as a session takes.
+    """
+
+    def one_pass(place: Path) -> Timing:
         if row.drops:
             machine.drop_caches(row.drops)
-        passes.append(run_readers(row.loops(opened.directory), peak.look))
+        return run_readers(row.loops(place), peak.look)
+
+    passes: list[Timing] = []
+    others: list[Timing] = []
+    if beside is not None and not row.drops:
+        one_pass(beside)  # its pages were dropped before, or never read
+    while True:
+        passes.append(one_pass(directory))
+        if beside is not None:
+            others.append(one_pass(beside))
         spent = sum(one.seconds for one in passes)
         if row.once or spent >= MIN_MEASURED_S or len(passes) == MAX_PASSES:
-            return passes
+            return passes, others
 
 
 def record_memory(run: Run, subject: str, peak: Peak, number: int) -> None:
@@ -138,7 +160,8 @@ def record_memory(run: Run, subject: str, peak: Peak, number: int) -> None:
             key = f"memory.{moment}.{kind}"
             run.results.add_row(key, f"{'peak' if moment == 'peak' else 'at the end'}, {kind}", "MB")
             if peak.seen["rss"]:
-                run.record(key, subject, number, round(found[kind], 1), [], machine.load())
+                value = round(found[kind], 1)
+                run.record(Sample(row=key, subject=subject, round=number, value=value, passes=[], load=machine.load()))
 
 
 def small_file_sessions(tree: Tree) -> list[list[Row]]:

@@ -3,7 +3,8 @@
 Owns: the targets and the arithmetic of ratios. Must not know: how results are shown.
 
 A ratio is taken within each round, between things measured close to each other, and the median of the rounds counts:
-the machine may be busy, but it is as busy for both. Of quick passes the fastest counts, on both sides.
+the machine may be busy, but it is as busy for both. Where the local folder was read in turn with a subject, the ratio
+is the median of those pairs; otherwise the fastest pass counts, on both sides.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def value_of(results: Results, row: str, subject: str) -> float | None:
 
 def ratios(results: Results, row: str, subject: str, against: str) -> list[float]:
     """The ratio of each round to the best of a family in that round; for rates, where more is better."""
+    if against == "local" and (paired := _ratios_of_pairs(results, row, subject)):
+        return paired
     names = {sample.subject for sample in results.samples if sample.row == row and family(sample.subject) == against}
     others = [values_by_round(results, row, name) for name in names]
     found = []
@@ -84,6 +87,15 @@ def ratios(results: Results, row: str, subject: str, against: str) -> list[float
         if best:
             found.append(median(ours) / best)
     return found
+
+
+def _ratios_of_pairs(results: Results, row: str, subject: str) -> list[float]:
+    """The ratio to the bare local folder in each round, from passes taken in turn; empty where none were."""
+    mine = [sample for sample in results.samples if sample.row == row and sample.subject == subject and sample.beside]
+    return [
+        median(ours / local for ours, local in zip(sample.passes, sample.beside, strict=True))
+        for sample in sorted(mine, key=lambda sample: sample.round)
+    ]
 
 
 def outcome(results: Results, target: Target) -> float | None:

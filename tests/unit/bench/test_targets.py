@@ -41,6 +41,14 @@ def test_of_several_passes_the_fastest_counts() -> None:
     assert ratios(results, CACHED, "erofs", "local") == [0.9]
 
 
+def test_passes_taken_in_turn_with_the_local_folder_are_compared_pair_by_pair() -> None:
+    results = results_of((CACHED, "local", 0, 1000.0))
+    passes, beside = [90.0, 9.0, 95.0], [100.0, 10.0, 50.0]
+    sample = Sample(row=CACHED, subject="erofs", round=0, value=5.0, passes=passes, beside=beside, load=0.0)
+    results.samples.append(sample)
+    assert ratios(results, CACHED, "erofs", "local") == [0.9]
+
+
 def test_a_round_without_the_other_has_no_ratio() -> None:
     results = results_of((CACHED, "local", 0, 10.0), (CACHED, "erofs", 0, 10.0), (CACHED, "erofs", 1, 99.0))
     assert ratios(results, CACHED, "erofs", "local") == [1.0]
