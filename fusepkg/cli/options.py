@@ -13,8 +13,8 @@ import typer
 import typer.core
 
 from fusepkg import __version__
-from fusepkg.cli.settings import Flags, Settings, decide
 from fusepkg.daemon.logs import log_to_terminal
+from fusepkg.settings import Flags, Settings, decide
 
 _S3 = "Object storage"
 

@@ -17,7 +17,6 @@ from fusepkg.checking.directory import Difference, compare_directory
 from fusepkg.checking.objects import check_objects
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short, show_phase
-from fusepkg.cli.settings import Settings
 from fusepkg.daemon import records
 from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
 from fusepkg.index.opening import open_index
@@ -27,6 +26,7 @@ from fusepkg.registry.opening import OpenedPackage, open_package, resolve_or_rem
 from fusepkg.registry.remembered import Remembered
 from fusepkg.registry.resolve import resolve
 from fusepkg.registry.tags import list_packages, list_tags, tag_history
+from fusepkg.settings import Settings
 from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.tree import PackageTree
 

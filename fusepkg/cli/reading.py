@@ -17,9 +17,9 @@ from fusepkg.store.opening import StoreSet, open_store
 if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.cli.settings import Settings
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
+    from fusepkg.settings import Settings
 
 _PIECE_BYTES = 1 << 20
 """Written at a time."""

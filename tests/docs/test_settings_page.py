@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from fusepkg import errors
-from fusepkg.cli import settings
+from fusepkg import errors, settings
 from fusepkg.cli.main import app
 
 ROOT = Path(__file__).parents[2]

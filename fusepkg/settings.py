@@ -1,7 +1,7 @@
 """Where settings come from: flag, then environment, then file, then default.
 
 Owns: the names of settings and the configuration file. Must not know: what any of them does; below the command line
-they travel as plain values.
+and the Python API they travel as plain values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FILE_KEYS = {"cache_dir": str, "data_dir": str, "endpoint_url": str, "region": 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The settings given on the command line; None or False where not."""
+    """The settings given on the command line, or in a call; None or False where not."""
 
     cache_dir: Path | None = None
     endpoint_url: str | None = None
