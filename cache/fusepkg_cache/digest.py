@@ -4,6 +4,11 @@ Owns: the hash algorithms of the package format, one-shot and incremental. Must 
 
 ``sha2-256`` is plain SHA-256. ``sha2-256-chunked`` splits the blob in chunks of ``chunk_size(len)`` bytes and is the
 SHA-256 of the chunks' concatenated raw SHA-256 values, also for one chunk; no bytes, no chunks. (quilt3's format.)
+
+``crc64nvme`` is the checksum that S3 computes of every object: 8 bytes, which find damage but prove nothing, for other
+bytes with the same checksum are easily made. So 24 more bytes say whose checksum it is (the scope): a caller that
+names a blob by one fills them with what tells the source of the bytes, such as a hash of its address, and what came
+from one source is never given out as what another has. Zeros where that does not matter.
 """
 
 from __future__ import annotations
@@ -26,7 +31,10 @@ MAX_CHUNKS = 10_000
 """S3's limit of parts per upload: the chunk size doubles while a blob would need more."""
 
 DIGEST_BYTES = 32
-"""Length of a raw digest value; both algorithms end in SHA-256."""
+"""Length of a raw digest value: SHA-256, or a checksum and its scope."""
+
+CRC_BYTES = 8
+"""Length of the checksum at the front of a ``crc64nvme`` value, big-endian as S3 writes it."""
 
 
 class Algorithm(enum.Enum):
@@ -34,11 +42,17 @@ class Algorithm(enum.Enum):
 
     SHA2_256 = "sha2-256"
     SHA2_256_CHUNKED = "sha2-256-chunked"
+    CRC64NVME = "crc64nvme"
+
+    @property
+    def weak(self) -> bool:
+        """Whether somebody could make other bytes with the same value."""
+        return self is Algorithm.CRC64NVME
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The identity of a blob: ``value`` is the raw hash, 32 bytes."""
+    """The identity of a blob: ``value`` is the raw hash, 32 bytes; of a weak one the checksum and its scope."""
 
     algorithm: Algorithm
     value: bytes
@@ -54,8 +68,17 @@ class Digest:
 
     @property
     def base64(self) -> str:
-        """Standard base64 of the value, padded: how manifests write chunked hashes."""
-        return base64.b64encode(self.value).decode("ascii")
+        """Standard base64 of what is computed, padded: how manifests write chunked hashes, and S3 checksums."""
+        return base64.b64encode(self.computed).decode("ascii")
+
+    @property
+    def computed(self) -> bytes:
+        """The part of the value that follows from the bytes alone: all of it, or without the scope."""
+        return self.value[:CRC_BYTES] if self.algorithm.weak else self.value
+
+    def matches(self, found: Digest) -> bool:
+        """Whether bytes that ``found`` was computed of are those this names."""
+        return found.algorithm is self.algorithm and found.computed == self.computed
 
     def __str__(self) -> str:
         return f"{self.algorithm.value}:{self.hex}"
@@ -84,17 +107,63 @@ def combine_chunks(chunks: Sequence[bytes]) -> Digest:
     return Digest(Algorithm.SHA2_256_CHUNKED, hashlib.sha256(b"".join(chunks)).digest())
 
 
+class Hashing:
+    """The digest of a blob whose bytes come in pieces; of how many, has to be known before."""
+
+    def __init__(self, algorithm: Algorithm, blob_bytes: int) -> None:
+        self._algorithm = algorithm
+        self._chunk_bytes = chunk_size(blob_bytes)
+        self._room = self._chunk_bytes
+        self._chunks: list[bytes] = []
+        self._sha = hashlib.sha256()
+        self._crc = 0
+
+    def update(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes."""
+        if self._algorithm is Algorithm.CRC64NVME:
+            self._crc = _crc64nvme(piece, self._crc)
+        elif self._algorithm is Algorithm.SHA2_256:
+            self._sha.update(piece)
+        else:
+            self._update_chunks(memoryview(piece))
+
+    def digest(self) -> Digest:
+        """The digest of what was taken; no scope is in it. The last call."""
+        if self._algorithm is Algorithm.CRC64NVME:
+            return Digest(self._algorithm, self._crc.to_bytes(CRC_BYTES, "big") + bytes(DIGEST_BYTES - CRC_BYTES))
+        if self._algorithm is Algorithm.SHA2_256:
+            return Digest(self._algorithm, self._sha.digest())
+        if self._room < self._chunk_bytes:
+            self._chunks.append(self._sha.digest())
+        return combine_chunks(self._chunks)
+
+    def _update_chunks(self, view: memoryview) -> None:
+        while len(view):
+            taken = view[: self._room]
+            self._sha.update(taken)
+            self._room -= len(taken)
+            if not self._room:
+                self._chunks.append(self._sha.digest())
+                self._sha, self._room = hashlib.sha256(), self._chunk_bytes
+            view = view[len(taken) :]
+
+
 def compute_digest(algorithm: Algorithm, data: bytes | bytearray | memoryview) -> Digest:
-    """The digest of a whole blob held in memory."""
-    if algorithm is Algorithm.SHA2_256:
-        return Digest(algorithm, hashlib.sha256(data).digest())
-    view = memoryview(data)
-    size = chunk_size(len(view))
-    return combine_chunks([hashlib.sha256(view[at : at + size]).digest() for at in range(0, len(view), size)])
+    """The digest of a whole blob held in memory; no scope is in it."""
+    hashing = Hashing(algorithm, len(data))
+    hashing.update(data)
+    return hashing.digest()
 
 
 def require_match(digest: Digest, data: bytes) -> None:
     """Raise DigestMismatch unless ``data`` is the blob that ``digest`` names."""
     found = compute_digest(digest.algorithm, data)
-    if found != digest:
+    if not digest.matches(found):
         raise DigestMismatch(f"{len(data)} bytes given as {digest} hash to {found}")
+
+
+def _crc64nvme(piece: bytes | bytearray | memoryview, before: int) -> int:
+    from awscrt.checksums import crc64nvme  # 80 ms and 7 MB, which few programs need
+
+    crc: int = crc64nvme(piece, before)
+    return crc

@@ -10,14 +10,13 @@ its sums or its hash, and is dropped.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Algorithm, Digest, chunk_size, combine_chunks
+from fusepkg_cache.digest import Algorithm, Digest, Hashing
 from fusepkg_cache.records import BLOCK_BYTES, block_sums, record
 
 if TYPE_CHECKING:
@@ -114,22 +113,13 @@ def read_checked(descriptor: int, digest: Digest, span: Span) -> bytes | None:
 def check_in_full(descriptor: int, digest: Digest) -> bytes | None:
     """The record of a file whose bytes hash to ``digest``; None where they do not."""
     size = os.fstat(descriptor).st_size
-    piece_bytes = chunk_size(size) if digest.algorithm is Algorithm.SHA2_256_CHUNKED else size
-    hashes: list[bytes] = []
+    hashing = Hashing(digest.algorithm, size)
     sums: list[bytes] = []
-    for begin in range(0, size, piece_bytes or 1):
-        piece = hashlib.sha256()
-        end = min(begin + piece_bytes, size)  # chunk sizes are multiples of what is read at once, and that of blocks
-        for at in range(begin, end, _READ_BYTES):
-            data = _pread(descriptor, min(_READ_BYTES, end - at), at)
-            piece.update(data)
-            sums.append(block_sums(digest, data))
-        hashes.append(piece.digest())
-    if digest.algorithm is Algorithm.SHA2_256_CHUNKED:
-        found = combine_chunks(hashes)
-    else:
-        found = Digest(digest.algorithm, hashes[0] if hashes else hashlib.sha256(b"").digest())
-    return record(size, b"".join(sums)) if found == digest else None
+    for at in range(0, size, _READ_BYTES):
+        data = _pread(descriptor, min(_READ_BYTES, size - at), at)
+        hashing.update(data)
+        sums.append(block_sums(digest, data))
+    return record(size, b"".join(sums)) if digest.matches(hashing.digest()) else None
 
 
 def _pread(descriptor: int, length: int, offset: int) -> bytes:

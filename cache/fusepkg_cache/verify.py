@@ -76,7 +76,7 @@ class _Check:
             if digest is None:
                 continue
             total, data = split(value)
-            if compute_digest(digest.algorithm, data) != digest or not unseal(digest, total, data):
+            if not digest.matches(compute_digest(digest.algorithm, data)) or not unseal(digest, total, data):
                 self.damaged.append(digest)
                 if self.repair:
                     self.session.commits.change(partial(drop_damaged_small, digest=digest))

@@ -92,6 +92,23 @@ def test_1_the_algorithm_is_part_of_the_key(cache: Cache, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_1_one_checksum_in_two_scopes_is_two_blobs(cache: Cache, size: int) -> None:
+    plain, data = blob(size, algorithm=Algorithm.CRC64NVME)
+    ours, theirs = (Digest(Algorithm.CRC64NVME, plain.computed + scope * 24) for scope in (b"a", b"b"))
+    cache.put(ours, data)
+    assert cache.get(theirs) is None
+    assert cache.get(ours) == data
+    cache.put_pieces(theirs, [data])
+    assert cache.remove(ours)
+    assert cache.read(theirs, 1, 5) == data[1:6]
+    assert cache.verify().ok
+    with pytest.raises(DigestMismatch):
+        cache.put(ours, flip(data, 3))
+    with pytest.raises(DigestMismatch):
+        cache.put_pieces(ours, [flip(data, 3)])
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_1_putting_what_is_there_does_nothing(cache: Cache, size: int) -> None:
     digest, data = blob(size)
     cache.put(digest, data)

@@ -19,7 +19,13 @@ GOLDEN = Path(__file__).with_name("cache_layout.txt")
 
 SMALL = b"a small blob"
 LARGE = bytes(range(256)) * (BLOCK_BYTES // 256) * 2 + b"tail"  # two blocks and a bit
+SCOPE = bytes(range(24))  # whose checksum it is: a weak hash alone names no blob
 TABLES = (b"small", b"large", b"used", b"totals")
+
+
+def scoped(data: bytes) -> Digest:
+    """A checksum with a scope."""
+    return Digest(Algorithm.CRC64NVME, compute_digest(Algorithm.CRC64NVME, data).computed + SCOPE)
 
 
 def entries(directory: Path) -> Iterator[str]:
@@ -50,6 +56,8 @@ def written(directory: Path) -> str:
             cache.put(compute_digest(algorithm, SMALL), SMALL)
         cache.put(compute_digest(Algorithm.SHA2_256, b""), b"")
         cache.put(compute_digest(Algorithm.SHA2_256_CHUNKED, LARGE), LARGE)
+        cache.put(scoped(SMALL), SMALL)
+        cache.put(scoped(LARGE), LARGE)
     return "".join(f"{line}\n" for line in entries(directory))
 
 
@@ -83,10 +91,13 @@ def test_an_old_cache_is_read(tmp_path: Path) -> None:
         assert cache.get(compute_digest(Algorithm.SHA2_256, b"")) == b""
         large: Digest = compute_digest(Algorithm.SHA2_256_CHUNKED, LARGE)
         assert cache.read(large, BLOCK_BYTES - 1, 2) == LARGE[BLOCK_BYTES - 1 : BLOCK_BYTES + 1]
+        for data in (SMALL, LARGE):
+            assert cache.get(scoped(data)) == data
+        assert cache.get(compute_digest(Algorithm.CRC64NVME, SMALL)) == SMALL
         found = cache.verify()
         assert found.ok
         assert not found.unrecorded
-        assert (cache.info().bytes, cache.info().blobs) == (2 * len(SMALL) + len(LARGE), 4)
+        assert (cache.info().bytes, cache.info().blobs) == (4 * len(SMALL) + 2 * len(LARGE), 7)
         assert cache.info().verification_failures == 0
 
 

@@ -4,7 +4,15 @@ import hashlib
 
 import pytest
 from fusepkg_cache import Algorithm, Digest, DigestMismatch, compute_digest
-from fusepkg_cache.digest import MIN_CHUNK_BYTES, chunk_count, chunk_digest, chunk_size, combine_chunks, require_match
+from fusepkg_cache.digest import (
+    MIN_CHUNK_BYTES,
+    Hashing,
+    chunk_count,
+    chunk_digest,
+    chunk_size,
+    combine_chunks,
+    require_match,
+)
 
 
 def test_plain_sha256() -> None:
@@ -51,3 +59,31 @@ def test_wrong_bytes_are_refused_and_both_hashes_named() -> None:
         require_match(digest, b"wrong")
     assert digest.hex in str(caught.value)
     assert compute_digest(Algorithm.SHA2_256, b"wrong").hex in str(caught.value)
+
+
+def test_the_checksum_of_s3() -> None:
+    digest = compute_digest(Algorithm.CRC64NVME, b"123456789")
+    assert digest.computed.hex() == "ae8b14860a799888"  # the check value of the CRC's definition
+    assert digest.value == digest.computed + bytes(24)
+    assert digest.base64 == "rosUhgp5mIg="
+    assert [algorithm for algorithm in Algorithm if algorithm.weak] == [Algorithm.CRC64NVME]
+
+
+def test_a_scope_does_not_change_what_bytes_are_right() -> None:
+    plain = compute_digest(Algorithm.CRC64NVME, b"right")
+    scoped = Digest(Algorithm.CRC64NVME, plain.computed + b"s" * 24)
+    assert scoped != plain
+    assert scoped.matches(plain)
+    require_match(scoped, b"right")
+    with pytest.raises(DigestMismatch):
+        require_match(scoped, b"wrong")
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_the_digest_of_pieces_is_that_of_the_whole(algorithm: Algorithm) -> None:
+    data = bytes(range(256)) * (MIN_CHUNK_BYTES // 128) + b"tail"
+    for piece_bytes in (MIN_CHUNK_BYTES - 1, MIN_CHUNK_BYTES, MIN_CHUNK_BYTES * 3):
+        hashing = Hashing(algorithm, len(data))
+        for at in range(0, len(data), piece_bytes):
+            hashing.update(data[at : at + piece_bytes])
+        assert hashing.digest() == compute_digest(algorithm, data)

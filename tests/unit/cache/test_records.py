@@ -53,6 +53,12 @@ def test_a_changed_bit_a_lost_byte_and_another_blobs_value_break_the_seal() -> N
     assert not unseal(other, *split(value))
 
 
+def test_a_value_of_another_scope_breaks_the_seal() -> None:
+    plain, data = blob(1000, algorithm=Algorithm.CRC64NVME)
+    ours, theirs = (Digest(plain.algorithm, plain.computed + scope * 24) for scope in (b"a", b"b"))
+    assert not unseal(theirs, *split(seal(ours, data)))
+
+
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 5 * BLOCK_BYTES])
 @pytest.mark.parametrize("offset", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 5, 9 * BLOCK_BYTES])
 @pytest.mark.parametrize("length", [0, 1, BLOCK_BYTES, 2 * BLOCK_BYTES + 1, None])
