@@ -41,7 +41,7 @@ def bucket_reads(run: Run, stack: ExitStack) -> Measure:
         return lambda _: None
     source = run.scratch / "bucket"
     tree = workload.write_tree(source, directories=DIRECTORIES, files=run.scaled(FILES))
-    _answer_at_once()
+    answer_at_once()
     gateway = start_gateway(run.scratch / "rgw", stack)
     bucket = gateway.bucket()
     settings = aws_environment(gateway.endpoint, gateway.owner)
@@ -72,7 +72,7 @@ def bucket_reads(run: Run, stack: ExitStack) -> Measure:
     return measure
 
 
-def _answer_at_once() -> None:
+def answer_at_once() -> None:
     """Without this the server holds back each answer's last segment until the one before is acknowledged: 40 ms a GET,
     whoever asks, so that nothing else would be measured."""
     plain = "endpoint=127.0.0.1:{port}\n"

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bench import workload
+from bench.against_quilt3 import opening, publishing
 from bench.bucket import bucket_reads
+from bench.cache_rows import blobs, opening_a_cache
 from bench.mount_times import mount_times
 from bench.rows import (
     Run,
@@ -54,6 +56,10 @@ GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
     "large": large_file,
     "mount": mount_times,
     "s3": bucket_reads,
+    "cache": blobs,
+    "cache-open": opening_a_cache,
+    "quilt3-open": opening,
+    "quilt3-push": publishing,
 }
 
 

@@ -30,6 +30,10 @@ TITLES = {
     "large": "One large file, MB/s",
     "s3": "First read from S3 on the same machine, files/s",
     "mount": "The whole `fusepkg mount` command, s",
+    "cache": "The cache beside files on the same disk, blobs/s",
+    "cache-open": "Opening a cache",
+    "quilt3-open": "Opening a manifest, beside quilt3",
+    "quilt3-push": "Publishing and installing beside quilt3, s",
     "memory": "Memory of all processes of a mount, MB (peak: the most in any session)",
 }
 """By the first part of a row's key; one table each."""
@@ -100,7 +104,7 @@ def _targets(results: Results) -> tuple[list[str], list[list[str]]]:
         value = outcome(results, target)
         if target.against:
             wanted, found = (
-                f"{sign} {target.limit:g}",
+                f"{sign} {target.limit:.2g}",
                 _ratio(ratios(results, target.row, target.subject, target.against)),
             )
         else:

@@ -21,6 +21,9 @@ MEMORY_LIMIT_MB = 150.0
 MOUNT_LIMIT_S = 0.5
 OF_LOCAL = 0.8
 TIMES_RCLONE = 4.0
+CACHE_OPEN_S = 0.1
+CACHE_OPEN_MB = 30.0
+OPEN_AGAIN_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,14 @@ TARGETS = (
         for engine in ("erofs", "fuse")
         for kind in ("anon", "pss", "rss")
     ),
+    Target("cache-open.full", "cache", CACHE_OPEN_S, at_least=False),
+    Target("cache-open.memory", "cache", CACHE_OPEN_MB, at_least=False),
+    Target("quilt3-open.first", "fusepkg", 1 / 2, against="quilt3", at_least=False),
+    Target("quilt3-open.memory", "fusepkg", 1 / 5, against="quilt3", at_least=False),
+    Target("quilt3-open.again", "fusepkg", OPEN_AGAIN_S, at_least=False),
+    Target("quilt3-push.new", "fusepkg", 1 / 3, against="quilt3", at_least=False),
+    Target("quilt3-push.again", "fusepkg", 1 / 20, against="quilt3", at_least=False),
+    Target("quilt3-push.install", "fusepkg", 1 / 3, against="quilt3", at_least=False),
 )
 
 
@@ -76,7 +87,7 @@ def value_of(results: Results, row: str, subject: str) -> float | None:
 
 
 def ratios(results: Results, row: str, subject: str, against: str) -> list[float]:
-    """The ratio of each round to the best of a family in that round; for rates, where more is better."""
+    """The ratio of each round to the best of a family in that round: its highest rate, where there are several."""
     if against == "local" and (paired := _ratios_of_pairs(results, row, subject)):
         return paired
     names = {sample.subject for sample in results.samples if sample.row == row and family(sample.subject) == against}
