@@ -15,6 +15,7 @@ LOCAL_BUCKET = "local"
 """Without a scheme, this bucket is the embedded registry and not an S3 bucket."""
 
 _FORM = "A reference is [scheme://]bucket/name[:tag][@hash], for example my-bucket/my-dataset:v1"
+_TAG_FORM = "A tag has letters, digits, '_', '-' and '.'"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _NAME_PART = re.compile(r"[\w-][\w.-]{0,127}")
 _TAG = re.compile(r"[\w-][\w.-]{0,127}")
@@ -84,14 +85,21 @@ def parse_reference(text: str) -> Reference:
         raise InvalidReference(f"{top_hash!r} is not a hash", hint="Write 6 to 64 lower-case hex digits after @")
     head, slash, last = path.rpartition("/")
     last, colon, tag = last.partition(":")
-    if colon and not _TAG.fullmatch(tag):
-        raise InvalidReference(f"{tag!r} is not a tag", hint="A tag has letters, digits, '_', '-' and '.'")
+    if colon:
+        parse_tag(tag)
     if not slash or not last:
         raise InvalidReference(f"{text!r} names no package", hint=_FORM)
     bucket, name = _split_bucket(f"{head}/{last}", text)
     if name.count("/") > 1 or not all(_NAME_PART.fullmatch(part) for part in name.split("/")):
         raise InvalidReference(f"{name!r} is not a package name", hint="Write dataset or namespace/dataset")
     return Reference(bucket, name, tag or DEFAULT_TAG, top_hash or None)
+
+
+def parse_tag(text: str) -> str:
+    """A tag as a user names it, without its package; raises InvalidReference."""
+    if not _TAG.fullmatch(text):
+        raise InvalidReference(f"{text!r} is not a tag", hint=_TAG_FORM)
+    return text
 
 
 def _split_bucket(path: str, text: str) -> tuple[BucketUrl, str]:
