@@ -42,6 +42,21 @@ def walk(directory: bytes, above: bytes, prefix: bytes) -> Iterator[tuple[bytes,
                     yield key, status.st_size
 
 
+def directories(directory: bytes, above: bytes, prefix: bytes) -> Iterator[bytes]:
+    """What keys with that prefix begin with, up to the ``/`` past it, in byte order: directories that hold files."""
+    found = _contents(directory, b"", at_root=not above)
+    for name, is_directory, entry in sorted(found, key=lambda item: item[0] + b"/" * item[1]):
+        key = above + name + b"/"
+        if not is_directory:
+            continue
+        with suppress(FileNotFoundError):
+            if len(key) <= len(prefix):
+                if prefix.startswith(key):
+                    yield from directories(entry.path, key, prefix)
+            elif key.startswith(prefix) and any(True for _ in walk(entry.path, key, prefix)):
+                yield key
+
+
 def _contents(directory: bytes, begun: bytes, *, at_root: bool) -> Iterator[tuple[bytes, bool, os.DirEntry[bytes]]]:
     """Parts of keys in a directory, each with whether it is a directory; ``begun`` is what its own name began."""
     with os.scandir(directory) as entries:

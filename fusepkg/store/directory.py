@@ -31,7 +31,14 @@ from fusepkg.errors import (
     RemoteUnavailable,
 )
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store._directory_files import flush_directory, keep_metadata, make_directory, metadata_of, walk
+from fusepkg.store._directory_files import (
+    directories,
+    flush_directory,
+    keep_metadata,
+    make_directory,
+    metadata_of,
+    walk,
+)
 from fusepkg.store._directory_names import OTHER_DIRECTORY, OTHER_FILE, OWN_NAME, names_of
 from fusepkg.store.protocol import ObjectInfo
 
@@ -91,6 +98,16 @@ class DirectoryStore:
         if self._verbatim:
             raise RemoteError(f"{self.url(prefix)} cannot be listed: files are only read here")
         return islice(self._listed(prefix), limit)
+
+    def list_directories(self, prefix: str) -> Iterator[str]:
+        """See ObjectStore."""
+        if self._verbatim:
+            raise RemoteError(f"{self.url(prefix)} cannot be listed: files are only read here")
+        with self._translated(prefix):
+            self._check_root()
+            for key in directories(self._base or b"/", b"", prefix.encode("utf-8", "surrogateescape")):
+                with suppress(UnicodeDecodeError):  # as in _listed
+                    yield key.decode()
 
     def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._translated(prefix):

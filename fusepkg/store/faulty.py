@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fusepkg.errors import FusepkgError
     from fusepkg.store.protocol import ObjectInfo, ObjectStore
 
-Call: TypeAlias = Literal["get", "stream", "head", "list", "create", "overwrite"]
+Call: TypeAlias = Literal["get", "stream", "head", "list", "list_directories", "create", "overwrite"]
 
 GATE_TIMEOUT_S = 60.0
 """How long a gate is waited for before the test fails: only a test that would hang comes near it."""
@@ -52,7 +52,7 @@ class Gate:
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong with calls of one kind (and ``key``, or prefix for ``list``; None: any).
+    """What goes wrong with calls of one kind (and ``key``, or prefix for listings; None: any).
 
     The first ``skip`` such calls are left alone, the next ``times`` (None: all) are not. In this order: the call stands
     at the ``gate``; the inner call is made, unless there is an ``error`` and not ``afterwards``; ``error`` is raised;
@@ -116,6 +116,11 @@ class FaultyStore:
         """See ObjectStore."""
         self._meet("list", prefix)
         yield from self.inner.list(prefix, limit=limit)
+
+    def list_directories(self, prefix: str) -> Iterator[str]:
+        """See ObjectStore."""
+        self._meet("list_directories", prefix)
+        yield from self.inner.list_directories(prefix)
 
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore."""

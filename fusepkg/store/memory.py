@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import ObjectExists, ObjectMissing
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store.protocol import ObjectInfo
+from fusepkg.store.protocol import ObjectInfo, directories_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +57,10 @@ class MemoryStore:
         found.sort(key=lambda info: info.key.encode())
         for info in found[:limit]:
             yield ObjectInfo(info.key, info.size)
+
+    def list_directories(self, prefix: str) -> Iterator[str]:
+        """See ObjectStore."""
+        return iter(directories_of(self.list(prefix), prefix))
 
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -24,6 +24,12 @@ class ObjectInfo:
     size: int
     version: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def directories_of(infos: Iterable[ObjectInfo], prefix: str) -> list[str]:
+    """What ``list_directories`` gives for a bucket that holds these objects, all with that prefix."""
+    ends = ((info.key, info.key.find("/", len(prefix)) + 1) for info in infos)
+    return sorted({key[:end] for key, end in ends if end}, key=str.encode)
 
 
 class ObjectStore(Protocol):
@@ -50,6 +56,13 @@ class ObjectStore(Protocol):
         """Objects whose key starts with ``prefix``, in byte order of keys, at most ``limit``.
 
         Raises BucketNotFound where there is no such bucket.
+        """
+        ...
+
+    def list_directories(self, prefix: str) -> Iterator[str]:
+        """What keys that start with ``prefix`` begin with, up to the next ``/`` past it: each once, in byte order.
+
+        One LIST per 1,000 of them, however many objects lie below.
         """
         ...
 

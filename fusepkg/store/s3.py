@@ -22,13 +22,13 @@ from fusepkg.errors import ObjectExists, RemoteProtocol, RemoteUnavailable
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.store._s3_answers import Target
 from fusepkg.store._s3_metadata import decode_metadata
-from fusepkg.store.protocol import ObjectInfo
+from fusepkg.store.protocol import ObjectInfo, directories_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
     from fusepkg.store._botocore import Connection
     from fusepkg.store._obstore import Reader
@@ -175,26 +175,36 @@ class S3Store:
 
     def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
-        found = (info for info in self._pages(prefix, limit) if info.key.startswith(prefix))
+        found = (info for info in self._listed(prefix, limit) if info.key.startswith(prefix))
         return islice(found, limit)
 
-    def _pages(self, prefix: str, limit: int | None) -> Iterator[ObjectInfo]:
+    def list_directories(self, prefix: str) -> Iterator[str]:
+        """See ObjectStore."""
+        if _NO_XML.search(prefix):
+            yield from directories_of(self.list(prefix), prefix)
+            return
+        for page in self._pages({"Prefix": prefix, "Delimiter": "/", "MaxKeys": LIST_PAGE_KEYS}):
+            for item in page.get("CommonPrefixes", ()):
+                yield item["Prefix"]
+
+    def _listed(self, prefix: str, limit: int | None) -> Iterator[ObjectInfo]:
         """Objects whose key starts with ``prefix``, perhaps some more."""
+        unfit = _NO_XML.search(prefix)
+        page_keys = LIST_PAGE_KEYS if limit is None or unfit else min(limit, LIST_PAGE_KEYS)
+        if page_keys:
+            for page in self._pages({"Prefix": prefix[: unfit.start()] if unfit else prefix, "MaxKeys": page_keys}):
+                for item in page.get("Contents", ()):
+                    yield ObjectInfo(item["Key"], item["Size"])
+
+    def _pages(self, question: dict[str, Any]) -> Iterator[ListObjectsV2OutputTypeDef]:
         client, target = self._linked().connection.client, self._target("")
         from fusepkg.store._botocore import translated
 
-        unfit = _NO_XML.search(prefix)
-        page_keys = LIST_PAGE_KEYS if limit is None or unfit else min(limit, LIST_PAGE_KEYS)
-        names: dict[str, Any] = {
-            "Bucket": self.bucket,
-            "Prefix": prefix[: unfit.start()] if unfit else prefix,
-            "MaxKeys": page_keys,
-        }
-        while page_keys:
+        names = {"Bucket": self.bucket} | question
+        while True:
             with translated(target):
                 page = client.list_objects_v2(**names)
-            for item in page.get("Contents", ()):
-                yield ObjectInfo(item["Key"], item["Size"])
+            yield page
             if not page.get("NextContinuationToken"):
                 return
             names["ContinuationToken"] = page["NextContinuationToken"]

@@ -288,9 +288,32 @@ def test_list_of_more_than_a_page(store: ObjectStore) -> None:
     assert len(keys(store, "")) == 1101
 
 
+def test_directories_are_listed_once_each(store: ObjectStore) -> None:
+    for name in ("a/b/c", "a/b/d/e", "a/b", "a-/x", "ab/y", "c", "\u00e9/z", "a b+%/x", "n" * 300 + "/x"):
+        store.create(name, b"")
+    expected = {
+        "": ["a b+%/", "a-/", "a/", "ab/", "n" * 300 + "/", "\u00e9/"],
+        "a": ["a b+%/", "a-/", "a/", "ab/"],
+        "a/": ["a/b/"],
+        "a/b": ["a/b/"],
+        "a/b/": ["a/b/d/"],
+        "a/b/d/": [],
+        "c": [],
+        "nothing/": [],
+    }
+    assert {prefix: list(store.list_directories(prefix)) for prefix in expected} == expected
+
+
+def test_directories_of_more_than_a_page(store: ObjectStore) -> None:
+    names = [f"page/{number:04}/x" for number in range(1100)]
+    in_threads(8, lambda name: store.overwrite(name, b""), names)
+    assert list(store.list_directories("page/")) == [name[:-1] for name in names]
+
+
 def test_list_with_a_prefix_no_answer_can_repeat(store: ObjectStore) -> None:
     store.create("below/a", b"")
     assert keys(store, "below/\x01") == []
+    assert list(store.list_directories("below/\x01")) == []
 
 
 # --- create and overwrite ------------------------------------------------------------------------------------
