@@ -44,7 +44,8 @@ _RECORD = struct.Struct("<QQ32sIIHBB")
 _RECORD_SUM = struct.Struct("<I")
 RECORD_BYTES = _RECORD.size + _RECORD_SUM.size
 
-_ALGORITHMS = (Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED)
+_ALGORITHMS = (Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED, Algorithm.CRC64NVME)
+"""By code: new ones go to the end."""
 
 _BATCH = 4096
 """Records written at once."""
@@ -90,7 +91,7 @@ class EntryTableWriter:
         """Add the next entry in tree order."""
         _, key, url, size, algorithm, value, kind, meta, _ = record
         heap = key + url + meta
-        code = 0 if algorithm is _ALGORITHMS[0] else 1  # not a dict: enums hash slowly
+        code = _ALGORITHMS.index(algorithm)  # not a dict: enums hash slowly
         packed = _RECORD.pack(self._heap_at, size, value, len(url), len(meta), len(key), code, kind)
         self._records.append(packed + _RECORD_SUM.pack(_record_sum(self.count, packed + heap)))
         self._heap.append(heap)

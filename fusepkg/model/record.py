@@ -14,7 +14,7 @@ import re
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest, compute_digest
+from fusepkg_cache.digest import CRC_BYTES, DIGEST_BYTES, Algorithm, Digest, compute_digest
 
 from fusepkg.errors import ManifestInvalid, UnsupportedFormat
 from fusepkg.model.entry import (
@@ -172,7 +172,7 @@ def _meta(record: dict[str, Any]) -> dict[str, Any]:
 def _digest(hash_object: dict[str, Any], number: int) -> Digest:
     kind = _field(hash_object, "type", str)
     value = _field(hash_object, "value", str)
-    if kind not in ("SHA256", "sha2-256-chunked"):
+    if kind not in ("SHA256", "sha2-256-chunked", "CRC64NVME"):
         raise UnsupportedFormat(
             f"manifest line {number}: the hash type {kind[:40]!r} is not supported",
             hint="Push the package again with quilt3 or fusepkg, which write sha2-256-chunked",
@@ -182,14 +182,23 @@ def _digest(hash_object: dict[str, Any], number: int) -> Digest:
     try:
         if kind == "SHA256":
             return Digest(Algorithm.SHA2_256, _exact(bytes.fromhex(value), value, bytes.hex))
+        if kind == "CRC64NVME":
+            checksum = _exact(binascii.a2b_base64(value), value, _base64, length=CRC_BYTES)
+            return Digest(Algorithm.CRC64NVME, checksum.ljust(DIGEST_BYTES, b"\0"))  # a manifest knows no scope
         return Digest(Algorithm.SHA2_256_CHUNKED, _exact(binascii.a2b_base64(value), value, _base64))
     except ValueError as exc:
         raise ManifestInvalid(f"hash value {value[:80]!r} is not a {kind} value") from exc
 
 
-def _exact(raw: bytes, text: str, write: Any) -> bytes:  # noqa: ANN401 -- bytes.hex has no simpler type
+def _exact(
+    raw: bytes,
+    text: str,
+    write: Any,  # noqa: ANN401 -- bytes.hex has no simpler type
+    *,
+    length: int = DIGEST_BYTES,
+) -> bytes:
     """Refuse the other spellings of a hash: they would change the top hash without changing the bytes."""
-    if len(raw) != DIGEST_BYTES or write(raw) != text:
+    if len(raw) != length or write(raw) != text:
         raise ValueError
     return raw
 

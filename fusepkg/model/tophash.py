@@ -39,6 +39,8 @@ def hash_object(digest: Digest) -> dict[str, str]:
     """A digest as the package format writes it."""
     if digest.algorithm is Algorithm.SHA2_256:
         return {"type": "SHA256", "value": digest.hex}
+    if digest.algorithm is Algorithm.CRC64NVME:
+        return {"type": "CRC64NVME", "value": digest.base64}
     return {"type": "sha2-256-chunked", "value": digest.base64}
 
 

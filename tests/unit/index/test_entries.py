@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fusepkg_cache.digest import Algorithm, compute_digest
 
 from fusepkg.errors import IndexDamaged
 from fusepkg.index.build import build_index
@@ -56,6 +57,14 @@ def test_entries_are_kept_whole(path: Path) -> None:
     assert table.package_header() == HEADER
     assert table.total_bytes == sum(entry.size for entry in ENTRIES)
     assert [table.start_block(number) for number in range(len(table))] == STARTS
+
+
+def test_entries_keep_their_kind_of_hash(tmp_path: Path) -> None:
+    entries = [
+        Entry(algorithm.value, file_entry("k").physical_key, 1, compute_digest(algorithm, b"1"))
+        for algorithm in Algorithm
+    ]
+    assert list(EntryTable(path_of(in_order(entries), tmp_path))) == in_order(entries)
 
 
 def test_a_block_belongs_to_the_entry_whose_bytes_lie_there(path: Path) -> None:

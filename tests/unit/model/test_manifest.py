@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fusepkg_cache.digest import CRC_BYTES, Algorithm, compute_digest
 
 from fusepkg.errors import ManifestInvalid, UnsupportedFormat
 from fusepkg.model.entry import Entry
@@ -21,6 +22,7 @@ from fusepkg.model.manifest import (
     write_header,
 )
 from fusepkg.model.record import DirectoryRecord, EntryRecord
+from fusepkg.model.tophash import hash_object
 from tests.manifests import HEADER, file_entry, in_order, manifest_of, symlink_entry
 
 HEAD = b'{"version": "v0", "message": null}\n'
@@ -278,7 +280,25 @@ def test_a_line_without_end_is_not_collected() -> None:
     assert taken <= MAX_LINE_BYTES // 10_000 + 1
 
 
-@pytest.mark.parametrize("kind", ["CRC64NVME", "md5", ""])
+def test_checksums_of_s3_are_taken_for_hashes() -> None:
+    # the value S3 itself gives for "123456789"
+    (record,) = records(line(hash='{"type": "CRC64NVME", "value": "rosUhgp5mIg="}', size="9"))
+    assert isinstance(record, EntryRecord)
+    digest = record.entry().digest
+    assert digest == compute_digest(Algorithm.CRC64NVME, b"123456789")
+    assert digest.value[CRC_BYTES:] == bytes(24)
+    assert hash_object(digest) == {"type": "CRC64NVME", "value": "rosUhgp5mIg="}
+
+
+@pytest.mark.parametrize(
+    "value", ["", "AAAAAAAAAAA", "AAAAAAAAAAB=", "rosUhgp5mIg=\\n", "AAAAAAAAAAAA", "A" * 43 + "="]
+)
+def test_a_checksum_has_one_spelling(value: str) -> None:
+    with pytest.raises(ManifestInvalid, match="not a CRC64NVME value"):
+        records(line(hash=f'{{"type": "CRC64NVME", "value": "{value}"}}'))
+
+
+@pytest.mark.parametrize("kind", ["crc64nvme", "md5", ""])
 def test_other_hashes_are_not_supported(kind: str) -> None:
     with pytest.raises(UnsupportedFormat, match="line 2.*" + kind):
         records(line(hash=f'{{"type": "{kind}", "value": "AAAAAAAAAAA="}}'))
