@@ -13,7 +13,7 @@ import traceback
 import typer
 from fusepkg_cache.errors import CacheError
 
-from fusepkg.cli import cache, mounts, options, packages, push
+from fusepkg.cli import cache, mounts, options, packages, push, versions
 from fusepkg.cli.output import print_error
 from fusepkg.errors import CacheFailure, FusepkgError
 
@@ -32,7 +32,7 @@ app = typer.Typer(
     callback=options.decide_settings,
     cls=options.SettingsAnywhere,
 )
-for register in (push.register, mounts.register, packages.register, cache.register):
+for register in (push.register, mounts.register, packages.register, versions.register, cache.register):
     register(app)
 
 

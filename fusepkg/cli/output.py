@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fusepkg.errors import FusepkgError
     from fusepkg.publish.progress import Progress as PhaseProgress
 
+EXIT_DIFFERENT = 1
+"""A check that found differences; not an error."""
+
 SHORT_HASH_DIGITS = 9
 """Digits of a top hash shown to people."""
 

@@ -1,4 +1,4 @@
-"""ls, cat, hash, verify, list, tags, log: looking at packages without mounting them.
+"""ls, cat, hash, verify, list: looking at packages without mounting them.
 
 Owns: what these commands take and print. Must not know: how packages are stored.
 """
@@ -6,8 +6,7 @@ Owns: what these commands take and print. Must not know: how packages are stored
 from __future__ import annotations
 
 import sys
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,17 +14,27 @@ import typer
 
 from fusepkg.checking.directory import Difference, compare_directory
 from fusepkg.checking.objects import check_objects
+from fusepkg.cli.opening import opened_package
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
-from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short, show_phase
+from fusepkg.cli.output import (
+    EXIT_DIFFERENT,
+    counted,
+    human_bytes,
+    note,
+    print_json,
+    progress_bar,
+    say,
+    short,
+    show_phase,
+)
 from fusepkg.daemon import records
 from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
 from fusepkg.index.opening import open_index
-from fusepkg.model.reference import Reference, parse_bucket, parse_reference
+from fusepkg.model.reference import parse_bucket, parse_reference
 from fusepkg.publish.push import folder_hash
-from fusepkg.registry.opening import OpenedPackage, open_package, resolve_or_remember
+from fusepkg.registry.opening import resolve_or_remember
 from fusepkg.registry.remembered import Remembered
-from fusepkg.registry.resolve import resolve
-from fusepkg.registry.tags import list_packages, list_tags, tag_history
+from fusepkg.registry.tags import list_packages
 from fusepkg.settings import Settings
 from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.tree import PackageTree
@@ -35,9 +44,6 @@ if TYPE_CHECKING:
 
     from fusepkg.index.reader import Inode
 
-_EXIT_DIFFERENT = 1
-"""A check that found differences; not an error."""
-
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
@@ -46,8 +52,6 @@ def register(app: typer.Typer) -> None:
     app.command("hash")(print_hash)
     app.command()(verify)
     app.command("list")(list_bucket)
-    app.command()(tags)
-    app.command()(log)
 
 
 def ls(
@@ -58,15 +62,13 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List what a package holds, without fetching data."""
-    with _opened(settings_of(context), ref) as opened:
-        tree = PackageTree(opened.index)
-        path = path.strip("/")
-        found = [(key, nid) for key, nid in _names(tree, path, recursive=recursive)]
-        if as_json:
-            print_json([_facts(tree, key, nid) for key, nid in found])
-            return
-        for key, _ in found:
-            say(key)
+    tree = PackageTree(opened_package(settings_of(context), ref).index)
+    found = list(_names(tree, path.strip("/"), recursive=recursive))
+    if as_json:
+        print_json([_facts(tree, key, nid) for key, nid in found])
+        return
+    for key, _ in found:
+        say(key)
 
 
 def _names(tree: PackageTree, path: str, *, recursive: bool) -> Iterator[tuple[str, int]]:
@@ -114,12 +116,12 @@ def cat(
     from fusepkg.cli.reading import write_entry
 
     settings = settings_of(context)
-    with _opened(settings, ref) as opened:
-        tree = PackageTree(opened.index)
-        inode = _resolve(tree, path.strip("/"))
-        if inode.is_directory:
-            raise EntryNotFound(f"{path!r} is a directory of the package", hint=f"`fusepkg ls {ref} {path}` lists it")
-        write_entry(settings, opened.resolved.reference, tree.entry(inode.nid), sys.stdout.buffer)
+    opened = opened_package(settings, ref)
+    tree = PackageTree(opened.index)
+    inode = _resolve(tree, path.strip("/"))
+    if inode.is_directory:
+        raise EntryNotFound(f"{path!r} is a directory of the package", hint=f"`fusepkg ls {ref} {path}` lists it")
+    write_entry(settings, opened.resolved.reference, tree.entry(inode.nid), sys.stdout.buffer)
 
 
 def print_hash(
@@ -167,15 +169,14 @@ def verify(
             say(f"{found.logical_key} {found.reason}")
         note(f"{what}: {counted(len(differences), 'difference')}" if differences else f"{what}: verified")
     if differences:
-        raise typer.Exit(_EXIT_DIFFERENT)
+        raise typer.Exit(EXIT_DIFFERENT)
 
 
 def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[list[Difference], str]:
     if ref:
-        with _opened(settings, ref) as opened, progress_bar() as show:
-            return compare_directory(
-                directory, opened.index.entries, progress=show_phase(show)
-            ), f"{directory} as {ref}"
+        entries = opened_package(settings, ref).index.entries
+        with progress_bar() as show:
+            return compare_directory(directory, entries, progress=show_phase(show)), f"{directory} as {ref}"
     try:
         record, inner = records.find_record(directory)
     except NotMounted as exc:
@@ -192,8 +193,8 @@ def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[li
 
 
 def _verify_objects(settings: Settings, ref: str) -> tuple[list[Difference], str]:
-    with _opened(settings, ref) as opened, progress_bar() as show:
-        index = opened.index
+    index = opened_package(settings, ref).index
+    with progress_bar() as show:
         differences = check_objects(
             index.entries,
             StoreSet(settings.s3, settings.data_dir).for_key,
@@ -201,7 +202,7 @@ def _verify_objects(settings: Settings, ref: str) -> tuple[list[Difference], str
             total_bytes=index.total_bytes,
             progress=show_phase(show),
         )
-        return differences, f"Objects of {ref} ({short(index.top_hash)}, {human_bytes(index.total_bytes)})"
+    return differences, f"Objects of {ref} ({short(index.top_hash)}, {human_bytes(index.total_bytes)})"
 
 
 def list_bucket(
@@ -219,53 +220,6 @@ def list_bucket(
         say(name)
 
 
-def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
-    """List the tags of a package."""
-    reference, settings = parse_reference(ref), settings_of(context)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    moves = list_tags(store, reference.name)
-    if not moves:
-        resolve(
-            store, replace(reference, top_hash=None)
-        )  # raises, and tells a package without tags from one that is not there
-    if as_json:
-        print_json([{"tag": move.tag, "hash": move.top_hash, "time": move.time} for move in moves])
-        return
-    print_table(("TAG", "HASH", "MOVED"), [(move.tag, short(move.top_hash), move.time) for move in moves])
-
-
-def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
-    """List the versions a tag has named, newest first."""
-    reference, settings = parse_reference(ref), settings_of(context)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    moves = tag_history(store, reference.name, reference.tag)
-    if not moves:
-        resolve(store, replace(reference, top_hash=None))  # raises, and names the tags there are
-    if as_json:
-        print_json(
-            [
-                {"hash": move.top_hash, "time": move.time, "publisher": move.publisher, "message": move.message}
-                for move in moves
-            ]
-        )
-        return
-    print_table(
-        ("HASH", "TIME", "PUBLISHER", "MESSAGE"),
-        [(short(move.top_hash), move.time, move.publisher, move.message or "") for move in moves],
-    )
-
-
 def _is_directory(target: str) -> bool:
     """A name that could be both is a directory if there is one: `./` in front of it, or a scheme, makes it plain."""
     return target.startswith((".", "/")) or Path(target).is_dir()
-
-
-@contextmanager
-def _opened(settings: Settings, ref: str) -> Iterator[OpenedPackage]:
-    reference: Reference = parse_reference(ref)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
-        opened = open_package(store, reference, settings.indexes_dir, remembered, show)
-    if opened.offline_since_s is not None:
-        note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
-    yield opened

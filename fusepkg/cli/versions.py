@@ -1,0 +1,198 @@
+"""diff, tags, log, tag, rollback: the versions of a package beside each other.
+
+Owns: what these commands take and print. Must not know: how versions are compared, or how a tag moves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusepkg.cli.opening import opened_package
+from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.output import EXIT_DIFFERENT, human_bytes, note, print_json, print_table, say, short
+from fusepkg.errors import HashNotFound
+from fusepkg.index.difference import Change, MetaChange, compare_indexes, compare_metadata
+from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, EntryKind
+from fusepkg.model.reference import Reference, parse_reference, parse_tag
+from fusepkg.registry.manifests import has_manifest
+from fusepkg.registry.resolve import resolve
+from fusepkg.registry.tags import list_tags, move_tag, read_tag, tag_history
+from fusepkg.store.opening import open_store
+
+if TYPE_CHECKING:
+    from fusepkg.model.entry import Entry
+    from fusepkg.registry.opening import OpenedPackage
+    from fusepkg.registry.tags import TagMove
+
+_KIND_WORDS = {
+    EntryKind.FILE: "a plain file",
+    EntryKind.EXECUTABLE: "an executable file",
+    EntryKind.SYMLINK: "a symbolic link",
+    EntryKind.EMPTY_DIRECTORY: "an empty directory",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(diff)
+    app.command()(tags)
+    app.command()(log)
+    app.command()(tag)
+
+
+def diff(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="REF", help="A version.")],
+    new: Annotated[str, typer.Argument(metavar="REF", help="The version to compare it with, of any package.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List the entries that differ between two versions. Exit 1 if any do."""
+    settings = settings_of(context)
+    before, after = opened_package(settings, old), opened_package(settings, new)
+    metadata = list(compare_metadata(before.index, after.index))
+    if as_json:
+        changes = list(compare_indexes(before.index, after.index))
+        print_json(
+            {
+                "old": _version(before),
+                "new": _version(after),
+                "changes": [_change_facts(change) for change in changes],
+                "metadata": [{"kind": change.kind, "logical_key": change.logical_key} for change in metadata],
+            }
+        )
+        differ = bool(changes or metadata)
+    else:
+        differ = _print_changes(before, after, metadata)
+    if differ:
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+def _print_changes(before: OpenedPackage, after: OpenedPackage, metadata: list[MetaChange]) -> bool:
+    for metadata_change in metadata:
+        of = metadata_change.logical_key or "the package"
+        say(f"{metadata_change.kind:<8}  metadata of {of}")
+    count = Counter[str]()
+    for change in compare_indexes(before.index, after.index):
+        count[change.kind] += 1
+        say(f"{change.kind:<8}  {_described(change)}")
+    names = [f"{one.resolved.reference} ({short(one.index.top_hash)})" for one in (before, after)]
+    if not (count or metadata):
+        note(f"{names[0]} and {names[1]}: no differences")
+        return False
+    note(f"{count['added']:,} added, {count['removed']:,} removed, {count['modified']:,} modified")
+    note(f"from {names[0]} to {names[1]}")
+    return True
+
+
+def _described(change: Change) -> str:
+    old, new = change.old, change.new
+    one = new or old
+    assert one is not None, "a change has at least one side"
+    if one.kind is EntryKind.EMPTY_DIRECTORY:
+        return f"{change.logical_key.removesuffix(EMPTY_DIRECTORY_NAME)} (an empty directory)"
+    if old is None or new is None:
+        return f"{change.logical_key} ({human_bytes(one.size)})"
+    if old.kind is not new.kind:
+        return f"{change.logical_key} (now {_KIND_WORDS[new.kind]}, was {_KIND_WORDS[old.kind]})"
+    if change.is_meta_only:
+        return f"{change.logical_key} (only its metadata)"
+    return f"{change.logical_key} ({human_bytes(new.size)}, was {human_bytes(old.size)})"
+
+
+def _version(opened: OpenedPackage) -> dict[str, str]:
+    return {"reference": str(opened.resolved.reference), "top_hash": opened.index.top_hash}
+
+
+def _change_facts(change: Change) -> dict[str, object]:
+    return {
+        "kind": change.kind,
+        "logical_key": change.logical_key,
+        "old": _entry_facts(change.old),
+        "new": _entry_facts(change.new),
+    }
+
+
+def _entry_facts(entry: Entry | None) -> dict[str, object] | None:
+    if entry is None:
+        return None
+    return {
+        "size": entry.size,
+        "hash": str(entry.digest),
+        "physical_key": str(entry.physical_key),
+        "meta": dict(entry.meta),
+    }
+
+
+def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
+    """List the tags of a package."""
+    reference, settings = parse_reference(ref), settings_of(context)
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    moves = list_tags(store, reference.name)
+    if not moves:
+        resolve(
+            store, replace(reference, top_hash=None)
+        )  # raises, and tells a package without tags from one that is not there
+    if as_json:
+        print_json([{"tag": move.tag, "hash": move.top_hash, "time": move.time} for move in moves])
+        return
+    print_table(("TAG", "HASH", "MOVED"), [(move.tag, short(move.top_hash), move.time) for move in moves])
+
+
+def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
+    """List the versions a tag has named, newest first."""
+    reference, settings = parse_reference(ref), settings_of(context)
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    moves = tag_history(store, reference.name, reference.tag)
+    if not moves:
+        resolve(store, replace(reference, top_hash=None))  # raises, and names the tags there are
+    if as_json:
+        print_json([_move_facts(move) for move in moves])
+        return
+    print_table(
+        ("HASH", "TIME", "PUBLISHER", "MESSAGE"),
+        [(short(move.top_hash), move.time, move.publisher, move.message or "") for move in moves],
+    )
+
+
+def tag(
+    context: typer.Context,
+    ref: RefArgument,
+    name: Annotated[str, typer.Argument(metavar="TAG", help="The tag, without the package's name.")],
+    message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="Why, for `log`.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a tag name the version that a reference names. Exit 8 if another publisher moves it at the same time."""
+    reference, settings = parse_reference(ref), settings_of(context)
+    target = replace(reference, tag=parse_tag(name), top_hash=None)
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    top_hash = resolve(store, reference).top_hash
+    if reference.top_hash is not None and not has_manifest(store, reference.name, top_hash):
+        raise HashNotFound(
+            f"{reference.package} has no version {top_hash}",
+            hint=f"See its versions with: fusepkg log {reference.package}",
+        )
+    before = read_tag(store, reference.name, target.tag)
+    if before is not None and before.top_hash == top_hash:
+        _describe_move(target, tag_history(store, reference.name, target.tag, limit=1)[0], moved=False, as_json=as_json)
+        return
+    move = move_tag(store, reference.name, target.tag, top_hash, before, message=message)
+    _describe_move(target, move, moved=True, as_json=as_json)
+
+
+def _describe_move(target: Reference, move: TagMove, *, moved: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"reference": str(target), **_move_facts(move), "previous": move.previous, "tag_moved": moved})
+    elif not moved:
+        say(f"{target} names manifest {short(move.top_hash)} already")
+    else:
+        say(f"Linking {target} to manifest {short(move.top_hash)}")
+        if move.previous is not None:
+            note(f"It named {short(move.previous)} before")
+
+
+def _move_facts(move: TagMove) -> dict[str, object]:
+    return {"hash": move.top_hash, "time": move.time, "publisher": move.publisher, "message": move.message}
