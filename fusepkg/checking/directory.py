@@ -7,11 +7,10 @@ Nothing remembered is used: a check reads all bytes.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Algorithm, Digest
+from fusepkg_cache.digest import Hashing, compute_digest
 
 from fusepkg.model.entry import EntryKind
 from fusepkg.publish.folder import scan_folder
@@ -21,6 +20,8 @@ from fusepkg.publish.progress import no_progress
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from fusepkg_cache.digest import Algorithm, Digest
 
     from fusepkg.model.entry import Entry
     from fusepkg.publish.folder import ScannedFile
@@ -70,14 +71,17 @@ def _difference(entry: Entry, file: ScannedFile, hashed: Hashed) -> str | None:
     if entry.size != file.size:
         return f"has {file.size} bytes, but {entry.size} in the manifest"
     digest = hashed.digest
-    if entry.digest.algorithm is Algorithm.SHA2_256 and file.path is not None:
-        digest = _plain_digest(file.path)
-    return None if digest == entry.digest else "has other contents than the manifest says"
+    if digest.algorithm is not entry.digest.algorithm:
+        digest = _digest(entry.digest.algorithm, file)
+    return None if entry.digest.matches(digest) else "has other contents than the manifest says"
 
 
-def _plain_digest(path: bytes) -> Digest:
-    sha = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(_READ_BYTES):
-            sha.update(piece)
-    return Digest(Algorithm.SHA2_256, sha.digest())
+def _digest(algorithm: Algorithm, file: ScannedFile) -> Digest:
+    """What the bytes of a file hash to by another algorithm than ours: those of manifests that quilt3 wrote."""
+    if file.path is None:
+        return compute_digest(algorithm, file.link.encode())
+    hashing = Hashing(algorithm, file.size)
+    with open(file.path, "rb") as opened:
+        while piece := opened.read(_READ_BYTES):
+            hashing.update(piece)
+    return hashing.digest()
