@@ -8,7 +8,8 @@ imported), or how an error is printed (``cli``).
       UsageError            InvalidReference
       PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
                             EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat
-      PublishError          FolderUnfit, FileChanged, ObjectCollision
+      PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
+                            ManifestNotPushed
       RemoteError           ObjectMissing, ObjectExists, AccessDenied, CredentialsMissing,
                             RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
       IntegrityError        DigestMismatch, IndexDamaged
@@ -159,6 +160,24 @@ class ObjectCollision(PublishError):
     """The bucket holds other bytes under every key the object could get."""
 
     code = "publish.object_collision"
+
+
+class KeyCollision(PublishError):
+    """Two entries of a version being made would have one name."""
+
+    code = "publish.key_collision"
+
+
+class LocalFilesRemain(PublishError):
+    """A version being made still names files of this machine."""
+
+    code = "publish.local_files_remain"
+
+
+class ManifestNotPushed(PublishError):
+    """The manifest of a version being made is on this machine only."""
+
+    code = "publish.manifest_not_pushed"
 
 
 # --- the bucket ---
