@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fusepkg_cache.cache import SMALL_LIMIT_BYTES, Cache, CacheInfo, Cleared
+from fusepkg_cache.claims import Claim
 from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 from fusepkg_cache.errors import (
     CacheClosed,
@@ -25,6 +26,7 @@ __all__ = [
     "CacheInfo",
     "CacheReadOnly",
     "CacheUnusable",
+    "Claim",
     "Cleared",
     "Digest",
     "DigestMismatch",

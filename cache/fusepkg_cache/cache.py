@@ -15,10 +15,11 @@ import lmdb
 from fusepkg_cache import tiers
 from fusepkg_cache._translate import translated
 from fusepkg_cache.bound import shrink
+from fusepkg_cache.claims import PATIENCE_S
 from fusepkg_cache.digest import require_match
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
 from fusepkg_cache.layout import LAYOUT_VERSION
-from fusepkg_cache.session import acquire, release
+from fusepkg_cache.session import acquire, release, sessions_lock
 from fusepkg_cache.stage import Stage
 from fusepkg_cache.staging import sweep
 from fusepkg_cache.verify import VerifyReport, verify
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from fusepkg_cache.claims import Claim
     from fusepkg_cache.digest import Digest
     from fusepkg_cache.session import Session
 
@@ -105,9 +107,10 @@ class Cache:
         if max_bytes is not None and max_bytes < 0:
             raise ValueError(f"max_bytes is {max_bytes}")
         self._small_limit_bytes = small_limit_bytes
-        self._open: Session | None = acquire(directory)
-        self._open.bound.limit(max_bytes)
-        self.directory = self._open.layout.directory
+        self._max_bytes = max_bytes
+        session = self._acquire(directory)
+        self._open: Session | None = session
+        self.directory = session.layout.directory
         self._errors = 0
 
     def __enter__(self) -> Self:
@@ -141,9 +144,8 @@ class Cache:
 
     def __contains__(self, digest: Digest) -> bool:
         """Whether a blob is kept; its bytes are not looked at."""
-        session = self._session()
         try:
-            return tiers.has(session, digest)
+            return tiers.has(self._session(), digest)
         except (OSError, lmdb.Error, CacheUnusable) as exc:
             self._count_error(exc)
             return False
@@ -179,6 +181,14 @@ class Cache:
     def stage(self) -> Stage:
         """A context manager that takes blobs and makes them visible together; see ``Stage``."""
         return Stage(self._session(), self._small_limit_bytes, self.__contains__)
+
+    def claim(self, digest: Digest, *, patience_s: float = PATIENCE_S) -> Claim:
+        """The right to fetch a blob, which one of all threads and processes has at a time; see ``Claim``.
+
+        Whoever waits for it looks in the cache again, and goes on without it where its holder has shown no life for
+        ``patience_s``. Where there can be no claims, as in a read-only directory, everybody may fetch.
+        """
+        return self._session().claims.of(digest, patience_s, self.__contains__)
 
     def remove(self, digest: Digest) -> bool:
         """Drop a blob, for all processes; whether it was kept. Raises CacheUnusable."""
@@ -241,13 +251,22 @@ class Cache:
         session = self._open
         if session is None:
             raise CacheClosed(f"the cache in {self.directory} was closed")
-        session.check_process()
+        return session if session.ours else self._open_after_fork(session)
+
+    def _open_after_fork(self, inherited: Session) -> Session:
+        with sessions_lock:
+            if self._open is inherited:  # else another thread was first
+                self._open = self._acquire(self.directory)
+        return self._session()
+
+    def _acquire(self, directory: Path) -> Session:
+        session = acquire(directory)
+        session.bound.limit(self._max_bytes)
         return session
 
     def _read(self, digest: Digest, offset: int, length: int | None) -> bytes | None:
-        session = self._session()
         try:
-            return tiers.read(session, digest, offset, length)
+            return tiers.read(self._session(), digest, offset, length)
         except (OSError, lmdb.Error, CacheUnusable) as exc:
             self._count_error(exc)
             return None

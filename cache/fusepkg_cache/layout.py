@@ -5,6 +5,7 @@ holds. Must not know: what is inside the environment or a blob.
 
     <directory>/v1/VERSION                              "fusepkg-cache 1"
     <directory>/v1/lock                                 held while the environment is opened or replaced
+    <directory>/v1/claims                               empty; bytes of it are locked while blobs are fetched
     <directory>/v1/lmdb/{data,lock}.mdb                 small blobs, block sums of large ones, totals
     <directory>/v1/lmdb.damaged/                        the last environment that was found damaged, if any
     <directory>/v1/blobs/<algorithm>/<2 hex>/<hex>      large blobs, raw bytes
@@ -63,6 +64,11 @@ class Layout:
     def lock_file(self) -> Path:
         """Locked while the environment is opened or replaced."""
         return self.root / "lock"
+
+    @property
+    def claims_file(self) -> Path:
+        """Where fetches are claimed; made by the first that is."""
+        return self.root / "claims"
 
     @property
     def environment(self) -> Path:

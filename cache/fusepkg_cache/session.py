@@ -1,20 +1,26 @@
 """One process's use of one cache directory, shared by all cache objects of the process.
 
 Owns: that LMDB is opened at most once per process and directory (its locks belong to the process: a second opening
-would share them, and its closing drop them), who still uses it, and that a forked child does not. Must not know: what
+would share them, and its closing drop them), who still uses it, and what becomes of it in a fork. Must not know: what
 is kept.
+
+Forks: LMDB is closed before one, and opened again by whoever calls next, parent or child, each for itself. A child's
+cache objects get a session of their own at their first call. So workers that were forked from a program that reads, as
+data loaders do, need not know.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import lmdb
 
 from fusepkg_cache.bound import Bound
+from fusepkg_cache.claims import Claims
 from fusepkg_cache.commits import Commits
 from fusepkg_cache.environment import Environment
 from fusepkg_cache.errors import CacheUnusable
@@ -29,10 +35,45 @@ if TYPE_CHECKING:
     from fusepkg_cache.layout import Layout
 
 _sessions: dict[tuple[int, int], Session] = {}
-_lock = threading.Lock()
+_inherited: list[Session] = []
+"""Sessions of the process this one was forked from. Kept, for letting go of one could close what it has open."""
 
-# Held across a fork, so that the child does not inherit it locked by a thread it does not have.
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+sessions_lock = threading.RLock()
+"""Held while a session is opened or closed, and across a fork: the child does not inherit it locked by a thread that
+it does not have."""
+
+_FORK_PATIENCE_S = 5.0
+"""How long a fork waits for transactions to end: they take milliseconds, unless a stopped process has LMDB's lock. If
+it is not enough, the child is told that it cannot have this cache."""
+
+_suspended: list[Session] = []
+
+
+def _before_fork() -> None:
+    """Close LMDB: what is inherited open could be neither used nor closed nor opened a second time in the child."""
+    sessions_lock.acquire()
+    deadline = time.monotonic() + _FORK_PATIENCE_S
+    for session in set(_sessions.values()):
+        if session.environment.suspend(max(0.0, deadline - time.monotonic())):
+            _suspended.append(session)
+
+
+def _after_fork_in_parent() -> None:
+    while _suspended:
+        _suspended.pop().environment.resume()
+    sessions_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _suspended.clear()
+    _inherited.extend(_sessions.values())
+    for session in _sessions.values():
+        session.staging.disown()
+    _sessions.clear()
+    sessions_lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 class Session:
@@ -48,37 +89,39 @@ class Session:
         self.recency = Recency(self.commits)
         self.staging = Staging(layout.staging)
         self.blobs = Blobs(layout.blobs)
+        self.claims = Claims(layout.claims_file)
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process opened the session, rather than one it was forked from."""
+        return self.process == os.getpid()
 
     def check_process(self) -> None:
-        """Raise CacheUnusable in a child of the process that opened the session.
-
-        Threads and locks do not survive a fork, and closing the inherited environment would free the slots that the
-        parent's readers hold.
-        """
-        if self.process != os.getpid():
+        """Raise CacheUnusable in a child of the process that opened the session: its threads and locks stayed there."""
+        if not self.ours:
             raise CacheUnusable(
-                f"the cache in {self.layout.directory} was opened by process {self.process} before it forked this one",
-                hint="Open the cache after the fork, or close it before",
+                f"this use of the cache in {self.layout.directory} was begun by process {self.process}, "
+                "which then forked this one",
+                hint="Begin it anew after the fork; the cache object itself can be used further",
             )
 
 
 def acquire(directory: Path) -> Session:
     """The open session of a directory. Raises CacheUnusable."""
     layout = prepare(directory)
-    with _lock:
+    with sessions_lock:
         found = layout.root.stat()
         session = _sessions.get((found.st_dev, found.st_ino))
         if session is None:
             session = _sessions[found.st_dev, found.st_ino] = Session(layout)
-        session.check_process()
         session.users += 1
         return session
 
 
 def release(session: Session) -> None:
     """Leave a session; closes it when nobody is left. Does nothing in a forked child."""
-    with _lock:
-        if session.process != os.getpid():
+    with sessions_lock:
+        if not session.ours:
             return
         session.users -= 1
         if session.users:
