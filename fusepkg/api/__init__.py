@@ -1,0 +1,1 @@
+"""Packages for Python programs: reading one version, and making the next. `from fusepkg import Package`."""

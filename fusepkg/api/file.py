@@ -1,0 +1,80 @@
+"""An entry as a file object.
+
+Owns: the position in it. Must not know: where bytes come from.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _typeshed import WriteableBuffer
+
+BUFFER_BYTES = 1 << 20
+"""Asked for at a time: small reads of a parser become few calls."""
+
+
+class EntryFile(io.RawIOBase):
+    """A seekable, read-only binary file; ``read_at(offset, length)`` gives its bytes, fewer at its end."""
+
+    def __init__(self, name: str, size: int, read_at: Callable[[int, int], bytes]) -> None:
+        super().__init__()
+        self.name = name
+        self._size = size
+        self._read_at = read_at
+        self._position = 0
+
+    @property
+    def mode(self) -> str:
+        """As of a file opened for reading bytes."""
+        return "rb"
+
+    def readable(self) -> bool:
+        """It is, until it is closed."""
+        self._check_open()
+        return True
+
+    def seekable(self) -> bool:
+        """It is, until it is closed."""
+        self._check_open()
+        return True
+
+    def tell(self) -> int:
+        """Where the next read starts."""
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move; past the end is allowed, as in any file."""
+        self._check_open()
+        starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}
+        if whence not in starts:
+            raise ValueError(f"whence is {whence}")
+        if starts[whence] + offset < 0:
+            raise ValueError(f"no position {starts[whence] + offset}")
+        self._position = starts[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer from here on; 0 at the end."""
+        self._check_open()
+        view = memoryview(buffer).cast("B")
+        data = self._read_at(self._position, min(len(view), max(0, self._size - self._position)))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def readall(self) -> bytes:
+        """All that is left, in one piece."""
+        self._check_open()
+        data = self._read_at(self._position, max(0, self._size - self._position))
+        self._position += len(data)
+        return data
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")

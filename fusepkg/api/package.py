@@ -1,0 +1,275 @@
+"""One version of a package, for Python programs: look, read, compare, bring it onto this machine.
+
+Owns: the class ``Package``. Must not know: how packages are stored, fetched, installed or mounted.
+
+A package is an open index: names and records are read from mapped memory as they are asked for, so that a package of a
+million entries opens as quickly as one of ten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fusepkg.api.contents import summarise
+from fusepkg.api.display import Text, show_package
+from fusepkg.api.entry import PackageDirectory, PackageEntry
+from fusepkg.api.listing import Listing
+from fusepkg.api.session import current_session
+from fusepkg.api.version import OpenVersion, open_version
+from fusepkg.errors import EntryNotFound, FsError, UsageError
+from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    from fusepkg.api.session import Session
+    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.index.opening import Index
+    from fusepkg.index.reader import Inode
+    from fusepkg.settings import Flags
+
+_SETTERS = frozenset(
+    {
+        "add", "set", "set_meta", "set_dir", "move_dir_contents", "delete", "sample", "build_manifest", "push",
+        "push_data", "push_manifest", "push_data_and_manifest", "as_package",
+    }
+)  # fmt: skip
+"""What a ``PackageBuilder`` has and a package, which never changes, does not."""
+
+_READMES = ("readme.md", "readme.rst", "readme.txt", "readme")
+"""Names of a README, in lower case; the first that is there counts."""
+
+
+class Package:
+    """An immutable version of a package: ``Package("bucket/dataset:tag")``, or with ``tag=`` or ``hash=``.
+
+    Raises: InvalidReference, PackageError, RemoteError, IntegrityError, CacheFailure.
+    """
+
+    __slots__ = ("_directory_meta", "_version")
+
+    def __init__(
+        self,
+        name: str,
+        tag: str | None = None,
+        hash: str | None = None,  # noqa: A002 - the name users know
+    ) -> None:
+        self._version = open_version(current_session(), _reference(name, tag, hash))
+        self._directory_meta: dict[str, dict[str, Any]] | None = None
+
+    @classmethod
+    def of_version(cls, version: OpenVersion) -> Self:
+        """The package of a version that is open already."""
+        package = cls.__new__(cls)
+        package._version = version  # noqa: SLF001 - it is one of ours
+        package._directory_meta = None  # noqa: SLF001 - as above
+        return package
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _SETTERS:
+            raise AttributeError(
+                f"Package has no method {name}(). A package never changes: make the next version of it with "
+                "as_package_builder()"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    # --- what it is ------------------------------------------------------------------------------------------
+
+    @property
+    def hash(self) -> str:
+        """The top hash: the same for the same names, contents and metadata, wherever they lie."""
+        return self._version.index.top_hash
+
+    @property
+    def name(self) -> str:
+        """``bucket/name``, with the tag it was opened by if it was."""
+        return f"{self._version.reference.package}:{self.tag}" if self.tag else self._version.reference.package
+
+    @property
+    def tag(self) -> str | None:
+        """The tag it was opened by; None where a hash named it."""
+        return self._version.tag
+
+    @property
+    def reference(self) -> Reference:
+        """Bucket and name, and the hash of this version."""
+        return replace(self._version.reference, tag=self.tag or DEFAULT_TAG, top_hash=self.hash)
+
+    @property
+    def manifest(self) -> str:
+        """Where the manifest lies; ``local`` where it has not been pushed."""
+        return self._version.manifest
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The package's metadata. A copy."""
+        meta = self.index.entries.package_header().get("user_meta")
+        return meta if isinstance(meta, dict) else {}
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Another name of ``meta``."""
+        return self.meta
+
+    @property
+    def message(self) -> str:
+        """What its publisher said of this version."""
+        return str(self.index.header.get("message") or "")
+
+    @property
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return self.index.total_bytes
+
+    @property
+    def index(self) -> Index:
+        """The open index, for what reads many entries at once."""
+        return self._version.index
+
+    @property
+    def session(self) -> Session:
+        """The settings and clients it was opened with."""
+        return self._version.session
+
+    @property
+    def source(self) -> BlockingSource:
+        """Where its bytes come from."""
+        return self.session.source(self.reference.bucket)
+
+    def __repr__(self) -> str:
+        fields = [("name", self.name), ("tophash", self.hash), ("manifest", self.manifest)]
+        return show_package(type(self).__name__, fields, summarise(self.index.entries))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Package):
+            return NotImplemented
+        return (self.reference.package, self.hash) == (other.reference.package, other.hash)
+
+    def __hash__(self) -> int:
+        return hash((self.reference.package, self.hash))
+
+    def __reduce__(self) -> tuple[Callable[..., Package], tuple[Any, ...]]:
+        return _reopened, (self.session.flags, self.reference.package, self.tag, self.hash)
+
+    # --- what it holds ---------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.index.entries)
+
+    def __iter__(self) -> Iterator[PackageEntry]:
+        """All entries, in the order of a sorted walk through the directories."""
+        return self._numbered(range(len(self)))
+
+    def __contains__(self, logical_key: object) -> bool:
+        """Whether there is a file, or a directory (with or without its slash), of that name."""
+        return isinstance(logical_key, str) and self._found(logical_key) is not None
+
+    def __getitem__(self, logical_key: str) -> PackageEntry:
+        """An entry. Raises EntryNotFound."""
+        return self.get_entry(logical_key)
+
+    def get_entry(self, logical_key: str) -> PackageEntry:
+        """An entry by its logical key. Raises EntryNotFound, also for a directory."""
+        inode = self._inode(logical_key)
+        if inode.entry_number is None:
+            raise EntryNotFound(
+                f"{logical_key!r} is a directory of {self.name}", hint=f"ls({logical_key!r}) lists what it holds"
+            )
+        return PackageEntry(self, inode.entry_number, logical_key)
+
+    def ls(self, path: str = "") -> Listing[PackageEntry | PackageDirectory]:
+        """What a directory holds; a file is its own listing. Raises EntryNotFound."""
+        inode, prefix = self._inode(path), path.strip("/")
+        if inode.entry_number is not None:
+            entry = PackageEntry(self, inode.entry_number, prefix)
+            return Listing(lambda: iter([entry]))
+        return Listing(lambda: self._children(inode.nid, f"{prefix}/" if prefix else ""))
+
+    def filter(self, keep: Callable[[PackageEntry], bool]) -> Listing[PackageEntry]:
+        """The entries that ``keep`` says yes to. For a package of them: ``as_package_builder().filter(keep)``."""
+        return Listing(lambda: (entry for entry in self if keep(entry)))
+
+    def get_metadata(self, path: str = "") -> dict[str, Any]:
+        """The metadata of an entry or a directory, of the package for ``""``. Raises EntryNotFound."""
+        key = path.strip("/")
+        if not key:
+            return self.meta
+        inode = self._inode(key)
+        if inode.entry_number is not None:
+            return PackageEntry(self, inode.entry_number, key).meta
+        if self._directory_meta is None:
+            self._directory_meta = self.index.entries.directory_meta()
+        return dict(self._directory_meta.get(f"{key}/", {}).get("user_meta") or {})
+
+    def get_meta(self, path: str = "") -> dict[str, Any]:
+        """Another name of ``get_metadata``."""
+        return self.get_metadata(path)
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def get(self, logical_key: str) -> bytes:
+        """All bytes of an entry, verified. Raises EntryNotFound, RemoteError, IntegrityError."""
+        return self.get_entry(logical_key).get_bytes()
+
+    def get_contents(self, logical_key: str) -> bytes:
+        """Another name of ``get``."""
+        return self.get(logical_key)
+
+    def open(self, logical_key: str) -> io.BufferedReader:
+        """An entry as a seekable binary file. Raises EntryNotFound."""
+        return self.get_entry(logical_key).open()
+
+    def readme(self) -> Text:
+        """The README of the package; empty where there is none. Raises RemoteError, IntegrityError."""
+        names = {str(found).lower(): found for found in self.ls() if found.is_file()}
+        for name in _READMES:
+            found = names.get(name)
+            if isinstance(found, PackageEntry):
+                return Text(found.get_bytes().decode(errors="replace"))
+        return Text("")
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _numbered(self, numbers: range) -> Iterator[PackageEntry]:
+        entries = self.index.entries
+        for number in numbers:
+            yield PackageEntry(self, number, entries.entry(number).logical_key)
+
+    def _children(self, nid: int, prefix: str) -> Iterator[PackageEntry | PackageDirectory]:
+        for name, child, _ in self._version.tree.readdir(nid, 0):
+            key = prefix + name.decode()
+            number = self._version.tree.inode(child).entry_number
+            yield PackageDirectory(self, f"{key}/") if number is None else PackageEntry(self, number, key)
+
+    def _found(self, path: str) -> Inode | None:
+        try:
+            return self._version.tree.resolve(path.strip("/"))
+        except FsError:
+            return None
+
+    def _inode(self, path: str) -> Inode:
+        inode = self._found(path)
+        if inode is None:
+            raise EntryNotFound(f"{self.name} has no {path!r}", hint="ls() lists its top level")
+        return inode
+
+
+def _reopened(flags: Flags, name: str, tag: str | None, top_hash: str) -> Package:
+    """What unpickling makes: the same version, opened where it is unpickled."""
+    session = current_session(flags)
+    return Package.of_version(open_version(session, replace(parse_reference(name), top_hash=top_hash), tag=tag))
+
+
+def _reference(name: str, tag: str | None, top_hash: str | None) -> Reference:
+    reference = parse_reference(name)
+    says_tag = ":" in name.partition("@")[0].rpartition("/")[2]
+    if tag is not None:
+        if says_tag and reference.tag != tag:
+            raise UsageError(f"{name!r} says another tag than {tag!r}", hint="Name one")
+        reference = parse_reference(f"{reference.package}:{tag}")
+    if top_hash is not None:
+        reference = parse_reference(f"{reference.package}@{top_hash}")
+    return reference

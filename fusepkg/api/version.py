@@ -1,0 +1,55 @@
+"""One version of a package, open: what ``Package`` is made of.
+
+Owns: how it is opened, and where its manifest lies. Must not know: what programs do with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.registry import layout
+from fusepkg.registry.opening import open_package
+from fusepkg.vfs.tree import PackageTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusepkg.api.session import Session
+    from fusepkg.index.opening import Index
+    from fusepkg.model.reference import Reference
+
+LOCAL_MANIFEST = "local"
+"""Said instead of an address where the manifest has not been pushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVersion:
+    """``tag`` is the one it was opened by, None where a hash named it; ``manifest`` is where that lies, for people."""
+
+    session: Session
+    reference: Reference
+    tag: str | None
+    index: Index
+    tree: PackageTree
+    manifest: str
+
+
+def open_version(
+    session: Session,
+    reference: Reference,
+    *,
+    tag: str | None = None,
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+) -> OpenVersion:
+    """Open what a reference names; ``tag`` is remembered for one that has a hash.
+
+    Raises: PackageError, RemoteError, IntegrityError, CacheFailure.
+    """
+    store = session.stores.for_bucket(reference.bucket)
+    opened = open_package(store, reference, session.settings.indexes_dir, session.remembered, progress)
+    manifest = parse_physical_key(store.url(layout.manifest_key(reference.name, opened.resolved.top_hash)))
+    return OpenVersion(
+        session, reference, opened.resolved.tag or tag, opened.index, PackageTree(opened.index), manifest.readable
+    )

@@ -1,0 +1,155 @@
+"""The source of bytes for programs that are not a mount: one call, the bytes, from any thread.
+
+Owns: the event loop in a thread of its own, and what becomes of it in a forked child. Must not know: packages, what the
+bytes are for.
+
+A forked child has none of its parent's threads and must not touch its parent's clients, so the first call in a child
+starts everything anew there; what was inherited is left alone, not closed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from fusepkg.errors import RemoteUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fusepkg.fetch.source import BlobSource
+    from fusepkg.model.entry import Entry
+
+_T = TypeVar("_T")
+
+_END_TIMEOUT_S = 10.0
+"""How long ``close`` waits for the loop: it only drops its tasks."""
+
+
+class BlockingSource:
+    """Bytes of entries, cached and verified. Safe for many threads, under any other event loop, and across forks.
+
+    ``make_source`` is called on the loop's thread, once in each process that reads.
+    """
+
+    def __init__(self, make_source: Callable[[trio.Nursery], BlobSource]) -> None:
+        self._make_source = make_source
+        self._lock = threading.Lock()
+        self._loop: _Loop | None = None
+        self._pid = os.getpid()
+
+    def read(self, entry: Entry, offset: int = 0, length: int | None = None) -> bytes:
+        """``length`` bytes of an entry from ``offset`` (all that follow, unless given); fewer at its end.
+
+        Raises: RemoteError, DigestMismatch, CacheFailure.
+        """
+        wanted = entry.size - offset if length is None else length
+        return self._call(lambda source: source.read(entry, offset, max(0, wanted)))
+
+    def cached_chunks(self, entry: Entry) -> tuple[int, int]:
+        """How many of the entry's chunks the cache holds, and how many there are."""
+
+        async def ask(source: BlobSource) -> tuple[int, int]:
+            await trio.lowlevel.checkpoint()
+            return source.cached_chunks(entry)
+
+        return self._call(ask)
+
+    def close(self) -> None:
+        """End the loop, and its fetches; the next call would start another. Does nothing in a forked child."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.end()
+
+    def _call(self, what: Callable[[BlobSource], Awaitable[_T]]) -> _T:
+        return self._running().submit(what).result()
+
+    def _running(self) -> _Loop:
+        if (
+            self._pid != os.getpid()
+        ):  # one thread survives a fork, so nobody else is here; the lock may be held for ever
+            self._lock, self._loop, self._pid = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._loop is None:
+                self._loop = _Loop(self._make_source)
+            return self._loop
+
+
+class _Loop:
+    """A trio loop in a daemon thread, with one source in it."""
+
+    def __init__(self, make_source: Callable[[trio.Nursery], BlobSource]) -> None:
+        self._make_source = make_source
+        self._started: Future[tuple[trio.lowlevel.TrioToken, trio.Nursery, BlobSource]] = Future()
+        self._lock = threading.Lock()
+        self._calls: set[Future[Any]] = set()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="fusepkg-fetch", daemon=True)
+        self._thread.start()
+        self._token, self._nursery, self._source = self._started.result()
+
+    def submit(self, what: Callable[[BlobSource], Awaitable[_T]]) -> Future[_T]:
+        """Have it done on the loop. Raises RemoteUnavailable where that has ended."""
+        future: Future[_T] = Future()
+        with self._lock:
+            if self._ended:
+                raise _closed()
+            self._calls.add(future)
+        with suppress(trio.RunFinishedError):  # then the future has its error
+            self._token.run_sync_soon(self._start, what, future)
+        return future
+
+    def end(self) -> None:
+        """Cancel what is under way, and wait for the thread."""
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._nursery.cancel_scope.cancel)
+        self._thread.join(_END_TIMEOUT_S)
+
+    def _run(self) -> None:
+        trio.run(self._main)
+
+    async def _main(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    source = self._make_source(nursery)
+                except Exception as exc:  # noqa: BLE001 - handed to whoever waits for the start
+                    self._started.set_exception(exc)
+                    return
+                self._started.set_result((trio.lowlevel.current_trio_token(), nursery, source))
+                await trio.sleep_forever()
+        finally:
+            with self._lock:
+                self._ended = True
+                calls, self._calls = self._calls, set()
+            for future in calls:
+                future.set_exception(_closed())
+
+    def _start(self, what: Callable[[BlobSource], Awaitable[_T]], future: Future[_T]) -> None:
+        if not self._ended:
+            self._nursery.start_soon(self._answer, what, future)
+
+    async def _answer(self, what: Callable[[BlobSource], Awaitable[_T]], future: Future[_T]) -> None:
+        try:
+            result = await what(self._source)
+        except Exception as exc:  # noqa: BLE001 - handed to the caller, who raises it
+            self._take(future).set_exception(exc)
+        else:
+            self._take(future).set_result(result)
+
+    def _take(self, future: Future[_T]) -> Future[_T]:
+        with self._lock:
+            self._calls.discard(future)
+        return future
+
+
+def _closed() -> RemoteUnavailable:
+    return RemoteUnavailable("the source of bytes was closed while it was read from")
