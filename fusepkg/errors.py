@@ -9,8 +9,8 @@ imported), or how an error is printed (``cli``).
       PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
                             EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat
       PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
-                            ManifestNotPushed
-      RemoteError           ObjectMissing, ObjectExists, AccessDenied, CredentialsMissing,
+                            ManifestNotPushed, BuilderUnfit
+      RemoteError           ObjectMissing, ObjectExists, CopyUnsupported, AccessDenied, CredentialsMissing,
                             RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
       IntegrityError        DigestMismatch, IndexDamaged
       CacheFailure
@@ -180,6 +180,12 @@ class ManifestNotPushed(PublishError):
     code = "publish.manifest_not_pushed"
 
 
+class BuilderUnfit(PublishError):
+    """The file that describes a version being made is missing, damaged, in use, or there already."""
+
+    code = "publish.builder_unfit"
+
+
 # --- the bucket ---
 
 
@@ -202,6 +208,12 @@ class ObjectExists(RemoteError):
 
     code = "remote.object_exists"
     exit_code = 8
+
+
+class CopyUnsupported(RemoteError):
+    """The object lies where the bucket's server cannot copy it from."""
+
+    code = "remote.copy_unsupported"
 
 
 class AccessDenied(RemoteError):
