@@ -1,10 +1,11 @@
-"""obstore at the border: the fast GET, and its exceptions in our words.
+"""obstore at the border: the fast GET and the fast small PUT, and its exceptions in our words.
 
-Owns: making an obstore client with boto3's credentials, which keys and processes it can serve, and reading its errors,
-which are text. Must not know: listing, writing, or boto3's client. Imported only when an S3 store is used.
+Owns: making obstore clients with boto3's credentials, which keys and processes they can serve, and reading their
+errors, which are text. Must not know: listing, uploads in parts, or boto3's client. Imported only when an S3 store is
+used.
 
-obstore takes a tenth of boto3's CPU per GET and runs without the interpreter lock, but says little when something is
-wrong. Whatever it does not say clearly is ``Unclear``, and the caller asks again through boto3, whose errors have
+obstore takes a tenth of boto3's CPU per request and runs without the interpreter lock, but says little when something
+is wrong. Whatever it does not say clearly is ``Unclear``, and the caller asks again through boto3, whose errors have
 structure.
 """
 
@@ -18,13 +19,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store as ObstoreS3
 
-from fusepkg.errors import ObjectMissing, RemoteTimeout, RemoteUnavailable, UsageError
+from fusepkg.errors import ObjectExists, ObjectMissing, RemoteTimeout, RemoteUnavailable, UsageError
 from fusepkg.store._s3_answers import answer_error
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from botocore.credentials import Credentials
     from obstore import GetOptions
     from obstore.store import ClientConfig, S3Config, S3Credential, S3CredentialProvider
@@ -53,7 +56,7 @@ for ever; a child of a process that has used obstore goes through boto3."""
 
 
 class Unclear(Exception):
-    """obstore failed without saying enough; nothing was read."""
+    """obstore failed without saying enough: nothing was read, and of a write nobody knows whether it was made."""
 
     @property
     def wrong_region(self) -> bool:
@@ -75,19 +78,7 @@ class Reader:
     """GETs from one bucket, in the calling thread; safe to use from many."""
 
     def __init__(self, bucket: str, settings: S3Settings, connection: Connection) -> None:
-        global _runtime_pid
-        _runtime_pid = os.getpid()
-        credentials = connection.credentials
-        self._store = ObstoreS3(
-            config=_config(bucket, connection),
-            client_options=_client_options(settings, connection),
-            retry_config={
-                "max_retries": settings.attempts - 1,
-                "retry_timeout": timedelta(seconds=settings.connect_timeout_s * settings.attempts),
-                "backoff": {"init_backoff": FIRST_BACKOFF, "max_backoff": LONGEST_BACKOFF, "base": 3},
-            },
-            credential_provider=_provider(credentials) if credentials else None,
-        )
+        self._store = _client(bucket, settings, connection, attempts=settings.attempts)
 
     def get(self, key: str, version: str | None, offset: int, length: int | None, target: Target) -> bytes:
         """Bytes of one object; ``length`` is not 0. Raises our errors, or Unclear."""
@@ -113,6 +104,44 @@ class Reader:
         return data
 
 
+class Creator:
+    """PUTs of small objects under free keys of one bucket, in the calling thread; safe to use from many.
+
+    It tries once: a create that is repeated after a lost answer meets its own object, and only the caller can tell.
+    """
+
+    def __init__(self, bucket: str, settings: S3Settings, connection: Connection) -> None:
+        self._store = _client(bucket, settings, connection, attempts=1)
+
+    def create(self, key: str, data: bytes, metadata: Mapping[str, str], target: Target) -> str | None:
+        """Create one object if its key is free; its version. Raises ObjectExists, Unclear."""
+        try:
+            answer = obstore.put(self._store, key, data, mode="create", attributes=dict(metadata), use_multipart=False)
+        except AlreadyExistsError as exc:
+            if "PreconditionFailed" not in str(exc) and _status(str(exc)) != 412:
+                raise Unclear(str(exc).partition("\n")[0]) from exc  # 409 asks for another try
+            raise ObjectExists(f"{target.url} exists already: {target.place} refused to replace it") from exc
+        except (BaseError, ValueError, FileNotFoundError) as exc:
+            raise Unclear(str(exc).partition("\n")[0]) from exc
+        return answer["version"]
+
+
+def _client(bucket: str, settings: S3Settings, connection: Connection, *, attempts: int) -> ObstoreS3:
+    global _runtime_pid
+    _runtime_pid = os.getpid()
+    credentials = connection.credentials
+    return ObstoreS3(
+        config=_config(bucket, connection),
+        client_options=_client_options(settings, connection),
+        retry_config={
+            "max_retries": attempts - 1,
+            "retry_timeout": timedelta(seconds=settings.connect_timeout_s * attempts),
+            "backoff": {"init_backoff": FIRST_BACKOFF, "max_backoff": LONGEST_BACKOFF, "base": 3},
+        },
+        credential_provider=_provider(credentials) if credentials else None,
+    )
+
+
 def _config(bucket: str, connection: Connection) -> S3Config:
     # Every setting that obstore would otherwise take from the environment by rules of its own is given.
     endpoint, virtual = connection.endpoint, False
@@ -126,6 +155,7 @@ def _config(bucket: str, connection: Connection) -> S3Config:
         "aws_endpoint_url_s3": endpoint,
         "virtual_hosted_style_request": virtual,
         "skip_signature": connection.credentials is None,
+        "checksum_algorithm": "SHA256",  # of PUTs: S3 checks it, and attests the bytes by it ever after
     }
 
 

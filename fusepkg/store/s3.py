@@ -4,8 +4,8 @@ Owns: which request each call makes, retries of broken bodies, what the parts of
 packages, caches. Client libraries are imported, and clients made, at the first call in a process: a command that
 never talks to S3 does not pay for them, and a forked child makes its own.
 
-Reads go through obstore where it can serve them (``_obstore``), all else through boto3 (``_botocore``); writes are in
-``_s3_write``.
+Reads and small creates go through obstore where it can serve them (``_obstore``), all else through boto3
+(``_botocore``); writes are in ``_s3_write``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
     from fusepkg.store._botocore import Connection
-    from fusepkg.store._obstore import Reader
+    from fusepkg.store._obstore import Creator, Reader
 
 LIST_PAGE_KEYS = 1000
 """Keys per page of a listing: the most S3 gives."""
@@ -65,11 +65,12 @@ class S3Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """The clients of one process; ``reader`` is None where obstore cannot run."""
+    """The clients of one process; ``reader`` and ``creator`` are None where obstore cannot run."""
 
     pid: int
     connection: Connection
     reader: Reader | None
+    creator: Creator | None
 
 
 class S3Store:
@@ -89,15 +90,14 @@ class S3Store:
         if length == 0:
             return b""
         link = self._linked()
-        if link.reader is not None:
-            from fusepkg.store._obstore import Unclear, can_name
+        if link.reader is not None and self._obstore_can_name(key):
+            from fusepkg.store._obstore import Unclear
 
-            if can_name(key):
-                try:
-                    return link.reader.get(key, version, offset, length, self._target(key))
-                except Unclear as unclear:
-                    if unclear.wrong_region:
-                        link = self._follow_region(link)
+            try:
+                return link.reader.get(key, version, offset, length, self._target(key))
+            except Unclear as unclear:
+                if unclear.wrong_region:
+                    link = self._follow_region(link)
         return self._get_by_boto(link, key, version, offset, length)
 
     def _get_by_boto(self, link: _Link, key: str, version: str | None, offset: int, length: int | None) -> bytes:
@@ -213,14 +213,15 @@ class S3Store:
 
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore. Where ``source`` is a file that cannot be read, the OSError passes."""
-        connection = self._linked().connection
+        link = self._linked()
+        client, creator = link.connection.client, link.creator if self._obstore_can_name(key) else None
         from fusepkg.store import _s3_write
 
         upload = _s3_write.upload_of(self.bucket, key, source, metadata, self._target(key))
-        if connection.is_aws:
-            version = _s3_write.create(connection.client, upload, parts_from=_s3_write.MULTIPART_FROM_BYTES)
+        if link.connection.is_aws:
+            version = _s3_write.create(client, creator, upload, parts_from=_s3_write.MULTIPART_FROM_BYTES)
         else:
-            version = _s3_write.create_guarded(connection.client, upload, look_first=self._versioned is not False)
+            version = _s3_write.create_guarded(client, creator, upload, look_first=self._versioned is not False)
             self._versioned = version is not None
         return ObjectInfo(key, upload.size, version, dict(metadata or {}))
 
@@ -246,6 +247,12 @@ class S3Store:
         endpoint = self._link.connection.endpoint if self._link else self._settings.endpoint_url or ""
         return Target(f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}", endpoint, self._settings.sign)
 
+    @staticmethod
+    def _obstore_can_name(key: str) -> bool:
+        from fusepkg.store._obstore import can_name
+
+        return can_name(key)
+
     def _linked(self) -> _Link:
         """The clients of this process."""
         link = self._link
@@ -260,8 +267,11 @@ class S3Store:
         from fusepkg.store import _botocore, _obstore
 
         connection = _botocore.connect(settings, self._target(""))
-        reader = _obstore.Reader(self.bucket, settings, connection) if _obstore.runs_here() else None
-        return _Link(os.getpid(), connection, reader)
+        if not _obstore.runs_here():
+            return _Link(os.getpid(), connection, None, None)
+        reader = _obstore.Reader(self.bucket, settings, connection)
+        creator = _obstore.Creator(self.bucket, settings, connection)
+        return _Link(os.getpid(), connection, reader, creator)
 
     def _follow_region(self, link: _Link) -> _Link:
         """Clients for the bucket's own region; boto3 follows S3's redirects by itself, obstore does not."""
