@@ -13,6 +13,7 @@ from fusepkg_cache.errors import (
     CacheUnusable,
     DigestMismatch,
 )
+from fusepkg_cache.lower import Lower
 from fusepkg_cache.stage import Stage
 from fusepkg_cache.verify import VerifyReport
 
@@ -30,6 +31,7 @@ __all__ = [
     "Cleared",
     "Digest",
     "DigestMismatch",
+    "Lower",
     "Stage",
     "VerifyReport",
     "compute_digest",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import lmdb
@@ -19,6 +20,7 @@ from fusepkg_cache.claims import PATIENCE_S
 from fusepkg_cache.digest import require_match
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
 from fusepkg_cache.layout import LAYOUT_VERSION
+from fusepkg_cache.lower import Lower
 from fusepkg_cache.session import acquire, release, sessions_lock
 from fusepkg_cache.stage import Stage
 from fusepkg_cache.staging import sweep
@@ -97,10 +99,18 @@ class Cache:
 
     With ``max_bytes``, whatever is put makes those blobs go, in the background, that nobody used for longest, so that
     the bytes of all blobs stay near it. Of several objects of a process on one directory, the smallest bound counts.
+
+    ``lower`` is another cache directory, which is only read: what is missed here and found there is checked, kept here
+    and given out. ``cache.lower`` asks it alone.
     """
 
     def __init__(
-        self, directory: Path, *, max_bytes: int | None = None, small_limit_bytes: int = SMALL_LIMIT_BYTES
+        self,
+        directory: Path,
+        *,
+        max_bytes: int | None = None,
+        small_limit_bytes: int = SMALL_LIMIT_BYTES,
+        lower: Path | None = None,
     ) -> None:
         if not 0 <= small_limit_bytes <= MAX_SMALL_LIMIT_BYTES:
             raise ValueError(f"small_limit_bytes is {small_limit_bytes}, not in 0..{MAX_SMALL_LIMIT_BYTES}")
@@ -111,6 +121,7 @@ class Cache:
         session = self._acquire(directory)
         self._open: Session | None = session
         self.directory = session.layout.directory
+        self.lower = None if lower is None else Lower(lower)
         self._errors = 0
 
     def __enter__(self) -> Self:
@@ -129,21 +140,24 @@ class Cache:
 
     # --- reading ------------------------------------------------------------------------------------------------
 
-    def get(self, digest: Digest) -> bytes | None:
-        """A whole blob, checked; None where it is not kept, or no longer whole."""
-        return self._read(digest, 0, None)
+    def get(self, digest: Digest, *, own_only: bool = False) -> bytes | None:
+        """A whole blob, checked; None where it is not kept, or no longer whole.
 
-    def read(self, digest: Digest, offset: int, length: int) -> bytes | None:
+        With ``own_only`` the lower tier is not asked, whose file system may take its time.
+        """
+        return self._read(digest, 0, None, own_only=own_only)
+
+    def read(self, digest: Digest, offset: int, length: int, *, own_only: bool = False) -> bytes | None:
         """``length`` bytes of a blob from ``offset``, fewer at its end; None where it is not kept, or damaged there.
 
         Only the blocks of 64 KiB that are touched are read and checked (a small blob is checked whole).
         """
         if offset < 0 or length < 0:
             raise ValueError(f"no bytes can be read from {offset} in a length of {length}")
-        return self._read(digest, offset, length)
+        return self._read(digest, offset, length, own_only=own_only)
 
     def __contains__(self, digest: Digest) -> bool:
-        """Whether a blob is kept; its bytes are not looked at."""
+        """Whether a blob is kept here; its bytes are not looked at, nor the lower tier."""
         try:
             return tiers.has(self._session(), digest)
         except (OSError, lmdb.Error, CacheUnusable) as exc:
@@ -177,6 +191,13 @@ class Cache:
                 tiers.put_pieces(session, digest, _from_source(pieces))
         except _SourceError as exc:
             raise exc.error from None
+
+    def pull(self, digest: Digest, *, size: int | None = None) -> bool:
+        """Copy a blob from the lower tier, if it is there and whole; whether it was. Raises CacheUnusable.
+
+        Where its ``size`` is known, a file of another one is not copied.
+        """
+        return self.lower is not None and self.lower.give(digest, partial(self._keep, digest), size=size) is not None
 
     def stage(self) -> Stage:
         """A context manager that takes blobs and makes them visible together; see ``Stage``."""
@@ -264,12 +285,29 @@ class Cache:
         session.bound.limit(self._max_bytes)
         return session
 
-    def _read(self, digest: Digest, offset: int, length: int | None) -> bytes | None:
+    def _read(self, digest: Digest, offset: int, length: int | None, *, own_only: bool) -> bytes | None:
         try:
-            return tiers.read(self._session(), digest, offset, length)
+            data = tiers.read(self._session(), digest, offset, length)
         except (OSError, lmdb.Error, CacheUnusable) as exc:
             self._count_error(exc)
-            return None
+            data = None
+        if data is not None or self.lower is None or own_only:
+            return data
+        try:
+            if not self.pull(digest):
+                return None
+        except CacheUnusable as exc:
+            log.debug("what the lower cache has is not kept: %s", exc)
+        else:
+            data = self._read(digest, offset, length, own_only=True)
+        return self.lower.read(digest, offset, length) if data is None else data
+
+    def _keep(self, digest: Digest, size: int, pieces: Iterable[bytes]) -> bool:
+        if size <= self._small_limit_bytes:
+            self.put(digest, b"".join(pieces))
+        else:
+            self.put_pieces(digest, pieces)
+        return True
 
     def _count_error(self, exc: OSError | lmdb.Error | CacheUnusable) -> None:
         """A read that the disk fails is a miss; one of a closed cache is the caller's fault."""
