@@ -1,0 +1,262 @@
+"""The file that says what the package being made in a directory will be: what it starts from, and every change since.
+
+Owns: its format, finding, reading and writing it, and the lock that keeps two commands apart. Must not know: what the
+changes mean, hashes of files.
+
+JSON lines: the package first, then one change a line in the order they were made, so that a person can read the file,
+git can merge it, and an error can name a line. It says where data come from, never what they are: the same changes made
+again on another machine give the same version, as long as the data are there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import msgspec
+
+from fusepkg.errors import BuilderUnfit, InvalidReference
+from fusepkg.model.reference import parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STATE_NAME = "fusepkg-builder.jsonl"
+"""Name of the file; a directory that has it is a builder's working directory."""
+
+FORMAT = 1
+
+_TopHash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="do"):
+    """Keys of directories end with a slash; "" is the root."""
+
+
+class Add(_Line, frozen=True, tag="add", rename={"source": "from"}):
+    """A file, a directory, an object or objects of a bucket, added below a key; with ``package``, a version's entries.
+
+    Local sources are relative to the working directory. ``placed`` is where ``push-data`` has put the bytes.
+    """
+
+    key: str
+    source: str = ""
+    package: str = ""
+    placed: str = ""
+
+
+class Set(_Line, frozen=True, tag="set", rename={"source": "from"}):
+    """One entry, added or replaced. ``meta`` is None where none was given."""
+
+    key: str
+    source: str
+    meta: dict[str, Any] | None = None
+    placed: str = ""
+
+
+class SetMeta(_Line, frozen=True, tag="set-meta"):
+    """Metadata of an entry, of a directory, or ("") of the package."""
+
+    key: str
+    meta: dict[str, Any]
+
+
+class Move(_Line, frozen=True, tag="mv"):
+    """The content of one directory moved to another."""
+
+    key: str
+    to: str
+    overwrite: bool = False
+
+
+class Remove(_Line, frozen=True, tag="rm"):
+    """An entry, or all below a directory, taken out."""
+
+    key: str
+
+
+Change = Add | Set | SetMeta | Move | Remove
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The first line.
+
+    ``base`` is the version the changes start from, ``tag`` the tag it was last pushed to. ``built`` is the version the
+    changes make, once ``build-manifest`` has told it; ``pushed`` the one whose data ``push-data`` has put in the
+    bucket. Both are gone with the next change.
+    """
+
+    builder: str
+    format: int
+    base: _TopHash | None = None
+    tag: str | None = None
+    message: str | None = None
+    built: _TopHash | None = None
+    pushed: _TopHash | None = None
+
+
+class BaseItem(_Line, frozen=True, tag="base"):
+    """What ``base`` has below a key, and where that lies: for people."""
+
+    key: str
+    place: str
+
+
+class BuilderState(msgspec.Struct, frozen=True):
+    """A builder, as its file holds it."""
+
+    header: Header
+    base_items: tuple[BaseItem, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+    def with_change(self, *changes: Change) -> BuilderState:
+        """The same with more changes: what was built and pushed is not it any more."""
+        header = msgspec.structs.replace(self.header, built=None, pushed=None)
+        return BuilderState(header, self.base_items, (*map(_unplaced, self.changes), *changes))
+
+    def with_header(self, **fields: Any) -> BuilderState:  # noqa: ANN401 - the fields of Header
+        """The same with another header."""
+        return BuilderState(msgspec.structs.replace(self.header, **fields), self.base_items, self.changes)
+
+
+def _unplaced(change: Change) -> Change:
+    return msgspec.structs.replace(change, placed="") if isinstance(change, Add | Set) else change
+
+
+def find_directory(start: Path) -> Path | None:
+    """The working directory that ``start`` lies in or is; None if there is no builder up to the root."""
+    start = start.absolute()
+    return next((directory for directory in (start, *start.parents) if (directory / STATE_NAME).is_file()), None)
+
+
+def require_directory(start: Path) -> Path:
+    """The same. Raises BuilderUnfit where there is none."""
+    directory = find_directory(start)
+    if directory is None:
+        raise BuilderUnfit(
+            f"there is no {STATE_NAME} in {start.absolute()} or above it",
+            hint="Start a package here with: fusepkg init bucket/name",
+        )
+    return directory
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other commands that change the builder out. Raises BuilderUnfit where one is at work.
+
+    The lock is a flock of the working directory: the kernel drops it with the process, however that ends.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise BuilderUnfit(f"{directory} cannot be opened: {exc.strerror}") from exc
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BuilderUnfit(
+                f"another command is changing the builder in {directory}", hint="Run this one when that has ended"
+            ) from exc
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_state(directory: Path) -> BuilderState:
+    """Read a builder. Raises BuilderUnfit naming the line that is wrong."""
+    path = directory / STATE_NAME
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BuilderUnfit(f"{path} cannot be read: {exc}") from exc
+    return state_from(text, path)
+
+
+def state_from(text: str, path: Path) -> BuilderState:
+    """Read the text of a file. Raises BuilderUnfit naming the line of ``path`` that is wrong."""
+    lines = text.split("\n")  # not splitlines: names may hold what that takes for an end
+    header = _read_header(path, lines[0])
+    base_items: list[BaseItem] = []
+    changes: list[Change] = []
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip():
+            continue
+        try:
+            one = msgspec.convert(_parse(line), BaseItem | Change)
+        except (ValueError, RecursionError) as exc:  # msgspec's own are ValueErrors too
+            _refuse(path, number, str(exc))
+        if isinstance(one, BaseItem):
+            base_items.append(one)
+        else:
+            changes.append(one)
+    return BuilderState(header, tuple(base_items), tuple(changes))
+
+
+def text_of(state: BuilderState) -> str:
+    """The text of a file."""
+    lines = [state.header, *state.base_items, *state.changes]
+    return "".join(f"{json.dumps(msgspec.to_builtins(line), ensure_ascii=False)}\n" for line in lines)
+
+
+def _read_header(path: Path, line: str) -> Header:
+    try:
+        content = _parse(line)
+        if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
+            _refuse(path, 1, f"format {content['format']} is not known to this version of fusepkg")
+        header = msgspec.convert(content, Header)
+        parse_reference(header.builder)
+    except (ValueError, RecursionError, InvalidReference) as exc:
+        _refuse(path, 1, str(exc))
+    return header
+
+
+def _parse(line: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    return json.loads(line, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse(path: Path, number: int, reason: str) -> NoReturn:
+    raise BuilderUnfit(
+        f"line {number} of {path} is damaged: {reason}",
+        hint="Mend or remove that line, or take the file back from git",
+    )
+
+
+def create_state(directory: Path, state: BuilderState) -> None:
+    """Write the file of a new builder. Raises BuilderUnfit where there is one."""
+    path = directory / STATE_NAME
+    new = _write_beside(directory, state)
+    try:
+        os.link(new, path)
+    except FileExistsError as exc:
+        raise BuilderUnfit(
+            f"{directory} holds a builder already ({STATE_NAME})",
+            hint="Look at it with `fusepkg status`, or remove that file to start anew",
+        ) from exc
+    finally:
+        new.unlink()
+
+
+def write_state(directory: Path, state: BuilderState) -> None:
+    """Replace the file, whole or not at all."""
+    _write_beside(directory, state).replace(directory / STATE_NAME)
+
+
+def _write_beside(directory: Path, state: BuilderState) -> Path:
+    new = directory / f".{STATE_NAME}.{os.getpid()}"
+    try:
+        with new.open("wb") as file:
+            file.write(text_of(state).encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, UnicodeEncodeError) as exc:
+        new.unlink(missing_ok=True)
+        raise BuilderUnfit(f"{directory / STATE_NAME} cannot be written: {exc}") from exc
+    return new
