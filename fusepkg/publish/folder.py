@@ -20,6 +20,7 @@ from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, MAX_PATH_BYTES, EntryKind
 from fusepkg.registry.remembered import FileIdentity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _NAMED_PROBLEMS = 10
@@ -79,8 +80,12 @@ _SPECIAL = {
 }
 
 
-def scan_folder(directory: Path, follow_symlinks: bool = False) -> Scan:
+def scan_folder(
+    directory: Path, follow_symlinks: bool = False, leave_out: Callable[[str, bool], bool] | None = None
+) -> Scan:
     """Everything a folder holds. ``follow_symlinks`` publishes what links point to instead of the links.
+
+    ``leave_out`` is asked of every logical key, and whether it is a directory; it says what is passed by unread.
 
     Raises: FolderUnfit, naming the first obstacles and counting the rest.
     """
@@ -88,7 +93,7 @@ def scan_folder(directory: Path, follow_symlinks: bool = False) -> Scan:
         raise FolderUnfit(f"{directory} does not exist", hint="Name the folder to publish")
     if not directory.is_dir():
         raise FolderUnfit(f"{directory} is not a directory", hint="A package is made of a folder: put the file in one")
-    walk = _Walk(os.fsencode(directory), follow_symlinks)
+    walk = _Walk(os.fsencode(directory), follow_symlinks, leave_out)
     walk.run()
     if walk.problems:
         raise _unfit(directory, walk.problems)
@@ -97,12 +102,25 @@ def scan_folder(directory: Path, follow_symlinks: bool = False) -> Scan:
     return Scan(directory, tuple(walk.files))
 
 
+def scan_file(path: Path) -> ScannedFile:
+    """One file by itself, of which the name is the logical key; a link is followed. Raises FolderUnfit."""
+    walk = _Walk(os.fsencode(path.parent), follow_symlinks=True)
+    for found, key in walk.checked([os.fsencode(path)], ""):
+        walk.examine(found, key)
+    if walk.problems:
+        raise _unfit(path.parent, walk.problems)
+    return walk.files[0]
+
+
 class _Walk:
     """One walk, depth first in tree order: byte order of names, a directory's content at its name's place."""
 
-    def __init__(self, root: bytes, follow_symlinks: bool) -> None:
+    def __init__(
+        self, root: bytes, follow_symlinks: bool, leave_out: Callable[[str, bool], bool] | None = None
+    ) -> None:
         self.root = root
         self.follow = follow_symlinks
+        self.leave_out = leave_out
         self.files: list[ScannedFile] = []
         self.problems: list[_Problem] = []
 
@@ -114,7 +132,7 @@ class _Walk:
         stack.extend(reversed([(path, key, ancestors) for path, key in self._names(self.root, "")]))
         while stack:
             path, key, ancestors = stack.pop()
-            found = self._examine(path, key)
+            found = self.examine(path, key)
             if found is None:
                 continue
             inside = (found.st_dev, found.st_ino)
@@ -136,9 +154,13 @@ class _Walk:
             self.files.append(
                 ScannedFile(prefix + EMPTY_DIRECTORY_NAME, EntryKind.EMPTY_DIRECTORY, FileIdentity(0, 0, 0, 0, 0))
             )
+        return self.checked([os.path.join(directory, name) for name in names], prefix)
+
+    def checked(self, paths: list[bytes], prefix: str) -> list[tuple[bytes, str]]:
+        """Those of the paths whose names a package can have, with their logical keys."""
         found = []
-        for name in names:
-            path = os.path.join(directory, name)
+        for path in paths:
+            name = os.path.basename(path)
             try:
                 key = prefix + name.decode("utf-8")
             except UnicodeDecodeError:
@@ -152,7 +174,7 @@ class _Walk:
                 found.append((path, key))
         return found
 
-    def _examine(self, path: bytes, key: str) -> os.stat_result | None:
+    def examine(self, path: bytes, key: str) -> os.stat_result | None:
         """Record a file or link; give back a directory's stat for its names to be read."""
         try:
             status = os.stat(path, follow_symlinks=self.follow)
@@ -162,6 +184,8 @@ class _Walk:
             else:
                 hint = _HINT_ACCESS if isinstance(exc, PermissionError) else _HINT_CHANGING
                 self._problem(path, f"cannot be examined ({exc.strerror})", hint)
+            return None
+        if self.leave_out is not None and self.leave_out(key, stat.S_ISDIR(status.st_mode)):
             return None
         if stat.S_ISDIR(status.st_mode):
             return status
@@ -190,7 +214,7 @@ class _Walk:
             self._problem(path, "is a symbolic link whose target is not UTF-8", _HINT_LINKS)
             return
         start = os.path.dirname(os.path.relpath(path, self.root))
-        if not (_stays_inside_by_text(key, text) and _stays_inside(self.root, start, target)):
+        if not (stays_inside_by_text(key, text) and _stays_inside(self.root, start, target)):
             self._problem(path, f"is a symbolic link out of the folder (to {text})", _HINT_LINKS)
             return
         size = len(target)
@@ -202,7 +226,7 @@ class _Walk:
         self.problems.append(_Problem(shown, reason, hint))
 
 
-def _stays_inside_by_text(logical_key: str, target: str) -> bool:
+def stays_inside_by_text(logical_key: str, target: str) -> bool:
     """What every reader of a manifest asks of a link, without having the tree."""
     depth = logical_key.count("/")
     for part in target.split("/"):

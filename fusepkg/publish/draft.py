@@ -1,0 +1,282 @@
+"""A version of a package being made: what is in it and where it comes from, before anything is hashed or pushed.
+
+Owns: changing it, all or nothing per call, and showing it. Must not know: hashing, uploading, printing. Used by one
+thread.
+
+An entry that comes from another package is its name and a number until somebody looks at it, so a version made from
+one of a million entries costs their names.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from fusepkg.errors import EntryNotFound, UsageError
+from fusepkg.model.entry import META_KEY, EntryKind, kind_of
+from fusepkg.model.logical_key import tree_sort_key
+from fusepkg.publish.contents import make_header
+from fusepkg.publish.folder import stays_inside_by_text
+from fusepkg.publish.items import Grouping, Item, in_order
+from fusepkg.publish.metadata import checked_meta, with_user_meta
+from fusepkg.publish.names import as_directory, check_key, check_name, move_collision
+from fusepkg.publish.origins import DraftEntry, PackageEntries
+from fusepkg.publish.sources import find_source
+from fusepkg.publish.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from fusepkg.index.opening import Index
+    from fusepkg.model.reference import Reference
+    from fusepkg.publish.sources import Source
+    from fusepkg.store.opening import StoreSet
+
+
+class Draft:
+    """A version being made of the package that ``reference`` names.
+
+    ``tag`` is the tag a push moves if nobody names another: the one the package was named with, or None.
+    ``top_hash`` is None until the manifest is built, and again after every change; ``manifest_url`` is where the
+    manifest lies once it is pushed. ``based_on`` has the top hash that each tag named when it was seen, None for one
+    that did not exist: a push moves a tag only from there.
+    """
+
+    def __init__(self, reference: Reference, stores: StoreSet, *, tag: str | None = None) -> None:
+        self.reference = reference
+        self.stores = stores
+        self.tag = tag
+        self.tree = Tree()
+        self.changed_meta: dict[str, dict[str, Any]] = {}
+        self.directory_meta: dict[str, dict[str, Any]] = {}
+        self.based_on: dict[str, str | None] = {}
+        self.top_hash: str | None = None
+        self.manifest_url: str | None = None
+        self._items: list[Item] = []
+        self._message: str | None = None
+        self._user_meta: dict[str, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.tree.slots)
+
+    # --- the version itself ----------------------------------------------------------------------------------
+
+    @property
+    def message(self) -> str | None:
+        """Why; part of the version."""
+        return self._message
+
+    @message.setter
+    def message(self, message: str | None) -> None:
+        make_header(message, None)
+        self._message = message
+        self.changed()
+
+    @property
+    def user_meta(self) -> dict[str, Any] | None:
+        """The metadata of the package; None if there are none."""
+        return self._user_meta
+
+    @user_meta.setter
+    def user_meta(self, meta: object) -> None:
+        self._user_meta = None if meta is None else checked_meta(meta, "the package")
+        self.changed()
+
+    def header(self) -> dict[str, Any]:
+        """The header of the manifest."""
+        return make_header(self._message, self._user_meta)
+
+    def items(self) -> list[Item]:
+        """The contents as they are shown: folders and files as they were added, exceptions below their folder."""
+        return in_order(self._items)
+
+    def keys(self) -> list[str]:
+        """All logical keys, in tree order."""
+        return sorted(self.tree.slots, key=tree_sort_key)
+
+    def entry(self, key: str) -> DraftEntry:
+        """One entry. Raises EntryNotFound."""
+        if key not in self.tree.slots:
+            raise self._not_found(key)
+        return self._entry(key)
+
+    def changed(self) -> None:
+        """Forget the manifest: something is different now."""
+        self.top_hash = self.manifest_url = None
+
+    # --- adding ----------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        source: str,
+        logical_key: str | None = None,
+        *,
+        follow_symlinks: bool = False,
+        leave_out: Callable[[str, bool], bool] | None = None,
+    ) -> Item:
+        """Add a file, a folder, an object or all objects below a prefix; what had one of the names is replaced.
+
+        Without ``logical_key`` it keeps the name it has. Raises UsageError, FolderUnfit, KeyCollision, ObjectMissing.
+        """
+        found = find_source(source, self.stores, follow_symlinks=follow_symlinks, leave_out=leave_out)
+        if found.is_folder:
+            return self._put_folder(found, found.default_key if logical_key is None else as_directory(logical_key))
+        key = found.default_key if logical_key is None else logical_key
+        return self._put_file(found, key + found.keys[0] if key.endswith("/") else key)
+
+    def set(self, key: str, source: str, meta: object = None) -> Item:
+        """Make one name one file or object. Raises as ``add``."""
+        checked = None if meta is None else checked_meta(meta, repr(key))
+        check_key(key)
+        found = find_source(source, self.stores)
+        if found.is_folder:
+            raise UsageError(f"{source} is a folder, {key!r} is one file", hint="Add a folder with add")
+        item = self._put_file(found, key)
+        if checked is not None:
+            self.changed_meta[key] = with_user_meta(found.origin.facts(0).meta, checked)
+        return item
+
+    def add_package(self, index: Index, logical_key: str = "") -> None:
+        """Add all entries of a version that is there already, and the metadata of its directories."""
+        directory = as_directory(logical_key)
+        origin = PackageEntries(index)
+        grouping = Grouping()
+        for entry in index.entries:
+            grouping.add(entry)
+        directory_meta = index.entries.directory_meta()
+        if self.tree.slots:  # the names of one version do not collide with each other
+            self.tree.check_free([directory + key for key in grouping.keys])
+        self._check_lengths(directory, grouping.keys)
+        moved: dict[Item, Item] = {}
+        for number, (key, item) in enumerate(grouping.items(origin)):
+            if item not in moved:
+                moved[item] = item.moved("", directory)
+                self._items.append(moved[item])
+            self._put(directory + key, moved[item], number)
+        self.directory_meta |= {directory + key: meta for key, meta in directory_meta.items()}
+        self._settle()
+
+    def _put_folder(self, found: Source, directory: str) -> Item:
+        keys = [directory + key for key in found.keys]
+        self._check_lengths(directory, found.keys)
+        self.tree.check_free(keys)
+        item = self._new_item(directory, found)
+        for number, key in enumerate(keys):
+            self._put(key, item, number)
+        self._settle()
+        return item
+
+    def _put_file(self, found: Source, key: str) -> Item:
+        check_key(key)
+        self.tree.check_free([key])
+        item = self._new_item(key, found)
+        self._put(key, item, 0)
+        self._settle()
+        return item
+
+    def _new_item(self, logical: str, found: Source) -> Item:
+        item = Item(logical, found.shown, found.origin, is_local=found.is_local)
+        self._items.append(item)
+        return item
+
+    def _put(self, key: str, item: Item, number: int) -> None:
+        self.tree.put(key, (item, number))
+        self.changed_meta.pop(key, None)
+
+    def _check_lengths(self, directory: str, keys: Iterable[str]) -> None:
+        if directory:
+            for key in keys:
+                check_name(directory + key)
+
+    # --- changing --------------------------------------------------------------------------------------------
+
+    def set_meta(self, key: str, meta: object) -> None:
+        """Replace the user's metadata of an entry, or of a directory where ``key`` ends with a slash."""
+        if key in self.tree.slots:
+            self.changed_meta[key] = with_user_meta(self.entry(key).meta, checked_meta(meta, repr(key)))
+        elif self.tree.is_directory(key.removesuffix("/")):
+            directory = as_directory(key)
+            self.directory_meta[directory] = checked_meta(meta, repr(directory))
+        else:
+            raise self._not_found(key)
+        self.changed()
+
+    def move(self, old: str, new: str, *, overwrite: bool = False) -> None:
+        """Move all that lies in one directory into another. Raises EntryNotFound, KeyCollision, UsageError."""
+        old, new = as_directory(old), as_directory(new)
+        moves = {key: new + key[len(old) :] for key in self.tree.below(old)}
+        if not moves:
+            raise self._not_found(old)
+        leaving = frozenset(moves)
+        taken = [key for key, goal in moves.items() if goal in self.tree.slots and goal not in leaving]
+        if taken and not overwrite:
+            raise move_collision(min(taken, key=tree_sort_key), moves)
+        for key, goal in moves.items():
+            check_name(goal)
+            self._check_link(key, goal)
+        self.tree.check_free(moves.values(), leaving)
+        self._move(moves, old, new)
+
+    def _move(self, moves: Mapping[str, str], old: str, new: str) -> None:
+        taken_out = [(goal, self.tree.remove(key), self.changed_meta.pop(key, None)) for key, goal in moves.items()]
+        moved: dict[Item, Item] = {}
+        for goal, (item, number), meta in taken_out:
+            if item not in moved:
+                moved[item] = item.moved(old, new)
+                self._items.append(moved[item])
+            self._put(goal, moved[item], number)
+            if meta is not None:
+                self.changed_meta[goal] = meta
+        directories = [path for path in self.directory_meta if path.startswith(old)]
+        kept = {path: self.directory_meta.pop(path) for path in directories}
+        self.directory_meta |= {new + path[len(old) :]: meta for path, meta in kept.items() if new + path[len(old) :]}
+        self._settle()
+
+    def delete(self, key: str) -> None:
+        """Take out an entry, or all that lies in a directory. Raises EntryNotFound."""
+        if key in self.tree.slots:
+            self._remove([key])
+        elif key.strip("/") and self.tree.is_directory(key.removesuffix("/")):
+            self._remove(list(self.tree.below(as_directory(key))))
+        else:
+            raise self._not_found(key)
+
+    def filter(self, wanted: Callable[[DraftEntry], object]) -> None:
+        """Keep the entries ``wanted`` says yes to."""
+        self._remove([key for key in self.tree.slots if not wanted(self._entry(key))])
+
+    def sample(self, amount: float, *, seed: int | None = None) -> None:
+        """Keep some entries, chosen at random: so many, or that part of them for a number below 1 with a point.
+
+        The same ``seed`` and the same names give the same choice.
+        """
+        total = len(self)
+        count = amount if isinstance(amount, int) else round(amount * total)
+        if isinstance(amount, bool) or not (0 < amount <= (total if isinstance(amount, int) else 1)):
+            raise UsageError(
+                f"{amount} of {total} entries cannot be chosen", hint="Give a number of entries, or a part such as 0.1"
+            )
+        chosen = set(random.Random(seed).sample(self.keys(), max(1, count)))
+        self._remove([key for key in self.tree.slots if key not in chosen])
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.tree.remove(key)
+            self.changed_meta.pop(key, None)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._items = [item for item in self._items if item.count]
+        self.changed()
+
+    def _check_link(self, key: str, goal: str) -> None:
+        meta = self._entry(key).meta
+        if kind_of(meta) is EntryKind.SYMLINK and not stays_inside_by_text(goal, meta[META_KEY]["symlink"]):
+            raise UsageError(f"{key!r} cannot move to {goal!r}: the link would lead out of the package")
+
+    def _entry(self, key: str) -> DraftEntry:
+        item, number = self.tree.slots[key]
+        return DraftEntry(key, item.origin, number, self.changed_meta.get(key))
+
+    def _not_found(self, key: str) -> EntryNotFound:
+        return EntryNotFound(f"The new version of {self.reference.package} has no {key!r}", hint="Add it first")
