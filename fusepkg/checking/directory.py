@@ -2,41 +2,63 @@
 
 Owns: what counts as a difference. Must not know: mounts, printing.
 
-Nothing remembered is used: a check reads all bytes.
+Nothing remembered is used: a check reads all bytes. The directory and the manifest are read side by side, in tree
+order, so that memory does not grow with either.
 """
 
 from __future__ import annotations
 
+import enum
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Hashing, compute_digest
 
+from fusepkg.checking.walking import place_of, walk_directory
+from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EntryKind
-from fusepkg.publish.folder import scan_folder
-from fusepkg.publish.hashing import hash_files
-from fusepkg.publish.progress import no_progress
+from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.publish.progress import Counters, Phase, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
-    from fusepkg_cache.digest import Algorithm, Digest
+    from fusepkg_cache.digest import Digest
 
+    from fusepkg.checking.walking import Found
     from fusepkg.model.entry import Entry
-    from fusepkg.publish.folder import ScannedFile
-    from fusepkg.publish.hashing import Hashed
     from fusepkg.publish.progress import ProgressCallback
 
+HASH_THREADS = max(2, os.cpu_count() or 2)
+"""One per core: hashing is all CPU; two at least, so that one can wait for the disk."""
+
 _READ_BYTES = 1 << 20
-"""Read and hashed at a time where a whole file is hashed in one piece."""
+"""Read and hashed at a time: large enough to forget the calls, small enough for the second-level cache."""
+
+_BATCH_FILES = 64
+_BATCH_BYTES = 8 << 20
+"""Small files of one piece of work: a thread's hand-over costs as much as hashing 20 KB."""
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""O_NONBLOCK for a FIFO that took the file's place: its open must not wait for a writer."""
 
 _KIND_WORDS = {
     EntryKind.FILE: "a plain file",
     EntryKind.EXECUTABLE: "an executable file",
     EntryKind.SYMLINK: "a symbolic link",
     EntryKind.EMPTY_DIRECTORY: "an empty directory",
+    None: "something a package cannot hold",
 }
+
+
+class DifferenceKind(enum.Enum):
+    """What is wrong with one name."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    CHANGED = "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,43 +67,114 @@ class Difference:
 
     logical_key: str
     reason: str
+    kind: DifferenceKind = DifferenceKind.CHANGED
+    entry: Entry | None = None
+    """The manifest's, where it has one."""
 
 
 def compare_directory(
-    directory: Path, entries: Iterable[Entry], *, progress: ProgressCallback = no_progress
+    directory: Path,
+    entries: Iterable[Entry],
+    *,
+    count: int = 0,
+    total_bytes: int = 0,
+    leave_out: Collection[str] = (),
+    progress: ProgressCallback = no_progress,
 ) -> list[Difference]:
-    """All differences, in order of logical keys. Raises FolderUnfit where the directory cannot be read."""
-    scanned = scan_folder(directory).files
-    pairs = zip(scanned, hash_files(scanned, progress=progress), strict=True)
-    hashed = {file.logical_key: (file, digest) for file, digest in pairs}
+    """All differences, in tree order. ``entries`` come in tree order; ``leave_out`` are names at the top.
+
+    Raises FolderUnfit where there is no such directory.
+    """
+    if not directory.is_dir():
+        raise FolderUnfit(f"{directory} is not a directory", hint="Name the directory to compare")
+    counters = Counters(progress, Phase.CHECK, total=count, total_bytes=total_bytes)
     differences: list[Difference] = []
+    stop = StopFlag()
+
+    def check(batch: list[_Pair]) -> tuple[list[Difference], int, int]:
+        found = [difference for pair in batch if (difference := _compare(*pair, stop)) is not None]
+        wanted = [entry for entry, _ in batch if entry is not None]
+        return found, len(wanted), sum(entry.size for entry in wanted)
+
+    def collect(result: tuple[list[Difference], int, int]) -> None:
+        differences.extend(result[0])
+        counters.add(result[1], result[2])
+
+    pairs = _side_by_side(entries, walk_directory(directory, leave_out=leave_out))
+    run_threads(check, _batches(pairs), collect, threads=HASH_THREADS, name="fusepkg-verify", stop=stop)
+    return sorted(differences, key=lambda difference: place_of(difference.logical_key))
+
+
+_Pair = tuple["Entry | None", "Found | None"]
+
+
+def _side_by_side(entries: Iterable[Entry], found: Iterator[Found]) -> Iterator[_Pair]:
+    """Each name once, with what the manifest and the directory have of it."""
+    local = next(found, None)
     for entry in entries:
-        pair = hashed.pop(entry.logical_key, None)
-        if pair is None:
-            differences.append(Difference(entry.logical_key, "is in the manifest, but does not exist in the directory"))
-        elif reason := _difference(entry, *pair):
-            differences.append(Difference(entry.logical_key, reason))
-    differences += [Difference(key, "exists in the directory, but not in the manifest") for key in hashed]
-    return sorted(differences, key=lambda difference: difference.logical_key)
+        place = place_of(entry.logical_key)
+        while local is not None and local.place < place:
+            yield None, local
+            local = next(found, None)
+        if local is not None and local.place == place:
+            yield entry, local
+            local = next(found, None)
+        else:
+            yield entry, None
+    while local is not None:
+        yield None, local
+        local = next(found, None)
 
 
-def _difference(entry: Entry, file: ScannedFile, hashed: Hashed) -> str | None:
-    if entry.kind is not file.kind:
-        return f"is {_KIND_WORDS[file.kind]}, but {_KIND_WORDS[entry.kind]} in the manifest"
-    if entry.size != file.size:
-        return f"has {file.size} bytes, but {entry.size} in the manifest"
-    digest = hashed.digest
-    if digest.algorithm is not entry.digest.algorithm:
-        digest = _digest(entry.digest.algorithm, file)
-    return None if entry.digest.matches(digest) else "has other contents than the manifest says"
+def _batches(pairs: Iterable[_Pair]) -> Iterator[list[_Pair]]:
+    batch: list[_Pair] = []
+    batch_bytes = 0
+    for pair in pairs:
+        batch.append(pair)
+        batch_bytes += pair[0].size if pair[0] is not None else 0
+        if len(batch) >= _BATCH_FILES or batch_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+    if batch:
+        yield batch
 
 
-def _digest(algorithm: Algorithm, file: ScannedFile) -> Digest:
-    """What the bytes of a file hash to by another algorithm than ours: those of manifests that quilt3 wrote."""
-    if file.path is None:
-        return compute_digest(algorithm, file.link.encode())
-    hashing = Hashing(algorithm, file.size)
-    with open(file.path, "rb") as opened:
-        while piece := opened.read(_READ_BYTES):
+def _compare(entry: Entry | None, found: Found | None, stop: StopFlag) -> Difference | None:
+    if entry is None:
+        assert found is not None, "a pair has one side at least"
+        return Difference(found.logical_key, "exists in the directory, but not in the manifest", DifferenceKind.EXTRA)
+    key = entry.logical_key
+    if found is None:
+        reason = "is in the manifest, but does not exist in the directory"
+        return Difference(key, reason, DifferenceKind.MISSING, entry)
+    reason = _what_differs(entry, found, stop)
+    return Difference(key, reason, DifferenceKind.CHANGED, entry) if reason else None
+
+
+def _what_differs(entry: Entry, found: Found, stop: StopFlag) -> str:
+    if entry.kind is not found.kind:
+        return f"is {_KIND_WORDS[found.kind]}, but {_KIND_WORDS[entry.kind]} in the manifest"
+    if found.kind is EntryKind.EMPTY_DIRECTORY:
+        return ""
+    if entry.size != found.status.st_size:
+        return f"has {found.status.st_size} bytes, but {entry.size} in the manifest"
+    try:
+        digest = hash_found(found, entry.digest, stop)
+    except OSError as exc:
+        return f"cannot be read: {exc.strerror}"
+    return "" if entry.digest.matches(digest) else "has other contents than the manifest says"
+
+
+def hash_found(found: Found, like: Digest, stop: StopFlag) -> Digest:
+    """What a file's bytes, or a link's target, hash to by the algorithm of another digest. Raises OSError."""
+    if found.kind is EntryKind.SYMLINK:
+        return compute_digest(like.algorithm, os.readlink(found.path))
+    hashing = Hashing(like.algorithm, found.status.st_size)
+    descriptor = os.open(found.path, _FLAGS)
+    try:
+        while piece := os.read(descriptor, _READ_BYTES):
+            stop.check()
             hashing.update(piece)
+    finally:
+        os.close(descriptor)
     return hashing.digest()
