@@ -14,6 +14,7 @@ imported), or how an error is printed (``cli``).
                             RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
       IntegrityError        DigestMismatch, IndexDamaged
       CacheFailure
+      InstallError
       FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
                             NameTooLong, InvalidArgument
       MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed
@@ -275,6 +276,13 @@ class CacheFailure(FusepkgError):
 
     code = "cache"
     exit_code = 11
+
+
+class InstallError(FusepkgError):
+    """A package cannot be written into a directory, or not all of it; what is there already stays."""
+
+    code = "install"
+    exit_code = 13
 
 
 # --- a package as a file system ---

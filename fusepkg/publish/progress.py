@@ -19,6 +19,7 @@ class Phase(enum.Enum):
     MANIFEST = "writing the manifest"
     TAG = "moving the tag"
     CHECK = "checking"
+    DOWNLOAD = "downloading"
 
 
 @dataclass(frozen=True, slots=True)
