@@ -10,6 +10,10 @@ one of a million entries costs their names.
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import EntryNotFound, UsageError
@@ -55,6 +59,15 @@ class Draft:
         self._items: list[Item] = []
         self._message: str | None = None
         self._user_meta: dict[str, Any] | None = None
+        self._spool: Path | None = None
+
+    @property
+    def spool_directory(self) -> Path:
+        """Where bytes wait that were read to be hashed and will be wanted again; gone with the draft."""
+        if self._spool is None:
+            self._spool = Path(tempfile.mkdtemp(prefix="fusepkg-draft-"))
+            weakref.finalize(self, shutil.rmtree, self._spool, ignore_errors=True)
+        return self._spool
 
     def __len__(self) -> int:
         return len(self.tree.slots)
@@ -90,7 +103,7 @@ class Draft:
         """The contents as they are shown: folders and files as they were added, exceptions below their folder."""
         return in_order(self._items)
 
-    def keys(self) -> list[str]:
+    def keys_in_order(self) -> list[str]:
         """All logical keys, in tree order."""
         return sorted(self.tree.slots, key=tree_sort_key)
 
@@ -256,7 +269,7 @@ class Draft:
             raise UsageError(
                 f"{amount} of {total} entries cannot be chosen", hint="Give a number of entries, or a part such as 0.1"
             )
-        chosen = set(random.Random(seed).sample(self.keys(), max(1, count)))
+        chosen = set(random.Random(seed).sample(self.keys_in_order(), max(1, count)))
         self._remove([key for key in self.tree.slots if key not in chosen])
 
     def _remove(self, keys: Sequence[str]) -> None:

@@ -204,7 +204,7 @@ class _Walk:
         kind = EntryKind.EXECUTABLE if status.st_mode & stat.S_IXUSR else EntryKind.FILE
         # With links followed, the file itself is opened, so that a link swapped in later is not followed.
         opened = os.path.realpath(path) if self.follow else path
-        self.files.append(ScannedFile(key, kind, _identity(status), opened))
+        self.files.append(ScannedFile(key, kind, identity_of(status), opened))
 
     def _link(self, path: bytes, key: str, status: os.stat_result) -> None:
         target = os.readlink(path)
@@ -275,7 +275,8 @@ def _stays_inside(root: bytes, start: bytes, target: bytes) -> bool:
     return True
 
 
-def _identity(status: os.stat_result) -> FileIdentity:
+def identity_of(status: os.stat_result) -> FileIdentity:
+    """What tells later whether a file is still this one."""
     return FileIdentity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -16,6 +16,7 @@ from fusepkg.publish.metadata import USER_META
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from fusepkg_cache.digest import Digest
 
@@ -46,11 +47,11 @@ class Origin(Protocol):
 class LocalFiles:
     """Files of this machine. ``root`` is the absolute path that the scanned logical keys lie below.
 
-    ``hashed`` fills as they are hashed, by number.
+    ``hashed`` fills as they are hashed, by number; a file that has changed since loses its hash and is scanned anew.
     """
 
     root: bytes
-    files: Sequence[ScannedFile]
+    files: list[ScannedFile]
     hashed: dict[int, Hashed] = field(default_factory=dict)
 
     def facts(self, number: int) -> Facts:
@@ -68,15 +69,20 @@ class LocalFiles:
 
 @dataclass(frozen=True, slots=True)
 class RemoteObjects:
-    """Objects of a bucket, with their sizes. ``digests`` fills as their hashes are learnt, by number."""
+    """Objects of a bucket, with their sizes. ``hashed`` fills as their hashes are learnt, by number.
 
-    objects: Sequence[tuple[PhysicalKey, int]]
-    digests: dict[int, Digest] = field(default_factory=dict)
+    ``spooled`` has the copies of those whose bytes had to be read and will be wanted once more.
+    """
+
+    objects: list[tuple[PhysicalKey, int]]
+    hashed: dict[int, Hashed] = field(default_factory=dict)
+    spooled: dict[int, Path] = field(default_factory=dict)
 
     def facts(self, number: int) -> Facts:
         """See Origin."""
         place, size = self.objects[number]
-        return Facts(place, size, self.digests.get(number), {})
+        hashed = self.hashed.get(number)
+        return Facts(place, size, hashed.digest if hashed else None, {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,10 +84,10 @@ def _find_local(text: str, path: str, follow_symlinks: bool, leave_out: Callable
         if path.endswith("/"):
             raise FolderUnfit(f"{text} is not a folder", hint="Leave out the slash to add a file")
         file = scan_file(absolute)
-        origin = LocalFiles(os.fsencode(absolute.parent), (file,))
+        origin = LocalFiles(os.fsencode(absolute.parent), [file])
         return Source(origin, (file.logical_key,), shown, _default_key(path), is_folder=False, is_local=True)
     files = scan_folder(absolute, follow_symlinks, leave_out).files
-    origin = LocalFiles(os.fsencode(absolute), files)
+    origin = LocalFiles(os.fsencode(absolute), list(files))
     key = _default_key(path)
     return Source(
         origin,

@@ -1,0 +1,220 @@
+"""The manifest of a version being made: the hashes it lacks, its text, its top hash.
+
+Owns: which entries are hashed and how, and the order of the manifest. Must not know: tags, where data are pushed to.
+
+The hash of a local file is computed, or remembered; of an object it is what the server attests, or computed from one
+reading of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
+
+from fusepkg.errors import FileChanged, UsageError
+from fusepkg.model.attested import attested_digest
+from fusepkg.model.entry import Entry
+from fusepkg.model.manifest import write_directory, write_entry, write_header
+from fusepkg.model.tophash import TopHash
+from fusepkg.publish.folder import identity_of
+from fusepkg.publish.hashing import Hashed, hash_files
+from fusepkg.publish.origins import LocalFiles, RemoteObjects
+from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.publish.reading import file_changed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.draft import Draft
+    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.registry.remembered import Remembered
+    from fusepkg.store.opening import StoreSet
+    from fusepkg.store.protocol import ObjectInfo
+
+ASK_THREADS = 16
+"""Objects asked for their checksums at a time: latency only."""
+
+READ_THREADS = 4
+"""Objects read at a time where the server attests nothing: each holds a chunk in memory, and hashing is all CPU."""
+
+_LINES_WRITTEN_BYTES = 1 << 20
+"""Manifest lines collected before they are written."""
+
+
+def build_manifest(
+    draft: Draft, *, remembered: Remembered | None = None, progress: ProgressCallback = no_progress
+) -> str:
+    """Hash what is not hashed, and give the top hash, which the draft keeps until it changes.
+
+    Raises: UsageError for a version without entries, FileChanged, FolderUnfit, and what stores raise.
+    """
+    if not len(draft):
+        raise UsageError(f"The new version of {draft.reference.package} has no entries", hint="Add files first")
+    if hash_entries(draft, draft.tree.slots, remembered=remembered, progress=progress):
+        draft.changed()
+    if draft.top_hash is None:
+        top_hash = TopHash(draft.header())
+        for entry in entries_of(draft):
+            top_hash.update(entry)
+        draft.top_hash = top_hash.hexdigest()
+    return draft.top_hash
+
+
+def entries_of(draft: Draft) -> Iterator[Entry]:
+    """The entries in tree order; all of them have been hashed."""
+    for key in draft.keys_in_order():
+        found = draft.entry(key)
+        assert found.digest is not None
+        yield Entry(key, found.physical_key, found.size, found.digest, found.meta)
+
+
+def write_manifest(draft: Draft, into: Path) -> None:
+    """Write the manifest of a draft that has been built. Raises ManifestInvalid for a record that is too large."""
+    with into.open("wb", buffering=_LINES_WRITTEN_BYTES) as file:
+        file.write(write_header(draft.header()))
+        for directory in sorted(draft.directory_meta, key=lambda key: key.split("/")):
+            meta = draft.directory_meta[directory]
+            if meta and draft.tree.is_directory(directory.removesuffix("/")):
+                file.write(write_directory(directory, meta))
+        for entry in entries_of(draft):
+            file.write(write_entry(entry))
+
+
+# --- hashes --------------------------------------------------------------------------------------------------
+
+
+def hash_entries(
+    draft: Draft, keys: Iterable[str], *, remembered: Remembered | None, progress: ProgressCallback = no_progress
+) -> bool:
+    """Hash those of the entries that have no hash yet, or whose file has changed; whether there were any."""
+    files: list[tuple[LocalFiles, int]] = []
+    objects: list[tuple[RemoteObjects, int]] = []
+    for key in keys:
+        item, number = draft.tree.slots[key]
+        origin = item.origin
+        if isinstance(origin, LocalFiles):
+            if not _is_as_hashed(origin, number):
+                files.append((origin, number))
+        elif isinstance(origin, RemoteObjects) and number not in origin.hashed:
+            objects.append((origin, number))
+    stop = StopFlag()
+    if files:
+        found = hash_files(
+            [origin.files[number] for origin, number in files], remembered=remembered, stop=stop, progress=progress
+        )
+        for (origin, number), hashed in zip(files, found, strict=True):
+            origin.hashed[number] = hashed
+    if objects:
+        _ObjectHashing(draft, stop).run(objects, progress)
+    return bool(files or objects)
+
+
+def _is_as_hashed(origin: LocalFiles, number: int) -> bool:
+    """Whether a file has its hash still; one that has changed is scanned anew."""
+    file = origin.files[number]
+    if file.path is None:
+        return number in origin.hashed
+    try:
+        status = os.stat(file.path, follow_symlinks=False)
+    except OSError as exc:
+        raise file_changed(file) from exc
+    if not stat.S_ISREG(status.st_mode):
+        raise file_changed(file)
+    identity = identity_of(status)
+    if identity != file.identity:
+        origin.files[number] = replace(file, identity=identity)
+        origin.hashed.pop(number, None)
+    return number in origin.hashed
+
+
+class _ObjectHashing:
+    """Hashes of objects in buckets: asked for, and where nobody attests them, read."""
+
+    def __init__(self, draft: Draft, stop: StopFlag) -> None:
+        self._stores: StoreSet = draft.stores
+        self._stop = stop
+        self._spool = draft.spool_directory if draft.reference.bucket.scheme != "s3" else None
+
+    def run(self, objects: list[tuple[RemoteObjects, int]], progress: ProgressCallback) -> None:
+        total_bytes = sum(origin.objects[number][1] for origin, number in objects)
+        counters = Counters(progress, Phase.HASH, total=len(objects), total_bytes=total_bytes)
+        unattested: list[tuple[RemoteObjects, int]] = []
+
+        def asked(answer: _Answer) -> None:
+            origin, number = answer.of
+            origin.objects[number] = answer.place, answer.size
+            if answer.hashed is None:
+                unattested.append(answer.of)
+            else:
+                origin.hashed[number] = answer.hashed
+                counters.add(1, answer.size)
+
+        def read(answer: _Answer) -> None:
+            origin, number = answer.of
+            assert answer.hashed is not None
+            origin.hashed[number] = answer.hashed
+            if answer.copy is not None:
+                origin.spooled[number] = answer.copy
+            counters.add(1, answer.size)
+
+        run_threads(self._ask, objects, asked, threads=ASK_THREADS, name="fusepkg-ask", stop=self._stop)
+        run_threads(self._read, unattested, read, threads=READ_THREADS, name="fusepkg-hash", stop=self._stop)
+
+    def _ask(self, of: tuple[RemoteObjects, int]) -> _Answer:
+        self._stop.check()
+        origin, number = of
+        place, size = origin.objects[number]
+        store, key = self._stores.for_key(place)
+        info = store.head(key, version=place.version)
+        if info.size != size:
+            raise _object_changed(place)
+        place = replace(place, version=info.version)
+        digest = attested_digest(size, info.checksums)
+        if digest is None and _may_be_cut_in_chunks(info):
+            digest = attested_digest(size, info.checksums, store.part_bytes(key, version=info.version))
+        return _Answer(of, place, size, Hashed(digest) if digest else None)
+
+    def _read(self, of: tuple[RemoteObjects, int]) -> _Answer:
+        origin, number = of
+        place, size = origin.objects[number]
+        store, key = self._stores.for_key(place)
+        chunks = []
+        done = 0
+        copy = Path(tempfile.mkstemp(dir=self._spool)[1]) if self._spool else None
+        with copy.open("wb") if copy else open(os.devnull, "wb") as kept:
+            for piece in store.stream(key, version=place.version, piece_bytes=chunk_size(size)):
+                self._stop.check()
+                chunks.append(hashlib.sha256(piece).digest())
+                kept.write(piece)
+                done += len(piece)
+        if done != size:
+            raise _object_changed(place)
+        hashed = Hashed(combine_chunks(chunks), tuple(chunks) if len(chunks) > 1 else ())
+        return _Answer(of, place, size, hashed, copy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    of: tuple[RemoteObjects, int]
+    place: PhysicalKey
+    size: int
+    hashed: Hashed | None
+    copy: Path | None = None
+
+
+def _may_be_cut_in_chunks(info: ObjectInfo) -> bool:
+    checksums = info.checksums
+    return checksums is not None and checksums.sha256 is not None and checksums.parts == chunk_count(info.size) > 1
+
+
+def _object_changed(place: PhysicalKey) -> FileChanged:
+    return FileChanged(f"{place.readable} changed since it was added", hint="Add it again")
