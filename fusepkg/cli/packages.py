@@ -32,9 +32,9 @@ from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_bucket, parse_reference
 from fusepkg.publish.push import folder_hash
+from fusepkg.registry.catalogue import list_packages
 from fusepkg.registry.opening import resolve_or_remember
 from fusepkg.registry.remembered import Remembered
-from fusepkg.registry.tags import list_packages
 from fusepkg.settings import Settings
 from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.tree import PackageTree

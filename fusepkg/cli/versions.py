@@ -18,13 +18,15 @@ from fusepkg.errors import HashNotFound
 from fusepkg.index.difference import Change, MetaChange, compare_indexes, compare_metadata
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, EntryKind
 from fusepkg.model.reference import Reference, parse_reference, parse_tag
+from fusepkg.registry.catalogue import list_history, list_tags
 from fusepkg.registry.manifests import has_manifest
 from fusepkg.registry.resolve import resolve
-from fusepkg.registry.tags import list_tags, move_tag, read_tag, tag_history
+from fusepkg.registry.tags import move_tag, read_tag, tag_history
 from fusepkg.store.opening import open_store
 
 if TYPE_CHECKING:
     from fusepkg.model.entry import Entry
+    from fusepkg.registry.catalogue import Named
     from fusepkg.registry.opening import OpenedPackage
     from fusepkg.registry.tags import TagMove
 
@@ -131,30 +133,30 @@ def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) 
     """List the tags of a package."""
     reference, settings = parse_reference(ref), settings_of(context)
     store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    moves = list_tags(store, reference.name)
-    if not moves:
+    found = list_tags(store, reference.name)
+    if not found:
         resolve(
             store, replace(reference, top_hash=None)
         )  # raises, and tells a package without tags from one that is not there
     if as_json:
-        print_json([{"tag": move.tag, "hash": move.top_hash, "time": move.time} for move in moves])
+        print_json([{"tag": named.tag, "hash": named.top_hash, "time": named.time} for named in found])
         return
-    print_table(("TAG", "HASH", "MOVED"), [(move.tag, short(move.top_hash), move.time) for move in moves])
+    print_table(("TAG", "HASH", "MOVED"), [(named.tag, short(named.top_hash), named.time or "") for named in found])
 
 
 def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
     """List the versions a tag has named, newest first."""
     reference, settings = parse_reference(ref), settings_of(context)
     store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    moves = tag_history(store, reference.name, reference.tag)
-    if not moves:
+    history = list_history(store, reference.name, reference.tag)
+    if not history:
         resolve(store, replace(reference, top_hash=None))  # raises, and names the tags there are
     if as_json:
-        print_json([_move_facts(move) for move in moves])
+        print_json([_move_facts(named) for named in history])
         return
     print_table(
         ("HASH", "TIME", "PUBLISHER", "MESSAGE"),
-        [(short(move.top_hash), move.time, move.publisher, move.message or "") for move in moves],
+        [(short(named.top_hash), named.time or "", named.publisher or "", named.message or "") for named in history],
     )
 
 
@@ -194,5 +196,5 @@ def _describe_move(target: Reference, move: TagMove, *, moved: bool, as_json: bo
             note(f"It named {short(move.previous)} before")
 
 
-def _move_facts(move: TagMove) -> dict[str, object]:
+def _move_facts(move: TagMove | Named) -> dict[str, object]:
     return {"hash": move.top_hash, "time": move.time, "publisher": move.publisher, "message": move.message}

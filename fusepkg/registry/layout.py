@@ -1,15 +1,16 @@
 """Which key of a bucket holds what.
 
-Owns: the keys of manifests, tag moves and chunk lists, written and read back. Must not know: what the objects
-contain, or how a store is reached.
+Owns: the keys of manifests, tag moves and chunk lists, written and read back, and those of quilt3's registries. Must
+not know: what the objects contain, or how a store is reached.
 
-A package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar of names and
-tags has no other character that keys or hive partitions treat specially, so letters of every script stay as they
-are.
+In our own layout a package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar
+of names and tags has no other character that keys or hive partitions treat specially, so letters of every script stay
+as they are.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
 ROOT = ".quilt/"
-"""Everything under here is the registry's own; data objects never are."""
+"""Everything under here is a registry's own; data objects never are."""
+
+
+class Layout(enum.Enum):
+    """A way to lay out a registry. One bucket may have all of them, with the same packages or with others."""
+
+    FUSEPKG = "fusepkg"
+    QUILT3 = "quilt3"
+    QUILT3_V2 = "quilt3-v2"
+
 
 PACKAGES = f"{ROOT}PACKAGE="
 """Start of every manifest's key."""
@@ -39,17 +49,46 @@ MAX_KEY_BYTES = 1024
 _LAST_MOVE = 9_999_999_999
 """Moves are numbered from 1 and written as this minus the number: the newest comes first in a listing."""
 
-_MANIFEST_KEY = re.compile(r"\.quilt/PACKAGE=([^/]+)/HASH_PREFIX=([0-9a-f]{2})/([0-9a-f]{64})\.jsonl")
+QUILT3_NAMES, QUILT3_V2_NAMES = f"{ROOT}named_packages/", f"{ROOT}v2/tags/"
+"""Start of the keys of quilt3's pointers."""
+
+_QUILT3_NAME = re.compile(r"[\w-]+/[\w-]+")
+"""quilt3's rule for names, without the line feed at the end that it overlooks."""
+
+_TOP_HASH = re.compile(r"[0-9a-f]{64}")
+_MANIFEST_KEY = re.compile(
+    r"\.quilt/(?:PACKAGE=[^/]+/HASH_PREFIX=(?P<start>[0-9a-f]{2})/(?=(?P=start))(?P<ours>[0-9a-f]{64})\.jsonl"
+    r"|packages/(?P<v1>[0-9a-f]{64})"
+    r"|v2/manifests/[^/]+/(?P<v2>[0-9a-f]{64})/manifest\.jsonl)"
+)
 _MOVE_KEY = re.compile(r"\.quilt/tags/([^/]+)/([^/]+)/([0-9]{10})\.json")
 
 
-def manifest_key(name: str, top_hash: str) -> str:
+def is_top_hash(text: str) -> bool:
+    """Whether a text is a whole top hash."""
+    return _TOP_HASH.fullmatch(text) is not None
+
+
+def layouts_of(name: str) -> tuple[Layout, ...]:
+    """The layouts that can hold a package of that name, in the order they are asked."""
+    return tuple(Layout) if is_quilt3_name(name) else (Layout.FUSEPKG,)
+
+
+def manifest_key(name: str, top_hash: str, where: Layout = Layout.FUSEPKG) -> str:
     """The key of one manifest."""
-    return _checked(f"{manifest_prefix(name, top_hash)}.jsonl", name)
+    ends = {Layout.FUSEPKG: ".jsonl", Layout.QUILT3: "", Layout.QUILT3_V2: "/manifest.jsonl"}
+    return _checked(f"{manifest_prefix(name, top_hash, where)}{ends[where]}", name)
 
 
-def manifest_prefix(name: str, hash_start: str) -> str:
-    """What the keys of the manifests with that start of a top hash (two digits or more) start with."""
+def manifest_prefix(name: str, hash_start: str, where: Layout = Layout.FUSEPKG) -> str:
+    """What the keys of the manifests with that start of a top hash (two digits or more) start with.
+
+    In version 1 of quilt3's layout they belong to no package: those of all packages start so.
+    """
+    if where is Layout.QUILT3:
+        return f"{ROOT}packages/{hash_start}"
+    if where is Layout.QUILT3_V2:
+        return f"{ROOT}v2/manifests/{_join(name)}/{hash_start}"
     return f"{package_prefix(name)}HASH_PREFIX={hash_start[:_PARTITION_DIGITS]}/{hash_start}"
 
 
@@ -58,12 +97,15 @@ def package_prefix(name: str) -> str:
     return f"{PACKAGES}{_escape(name)}/"
 
 
-def parse_manifest_key(key: str) -> tuple[str, str] | None:
-    """Name and top hash of a manifest's key; None for any other key."""
+def parse_package_prefix(prefix: str) -> str:
+    """The package whose manifests' keys start so."""
+    return _unescape(prefix.removeprefix(PACKAGES).removesuffix("/"))
+
+
+def parse_manifest_key(key: str) -> str | None:
+    """The top hash of a manifest's key, in any layout; None for any other key."""
     found = _MANIFEST_KEY.fullmatch(key)
-    if found is None or not found[3].startswith(found[2]):
-        return None
-    return _unescape(found[1]), found[3]
+    return found and (found["ours"] or found["v1"] or found["v2"])
 
 
 def tags_prefix(name: str) -> str:
@@ -94,6 +136,35 @@ def parse_tag_move_key(key: str) -> tuple[str, str, int] | None:
 def chunk_list_key(digest: Digest) -> str:
     """The key of the chunk hashes of one blob."""
     return f"{ROOT}chunks/{digest.hex[:2]}/{digest.hex}"
+
+
+# --- quilt3 --------------------------------------------------------------------------------------------------
+
+
+def is_quilt3_name(name: str) -> bool:
+    """Whether quilt3 takes this name of a package."""
+    return _QUILT3_NAME.fullmatch(name) is not None
+
+
+def pointers_prefix(name: str, where: Layout) -> str:
+    """What the keys of all of quilt3's pointers of a package start with."""
+    return f"{QUILT3_NAMES}{name}/" if where is Layout.QUILT3 else f"{QUILT3_V2_NAMES}{_join(name)}/"
+
+
+def parse_pointers_prefix(prefix: str) -> str | None:
+    """The package whose pointers' keys start so; None for any other prefix."""
+    if prefix.startswith(QUILT3_NAMES):
+        name = prefix.removeprefix(QUILT3_NAMES).removesuffix("/")
+    else:
+        name = prefix.removeprefix(QUILT3_V2_NAMES).removesuffix("/").replace("@", "/", 1)
+    return name if is_quilt3_name(name) else None
+
+
+def _join(name: str) -> str:
+    return name.replace("/", "@", 1)
+
+
+# --- texts ---------------------------------------------------------------------------------------------------
 
 
 def _escape(name: str) -> str:

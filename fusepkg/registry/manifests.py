@@ -1,7 +1,9 @@
-"""Manifests and chunk lists in a bucket: fetching them and putting them there, once and for all.
+"""Manifests and chunk lists in a bucket: finding them, fetching them, and putting them there once and for all.
 
 Owns: the objects' reading and writing, and what to do where one exists already. Must not know: tags, what fusepkg's
 cache or indexes make of a manifest.
+
+A manifest is looked for in every layout a registry may have: a tag of ours may name one that quilt3 wrote.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import DIGEST_BYTES, combine_chunks
 
 from fusepkg.errors import (
+    AccessDenied,
     DigestMismatch,
     HashNotFound,
     ManifestInvalid,
@@ -25,6 +28,7 @@ from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sor
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
+from fusepkg.registry.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,52 +44,78 @@ _PIECE_BYTES = 1 << 20
 """Manifests are streamed in pieces of this size: memory does not grow with them."""
 
 
-def fetch_manifest(store: ObjectStore, name: str, top_hash: str, into: Path) -> None:
-    """Write one manifest, as it is, to a new file; leaves none behind where it fails.
+def fetch_manifest(
+    store: ObjectStore, name: str, top_hash: str, into: Path, *, first: Layout = Layout.FUSEPKG
+) -> Layout:
+    """Write one manifest, as it is, to a new file, and give the layout it was found in; ``first`` is looked at first.
 
-    Nothing is checked here: whoever parses the manifest computes its top hash on the way.
+    No file is left behind where that fails. Nothing is checked here: whoever parses the manifest computes its top hash
+    on the way.
 
     Raises: HashNotFound, and what stores raise.
     """
-    try:
+
+    def fetch(key: str) -> None:
         with into.open("wb") as file:
-            for piece in store.stream(layout.manifest_key(name, top_hash), piece_bytes=_PIECE_BYTES):
+            for piece in store.stream(key, piece_bytes=_PIECE_BYTES):
                 file.write(piece)
-    except ObjectMissing as exc:
-        into.unlink(missing_ok=True)
-        raise HashNotFound(
-            f"{store.url(layout.manifest_key(name, top_hash))} is not there: {name} has no version {top_hash}",
-            hint="Check the hash, or name a tag",
-        ) from exc
+
+    try:
+        return _try_layouts(store, name, top_hash, first, fetch)
     except BaseException:
         into.unlink(missing_ok=True)
         raise
 
 
+def find_manifest(store: ObjectStore, name: str, top_hash: str, *, first: Layout = Layout.FUSEPKG) -> str:
+    """The key of a manifest: a HEAD for each place it may lie in. Raises HashNotFound, and what stores raise."""
+    return layout.manifest_key(name, top_hash, _try_layouts(store, name, top_hash, first, store.head))
+
+
 def has_manifest(store: ObjectStore, name: str, top_hash: str) -> bool:
-    """Whether the bucket holds a manifest. One HEAD."""
+    """Whether the bucket holds a manifest, in any layout."""
     try:
-        store.head(layout.manifest_key(name, top_hash))
-    except ObjectMissing:
+        find_manifest(store, name, top_hash)
+    except HashNotFound:
         return False
     return True
 
 
-def put_manifest(store: ObjectStore, name: str, top_hash: str, source: Path) -> bool:
-    """Put a manifest in the bucket; False if it holds one already, which stays.
+def _try_layouts(store: ObjectStore, name: str, top_hash: str, first: Layout, ask: Callable[[str], object]) -> Layout:
+    """Ask for a manifest's key in each layout until one is there."""
+    denied: AccessDenied | None = None
+    for where in sorted(layout.layouts_of(name), key=lambda where: where is not first):
+        try:
+            ask(layout.manifest_key(name, top_hash, where))
+        except ObjectMissing:
+            continue
+        except AccessDenied as exc:  # what S3 says of a missing object to those who may not list
+            denied = denied or exc
+        else:
+            return where
+    if denied is not None:
+        raise denied
+    raise HashNotFound(
+        f"{store.url(layout.manifest_key(name, top_hash))} is not there: {name} has no version {top_hash}",
+        hint="Check the hash, or name a tag",
+    )
+
+
+def put_manifest(store: ObjectStore, name: str, top_hash: str, source: Path, *, where: Layout = Layout.FUSEPKG) -> bool:
+    """Put a manifest in the bucket; False if that layout holds one already, which stays.
 
     The top hash does not cover physical keys, so an older manifest of the same hash may name other objects with the
     same bytes; mounts may use it, so it stays.
 
     Raises: ObjectCollision if what lies under the key is not a manifest of that top hash.
     """
-    key = layout.manifest_key(name, top_hash)
+    key = layout.manifest_key(name, top_hash, where)
     try:
         store.create(key, source)
     except ObjectExists as exc:
         with tempfile.TemporaryDirectory(prefix="fusepkg-manifest-") as directory:
             there = Path(directory, "manifest")
-            fetch_manifest(store, name, top_hash, there)
+            fetch_manifest(store, name, top_hash, there, first=where)
             try:
                 same = _same_bytes(there, source) or compute_top_hash(there, allow_file_keys=True) == top_hash
             except (ManifestInvalid, UnsupportedFormat):

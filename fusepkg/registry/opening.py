@@ -18,6 +18,7 @@ from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.index.scratch import scratch_directory
+from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.registry.resolve import Resolved, resolve
 
@@ -115,7 +116,7 @@ def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: C
     with _disk_errors_as_ours(index_root), scratch_directory(index_root, _SCRATCH) as scratch:
         manifest = scratch / "manifest.jsonl"
         progress("Fetching the manifest", 0, 0)
-        fetch_manifest(store, reference.name, resolved.top_hash, manifest)
+        fetch_manifest(store, reference.name, resolved.top_hash, manifest, first=resolved.where or Layout.FUSEPKG)
         build_index(
             manifest,
             index_root,

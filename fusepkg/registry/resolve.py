@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import HashAmbiguous, HashNotFound, PackageNotFound, TagNotFound
 from fusepkg.registry import layout
-from fusepkg.registry.tags import list_packages, read_tag
+from fusepkg.registry.catalogue import find_tag, has_package, list_packages, tag_names
 
 if TYPE_CHECKING:
     from fusepkg.errors import PackageError
     from fusepkg.model.reference import Reference
+    from fusepkg.registry.layout import Layout
     from fusepkg.store.protocol import ObjectStore
 
 _NAMED_CANDIDATES = 10
 """Versions, tags or names that a message lists before it says how many more there are."""
 
 _NEAR_NAMES_LISTED = 10_000
-"""Manifests listed to find names near a mistyped one: ten requests at most, in a bucket of any size."""
+"""Packages listed to find names near a mistyped one: ten requests for each layout, in a bucket of any size."""
 
 _NEAR_TAG = 0.5
 """Likeness from which a tag counts as near: v1 is near v2."""
@@ -31,11 +32,15 @@ _NEAR_TAG = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A reference and the one version it names; ``tag`` is the tag that led there, None if a hash did."""
+    """A reference and the one version it names; ``tag`` is the tag that led there, None if a hash did.
+
+    ``where`` is the layout that knew it, and the first to look for its manifest in; None where none was asked.
+    """
 
     reference: Reference
     top_hash: str
     tag: str | None
+    where: Layout | None = None
 
 
 def resolve(store: ObjectStore, reference: Reference) -> Resolved:
@@ -44,25 +49,27 @@ def resolve(store: ObjectStore, reference: Reference) -> Resolved:
     Raises: HashNotFound, HashAmbiguous, TagNotFound, PackageNotFound, BucketNotFound.
     """
     if reference.top_hash is None:
-        state = read_tag(store, reference.name, reference.tag)
-        if state is None:
+        found = find_tag(store, reference.name, reference.tag)
+        if found is None:
             raise _tag_not_found(store, reference)
-        return Resolved(reference, state.top_hash, reference.tag)
+        top_hash, where = found
+        return Resolved(reference, top_hash, reference.tag, where)
     if len(reference.top_hash) == layout.FULL_HASH_DIGITS:
         return Resolved(reference, reference.top_hash, None)
-    return Resolved(reference, _complete_hash(store, reference, reference.top_hash), None)
+    return _complete_hash(store, reference, reference.top_hash)
 
 
-def _complete_hash(store: ObjectStore, reference: Reference, start: str) -> str:
-    listed = store.list(layout.manifest_prefix(reference.name, start), limit=_NAMED_CANDIDATES + 1)
-    found = [parsed[1] for info in listed if (parsed := layout.parse_manifest_key(info.key)) is not None]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise HashAmbiguous(
-            f"{reference.package}@{start} could be {_some(found)}", hint="Write as many digits as it takes to tell"
-        )
-    if not _package_exists(store, reference.name):
+def _complete_hash(store: ObjectStore, reference: Reference, start: str) -> Resolved:
+    for where in layout.layouts_of(reference.name):
+        listed = store.list(layout.manifest_prefix(reference.name, start, where), limit=_NAMED_CANDIDATES + 1)
+        found = [top_hash for info in listed if (top_hash := layout.parse_manifest_key(info.key)) is not None]
+        if len(found) == 1:
+            return Resolved(reference, found[0], None, where)
+        if found:
+            raise HashAmbiguous(
+                f"{reference.package}@{start} could be {_some(found)}", hint="Write as many digits as it takes to tell"
+            )
+    if not has_package(store, reference.name):
         raise _package_not_found(store, reference)
     raise HashNotFound(
         f"{reference.package} has no version whose top hash starts with {start}",
@@ -71,14 +78,13 @@ def _complete_hash(store: ObjectStore, reference: Reference, start: str) -> str:
 
 
 def _tag_not_found(store: ObjectStore, reference: Reference) -> PackageError:
-    listed = (layout.parse_tag_move_key(info.key) for info in store.list(layout.tags_prefix(reference.name)))
-    tags = sorted({parsed[1] for parsed in listed if parsed is not None})
+    tags = tag_names(store, reference.name)
     if tags:
         return TagNotFound(
             f"{reference.package} has no tag {reference.tag!r}",
             hint=f"It has {_some(_nearest_first(reference.tag, tags))}",
         )
-    if _package_exists(store, reference.name):
+    if has_package(store, reference.name):
         return TagNotFound(
             f"{reference.package} has no tag yet", hint="Name a version by its hash (@...), or tag one: fusepkg tag"
         )
@@ -95,10 +101,6 @@ def _package_not_found(store: ObjectStore, reference: Reference) -> PackageError
     else:
         hint = "It holds no package at all"
     return PackageNotFound(f"{reference.bucket} has no package {reference.name!r}", hint=hint)
-
-
-def _package_exists(store: ObjectStore, name: str) -> bool:
-    return any(True for _ in store.list(layout.package_prefix(name), limit=1))
 
 
 def _nearest_first(word: str, others: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Tags: movable names of manifests, kept as a sequence of objects of which none is ever changed.
 
-Owns: what a tag move holds, reading the current one, and moving a tag so that no publisher's move is lost. Must not
-know: references, manifests' content, or how a store does a conditional create.
+Owns: what a tag move holds, reading them, and moving a tag so that no publisher's move is lost. Must not know:
+references, quilt3's pointers, manifests' content, or how a store does a conditional create.
 
 The newest move comes first in a listing, so the current one costs one LIST of one key and one GET. A move is the
 ``create`` of the next number, which the store refuses if another publisher was first: history is the lock.
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fusepkg.errors import ObjectExists, TagConflict, UnsupportedFormat
+from fusepkg.errors import HashNotFound, ObjectExists, TagConflict, TagNotFound, UnsupportedFormat
 from fusepkg.registry import layout
+from fusepkg.registry.manifests import has_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,20 +83,20 @@ def tag_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = 
     return _read_moves(store, (info.key for info in store.list(layout.tag_prefix(name, tag), limit=limit)))
 
 
-def list_tags(store: ObjectStore, name: str) -> list[TagMove]:
-    """The current move of every tag of a package, by name of the tag."""
+def tag_names(store: ObjectStore, name: str) -> list[str]:
+    """Names of the tags of a package, sorted."""
+    places = store.list_directories(layout.tags_prefix(name))
+    return [place.removesuffix("/").rpartition("/")[2] for place in places]
+
+
+def current_moves(store: ObjectStore, name: str) -> list[TagMove]:
+    """The last move of every tag of a package, by name of the tag."""
     newest: dict[str, str] = {}
     for info in store.list(layout.tags_prefix(name)):
         parsed = layout.parse_tag_move_key(info.key)
         if parsed is not None:
             newest.setdefault(parsed[1], info.key)
     return _read_moves(store, newest.values())
-
-
-def list_packages(store: ObjectStore, *, at_most: int | None = None) -> list[str]:
-    """Names of the packages in a bucket, sorted; ``at_most`` bounds how many manifests are listed for it."""
-    keys = (layout.parse_manifest_key(info.key) for info in store.list(layout.PACKAGES, limit=at_most))
-    return sorted({parsed[0] for parsed in keys if parsed is not None})
 
 
 def move_tag(
@@ -117,7 +118,7 @@ def move_tag(
     content = _Content(
         hash=new_hash,
         previous=expected.top_hash if expected else None,
-        time=(now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        time=time_text(now or datetime.now(UTC)),
         message=message,
         publisher=publisher or current_publisher(),
     )
@@ -132,6 +133,38 @@ def move_tag(
     return _move(tag, number, content)
 
 
+def roll_back(
+    store: ObjectStore, name: str, tag: str, to_hash: str | None = None, *, message: str | None = "Rolled back"
+) -> TagMove:
+    """Make a tag name an earlier version again: that one, or the one before the version it names now.
+
+    "Before" counts from the tag's first move to that version, so rolling back twice goes back further. It is a move
+    like any other, and the history keeps all. Where the tag names ``to_hash`` already, nothing is moved.
+
+    Raises: TagNotFound, HashNotFound where there is nothing to go back to, TagConflict.
+    """
+    history = tag_history(store, name, tag)
+    if not history:
+        raise TagNotFound(
+            f"{name} has no tag {tag!r} that fusepkg has moved",
+            hint="Make one with: fusepkg tag; a tag of quilt3's own is moved by quilt3.Package.rollback",
+        )
+    now = history[0]
+    if to_hash is None:
+        since = min(move.number for move in history if move.top_hash == now.top_hash)
+        to_hash = next((move.top_hash for move in history if move.number < since), None)
+        if to_hash is None:
+            raise HashNotFound(
+                f"{name}:{tag} has named nothing before {now.top_hash}",
+                hint="See what it has named with: fusepkg log, or say which version",
+            )
+    elif to_hash == now.top_hash:
+        return now
+    if not has_manifest(store, name, to_hash):
+        raise HashNotFound(f"{name} has no version {to_hash}", hint="See what there is with: fusepkg log")
+    return move_tag(store, name, tag, to_hash, now.state, message=message)
+
+
 def current_publisher() -> str:
     """Who moves tags from here, as ``user@host``."""
     try:
@@ -139,6 +172,11 @@ def current_publisher() -> str:
     except (KeyError, OSError):  # a container's user need not have a name
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
+
+
+def time_text(time: datetime) -> str:
+    """A time as moves hold it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
@@ -150,7 +188,7 @@ def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
             content = msgspec.json.decode(store.get(key), type=_Content)
         except msgspec.MsgspecError as exc:
             raise UnsupportedFormat(f"{key} is not the move of a tag: {exc}") from exc
-        if not _is_top_hash(content.hash):
+        if not layout.is_top_hash(content.hash):
             raise UnsupportedFormat(f"{key} does not name a top hash")
         return _move(parsed[1], parsed[2], content)
 
@@ -172,10 +210,6 @@ def _move(tag: str, number: int, content: _Content) -> TagMove:
         message=content.message,
         publisher=content.publisher,
     )
-
-
-def _is_top_hash(text: str) -> bool:
-    return len(text) == layout.FULL_HASH_DIGITS and not set(text) - set("0123456789abcdef")
 
 
 def _conflict(name: str, tag: str, ours: str, theirs: list[TagMove]) -> TagConflict:

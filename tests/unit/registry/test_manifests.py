@@ -6,20 +6,23 @@ from pathlib import Path
 import pytest
 from fusepkg_cache.digest import Algorithm, Digest, combine_chunks
 
-from fusepkg.errors import DigestMismatch, HashNotFound, ObjectCollision, ObjectMissing
+from fusepkg.errors import AccessDenied, DigestMismatch, HashNotFound, ObjectCollision, ObjectMissing
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_entry, write_header
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
+from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import (
     compute_top_hash,
     fetch_manifest,
+    find_manifest,
     get_chunk_list,
     has_manifest,
     put_chunk_list,
     put_manifest,
 )
+from fusepkg.store.faulty import Fault, FaultyStore
 from fusepkg.store.protocol import ObjectStore
 
 HEADER = {"version": "v0", "user_meta": None, "message": None}
@@ -80,6 +83,36 @@ def test_something_else_under_the_key_is_no_manifest(store: ObjectStore, tmp_pat
 def test_a_missing_manifest_is_a_missing_version_and_leaves_no_file(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(HashNotFound, match="12" * 32):
         fetch_manifest(store, "n", "12" * 32, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+
+
+@pytest.mark.parametrize("where", Layout)
+def test_a_manifest_is_found_in_any_layout(store: ObjectStore, tmp_path: Path, where: Layout) -> None:
+    source = written(tmp_path / "source", entries())
+    store.create(layout.manifest_key("ns/n", TOP_HASH, where), source)
+    assert has_manifest(store, "ns/n", TOP_HASH)
+    assert find_manifest(store, "ns/n", TOP_HASH) == layout.manifest_key("ns/n", TOP_HASH, where)
+    for first in Layout:
+        assert fetch_manifest(store, "ns/n", TOP_HASH, tmp_path / "fetched", first=first) is where
+        assert (tmp_path / "fetched").read_bytes() == source.read_bytes()
+    asked = FaultyStore(store)
+    fetch_manifest(asked, "ns/n", TOP_HASH, tmp_path / "fetched", first=where)
+    assert len(asked.calls) == 1
+
+
+def test_who_may_not_list_is_told_of_missing_objects_that_they_are_forbidden(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    source = written(tmp_path / "source", entries())
+    store.create(layout.manifest_key("ns/n", TOP_HASH, Layout.QUILT3), source)
+    denied = Fault("stream", key=layout.manifest_key("ns/n", TOP_HASH), times=None, error=AccessDenied("no"))
+    barred = FaultyStore(store, [denied])
+    assert fetch_manifest(barred, "ns/n", TOP_HASH, tmp_path / "fetched") is Layout.QUILT3
+    with pytest.raises(HashNotFound):
+        fetch_manifest(barred, "ns/n", "12" * 32, tmp_path / "fetched")
+    barred.add(Fault("stream", times=None, error=AccessDenied("no")))
+    with pytest.raises(AccessDenied):
+        fetch_manifest(barred, "ns/n", TOP_HASH, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
 

@@ -5,6 +5,7 @@ import pytest
 from fusepkg.errors import HashAmbiguous, HashNotFound, PackageNotFound, TagNotFound
 from fusepkg.model.reference import Reference, parse_reference
 from fusepkg.registry import layout
+from fusepkg.registry.layout import Layout
 from fusepkg.registry.resolve import Resolved, resolve
 from fusepkg.registry.tags import move_tag
 from fusepkg.store.protocol import ObjectStore
@@ -27,13 +28,13 @@ def filled(store: ObjectStore) -> ObjectStore:
 
 
 def test_a_tag_is_followed(filled: ObjectStore) -> None:
-    assert resolve(filled, ref("ns/data")) == Resolved(ref("ns/data"), A1, "latest")
-    assert resolve(filled, ref("ns/data:v1")) == Resolved(ref("ns/data:v1"), B, "v1")
+    assert resolve(filled, ref("ns/data")) == Resolved(ref("ns/data"), A1, "latest", Layout.FUSEPKG)
+    assert resolve(filled, ref("ns/data:v1")) == Resolved(ref("ns/data:v1"), B, "v1", Layout.FUSEPKG)
 
 
 def test_a_hash_wins_over_a_tag(filled: ObjectStore) -> None:
     reference = ref(f"ns/data:latest@{B[:6]}")
-    assert resolve(filled, reference) == Resolved(reference, B, None)
+    assert resolve(filled, reference) == Resolved(reference, B, None, Layout.FUSEPKG)
 
 
 def test_a_whole_hash_needs_no_bucket() -> None:

@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fusepkg.errors import TagConflict, UnsupportedFormat
+from fusepkg.errors import HashNotFound, TagConflict, TagNotFound, UnsupportedFormat
+from fusepkg.registry import layout
 from fusepkg.registry.tags import (
     TagMove,
     TagState,
+    current_moves,
     current_publisher,
-    list_packages,
-    list_tags,
     move_tag,
     read_tag,
+    roll_back,
     tag_history,
 )
+from fusepkg.store.faulty import Fault, FaultyStore, Gate
 from fusepkg.store.protocol import ObjectStore
 
 A, B, C = "aa" * 32, "bb" * 32, "cc" * 32
@@ -27,7 +29,7 @@ NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 def test_a_tag_that_was_never_moved_is_none(store: ObjectStore) -> None:
     assert read_tag(store, "ns/name", "latest") is None
     assert tag_history(store, "ns/name", "latest") == []
-    assert list_tags(store, "ns/name") == []
+    assert current_moves(store, "ns/name") == []
 
 
 def test_moves_are_numbered_kept_and_read_back_newest_first(store: ObjectStore) -> None:
@@ -104,17 +106,7 @@ def test_tags_are_listed_with_their_current_move(store: ObjectStore) -> None:
     v1 = move_tag(store, "n", "v1", A, None)
     v10 = move_tag(store, "n", "v10", C, None)
     move_tag(store, "nn", "other", C, None)
-    assert list_tags(store, "n") == [latest_move, v1, v10]
-
-
-def test_packages_are_listed_by_their_manifests(store: ObjectStore) -> None:
-    for name in ("b", "ns/a", "é/日"):
-        for top_hash in (A, B):
-            key = f".quilt/PACKAGE={name.replace('/', '%2F')}/HASH_PREFIX={top_hash[:2]}/{top_hash}.jsonl"
-            store.create(key, b"{}")
-    store.create(".quilt/PACKAGE=stray/readme.txt", b"")
-    assert list_packages(store) == ["b", "ns/a", "é/日"]
-    assert list_packages(store, at_most=1) == ["b"]
+    assert current_moves(store, "n") == [latest_move, v1, v10]
 
 
 @pytest.mark.parametrize(
@@ -137,3 +129,53 @@ def test_keys_that_a_later_version_adds_are_ignored(store: ObjectStore) -> None:
     content = {"hash": A, "previous": None, "time": "t", "message": None, "publisher": "p", "new": [1]}
     store.create(".quilt/tags/n/latest/9999999998.json", json.dumps(content).encode())
     assert read_tag(store, "n", "latest") == TagState(1, A)
+
+
+# --- rolling back --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moved(store: ObjectStore) -> ObjectStore:
+    """A tag that named A, then B, then C."""
+    state = None
+    for top_hash in (A, B, C):
+        store.create(layout.manifest_key("n", top_hash), b"{}")
+        state = move_tag(store, "n", "latest", top_hash, state).state
+    return store
+
+
+def test_rolling_back_goes_back_further_each_time_and_keeps_all_moves(moved: ObjectStore) -> None:
+    assert roll_back(moved, "n", "latest").top_hash == B
+    back = roll_back(moved, "n", "latest", message="bad labels")
+    assert (back.top_hash, back.previous, back.message, back.number) == (A, B, "bad labels", 5)
+    with pytest.raises(HashNotFound, match="nothing before"):
+        roll_back(moved, "n", "latest")
+    assert [move.top_hash for move in tag_history(moved, "n", "latest")] == [A, B, C, B, A]
+
+
+def test_rolling_back_to_a_version(moved: ObjectStore) -> None:
+    assert roll_back(moved, "n", "latest", A).top_hash == A
+    assert roll_back(moved, "n", "latest", A).number == 4
+    with pytest.raises(HashNotFound, match="12" * 32):
+        roll_back(moved, "n", "latest", "12" * 32)
+    assert len(tag_history(moved, "n", "latest")) == 4
+
+
+def test_a_tag_of_quilt3s_own_is_not_rolled_back(store: ObjectStore) -> None:
+    store.create(".quilt/named_packages/ns/name/latest", A.encode())
+    with pytest.raises(TagNotFound) as caught:
+        roll_back(store, "ns/name", "latest")
+    assert "quilt3" in caught.value.hint
+
+
+def test_rolling_back_does_not_overtake_another_publisher(moved: ObjectStore) -> None:
+    gate = Gate()
+    held = FaultyStore(moved, [Fault("create", gate=gate)])
+    with ThreadPoolExecutor(1) as threads:
+        rolling = threads.submit(roll_back, held, "n", "latest")
+        gate.wait_reached()
+        move_tag(moved, "n", "latest", A, TagState(3, C), publisher="them@there")
+        gate.open()
+        with pytest.raises(TagConflict, match="them@there"):
+            rolling.result()
+    assert [move.top_hash for move in tag_history(moved, "n", "latest")] == [A, C, B, A]

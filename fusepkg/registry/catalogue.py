@@ -1,0 +1,159 @@
+"""What a bucket holds, whoever published it: packages, tags, and what tags have named.
+
+Owns: how the layouts of one bucket are seen as one. Must not know: references, printing.
+
+Layouts are asked in their order, and the first that knows a tag has it: a tag of fusepkg's hides one of quilt3's with
+the same name.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import AccessDenied, ObjectMissing
+from fusepkg.registry import layout, quilt3, tags
+from fusepkg.registry.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fusepkg.registry.tags import TagMove
+    from fusepkg.store.protocol import ObjectStore
+
+_HEADER_BYTES = 1 << 16
+"""Read of a manifest for its message; one in a longer header is not shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A version and a tag that names it, or did. ``time`` is since when, UTC in ISO 8601.
+
+    None is what nobody has written down: quilt3 keeps no publisher, and times of pushes alone.
+    """
+
+    tag: str
+    top_hash: str
+    time: str | None
+    publisher: str | None
+    message: str | None
+    where: Layout
+
+
+def list_packages(store: ObjectStore, *, at_most: int | None = None) -> list[str]:
+    """Names of the packages in a bucket, sorted, each once; ``at_most`` bounds how many of each layout.
+
+    A LIST for each thousand names or namespace, however many versions there are.
+    """
+    names = set(map(layout.parse_package_prefix, islice(store.list_directories(layout.PACKAGES), at_most)))
+    for where in quilt3.LAYOUTS:
+        names.update(quilt3.list_names(store, where, at_most=at_most))
+    return sorted(names)
+
+
+def has_package(store: ObjectStore, name: str) -> bool:
+    """Whether there is a package of that name: a LIST of one key for each layout."""
+    prefixes = [layout.package_prefix(name)]
+    prefixes += [layout.pointers_prefix(name, where) for where in _quilt3_layouts(name)]
+    return any(True for prefix in prefixes for _ in store.list(prefix, limit=1))
+
+
+def find_tag(store: ObjectStore, name: str, tag: str) -> tuple[str, Layout] | None:
+    """The top hash a tag names, and the layout that says so; None if the package has no such tag."""
+    state = tags.read_tag(store, name, tag)
+    if state is not None:
+        return state.top_hash, Layout.FUSEPKG
+    for where in _quilt3_layouts(name):
+        top_hash = quilt3.read_pointer(store, name, tag, where)
+        if top_hash is not None:
+            return top_hash, where
+    return None
+
+
+def tag_names(store: ObjectStore, name: str) -> list[str]:
+    """Names of a package's tags, sorted; pointers that keep a push are none."""
+    found = set(tags.tag_names(store, name))
+    for where in _quilt3_layouts(name):
+        found.update(_tags_among(quilt3.list_pointers(store, name, where)))
+    return sorted(found)
+
+
+def list_tags(store: ObjectStore, name: str) -> list[Named]:
+    """The tags of a package by name, with what they name now."""
+    found = {move.tag: _of_move(move) for move in tags.current_moves(store, name)}
+    for where in _quilt3_layouts(name):
+        pointers = quilt3.list_pointers(store, name, where)
+        hidden = [pointer for pointer in _tags_among(pointers) if pointer not in found]
+        newest = [pointer for pointer in pointers if quilt3.pointer_time(pointer)][-1:]
+        read = _read_pointers(store, name, hidden + newest, where)
+        for one in read[: len(hidden)]:
+            # the last push is what made `latest` name its version
+            times = [push.time for push in read[len(hidden) :] if push.top_hash == one.top_hash]
+            found[one.tag] = replace(one, time=times[0] if times and one.tag == quilt3.LATEST else None)
+    return [found[tag] for tag in sorted(found)]
+
+
+def list_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = None) -> list[Named]:
+    """What a tag names and has named, newest first, at most so many; empty if there is no such tag.
+
+    Of quilt3's ``latest`` that is every push, and before them what it names if somebody has set it back.
+    """
+    moves = tags.tag_history(store, name, tag, limit=limit)
+    if moves:
+        return [_of_move(move) for move in moves]
+    for where in _quilt3_layouts(name):
+        now = _read_pointers(store, name, [tag], where)
+        if not now:
+            continue
+        if tag == quilt3.LATEST:
+            pushes = [pointer for pointer in quilt3.list_pointers(store, name, where) if quilt3.pointer_time(pointer)]
+            named = [replace(push, tag=tag) for push in _read_pointers(store, name, pushes[::-1][:limit], where)]
+            now = named if named and named[0].top_hash == now[0].top_hash else now + named
+        return _with_messages(store, name, now[:limit])
+    return []
+
+
+def _quilt3_layouts(name: str) -> tuple[Layout, ...]:
+    return quilt3.LAYOUTS if layout.is_quilt3_name(name) else ()
+
+
+def _tags_among(pointers: Iterable[str]) -> list[str]:
+    return [pointer for pointer in pointers if quilt3.pointer_time(pointer) is None]
+
+
+def _of_move(move: TagMove) -> Named:
+    return Named(move.tag, move.top_hash, move.time, move.publisher, move.message, Layout.FUSEPKG)
+
+
+def _read_pointers(store: ObjectStore, name: str, pointers: list[str], where: Layout) -> list[Named]:
+    """What pointers name, without those that are gone meanwhile."""
+
+    def read(pointer: str) -> Named | None:
+        top_hash = quilt3.read_pointer(store, name, pointer, where)
+        if top_hash is None:
+            return None
+        pushed = quilt3.pointer_time(pointer)
+        return Named(pointer, top_hash, tags.time_text(pushed) if pushed else None, None, None, where)
+
+    with ThreadPoolExecutor(tags.READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
+        return [named for named in threads.map(read, pointers) if named is not None]
+
+
+def _with_messages(store: ObjectStore, name: str, named: list[Named]) -> list[Named]:
+    """The messages are in the manifests' headers."""
+
+    def read(key: str) -> str | None:
+        try:
+            header = json.loads(store.get(key, length=_HEADER_BYTES).partition(b"\n")[0])
+        except (ObjectMissing, AccessDenied, ValueError, RecursionError):
+            return None
+        message = header.get("message") if isinstance(header, dict) else None
+        return message if isinstance(message, str) else None
+
+    keys = sorted({layout.manifest_key(name, one.top_hash, one.where) for one in named})
+    with ThreadPoolExecutor(tags.READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
+        messages = dict(zip(keys, threads.map(read, keys), strict=True))
+    return [replace(one, message=messages[layout.manifest_key(name, one.top_hash, one.where)]) for one in named]
