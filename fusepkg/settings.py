@@ -1,21 +1,40 @@
 """Where settings come from: flag, then environment, then file, then default.
 
-Owns: the names of settings and the configuration file. Must not know: what any of them does; below the command line
-and the Python API they travel as plain values.
+Owns: the names of settings, how amounts of room are written, and the configuration file. Must not know: what any of
+them does; below the command line and the Python API they travel as plain values.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusepkg.errors import UsageError
+from fusepkg.fetch.caching import DEFAULT_FREE, Amount, CacheSettings
 from fusepkg.store.s3 import S3Settings
 
-_FILE_KEYS = {"cache_dir": str, "data_dir": str, "endpoint_url": str, "region": str, "profile": str, "sign": bool}
-"""What a configuration file may hold, and of which type."""
+_FILE_KEYS: dict[str, tuple[type, ...]] = {
+    "cache_dir": (str,),
+    "cache_size": (str, int),
+    "cache_free": (str, int),
+    "cache_lower": (str,),
+    "data_dir": (str,),
+    "endpoint_url": (str,),
+    "region": (str,),
+    "profile": (str,),
+    "sign": (bool,),
+}
+"""What a configuration file may hold, and of which types."""
+
+_NO_BOUND = "none"
+"""The cache size that lifts what a setting of lower rank says."""
+
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(%|[kmgtp]?i?b?)", re.IGNORECASE)
+_PREFIXES = "kmgtp"
+_AMOUNT_FORM = "Write bytes (20GB, 500MiB, 1000000) or a part of the disk (20%)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +47,9 @@ class Flags:
     profile: str | None = None
     no_sign_request: bool = False
     debug: bool = False
+    cache_size: str | None = None
+    cache_free: str | None = None
+    cache_lower: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,7 @@ class Settings:
     cache_dir: Path
     data_dir: Path
     s3: S3Settings
+    cache: CacheSettings
     debug: bool
 
     @property
@@ -52,7 +75,7 @@ class Settings:
     @property
     def blobs_dir(self) -> Path:
         """The cache of blobs."""
-        return self.cache_dir / "blobs"
+        return self.cache.directory
 
 
 def decide(flags: Flags) -> Settings:
@@ -64,9 +87,11 @@ def decide(flags: Flags) -> Settings:
         return value if isinstance(value, str) else None
 
     cache_dir = flags.cache_dir or _env_path("FUSEPKG_CACHE_DIR") or _path(text("cache_dir"))
+    cache_dir = (cache_dir or _xdg("XDG_CACHE_HOME", ".cache") / "fusepkg").absolute()
+    cache_lower = flags.cache_lower or _env_path("FUSEPKG_CACHE_LOWER") or _path(text("cache_lower"))
     data_dir = _env_path("FUSEPKG_DATA_DIR") or _path(text("data_dir"))
     return Settings(
-        cache_dir=(cache_dir or _xdg("XDG_CACHE_HOME", ".cache") / "fusepkg").absolute(),
+        cache_dir=cache_dir,
         data_dir=(data_dir or _xdg("XDG_DATA_HOME", ".local/share") / "fusepkg").absolute(),
         s3=S3Settings(
             endpoint_url=flags.endpoint_url or (text("endpoint_url") if not _aws_endpoint() else None),
@@ -74,8 +99,52 @@ def decide(flags: Flags) -> Settings:
             profile=flags.profile or (text("profile") if "AWS_PROFILE" not in os.environ else None),
             sign=not flags.no_sign_request and file.get("sign", True) is not False,
         ),
+        cache=CacheSettings(
+            directory=cache_dir / "blobs",
+            size=_cache_size(*_said("cache_size", flags.cache_size, file)),
+            free=_cache_free(*_said("cache_free", flags.cache_free, file)),
+            lower=cache_lower.absolute() if cache_lower else None,
+        ),
         debug=flags.debug,
     )
+
+
+def parse_amount(text: str, source: str) -> Amount:
+    """``20GB`` (10^9 bytes each), ``20GiB`` or ``20G`` (2^30, as in dd(1)), ``1000``, or ``20%`` of the disk.
+
+    Raises UsageError naming the source.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{source} is {text!r}, which is no amount of room on a disk", hint=_AMOUNT_FORM)
+    number, unit = float(found[1]), found[2].lower()
+    if unit == "%":
+        if number > 100:
+            raise UsageError(f"{source} is {text!r}, more than the disk has", hint=_AMOUNT_FORM)
+        return Amount(part=number / 100)
+    if unit.startswith("i"):
+        raise UsageError(f"{source} is {text!r}, which is no amount of room on a disk", hint=_AMOUNT_FORM)
+    power = _PREFIXES.find(unit[:1]) + 1 if unit[:1] in tuple(_PREFIXES) else 0
+    base = 1000 if unit.endswith("b") and "i" not in unit else 1024
+    return Amount(bytes=int(number * base**power))
+
+
+def _said(name: str, flag: str | None, file: dict[str, object]) -> tuple[str, str]:
+    """What one setting is, and where that was said; both empty where nowhere."""
+    variable = f"FUSEPKG_{name.upper()}"
+    if flag is not None:
+        return flag, f"--{name.replace('_', '-')}"
+    if os.environ.get(variable):
+        return os.environ[variable], variable
+    return (str(file[name]), f"{name} in {config_path()}") if name in file else ("", "")
+
+
+def _cache_size(text: str, source: str) -> Amount | None:
+    return parse_amount(text, source) if source and text.lower() != _NO_BOUND else None
+
+
+def _cache_free(text: str, source: str) -> Amount:
+    return parse_amount(text, source) if source else DEFAULT_FREE
 
 
 def config_path() -> Path:
@@ -96,8 +165,9 @@ def _read_file() -> dict[str, object]:
     for name, value in content.items():
         if name not in _FILE_KEYS:
             raise UsageError(f"{path}: unknown setting {name!r}", hint=f"Known are {', '.join(_FILE_KEYS)}")
-        if not isinstance(value, _FILE_KEYS[name]):
-            raise UsageError(f"{path}: {name} must be of type {_FILE_KEYS[name].__name__}")
+        kinds = _FILE_KEYS[name]
+        if type(value) not in kinds:  # not isinstance: true would be an int
+            raise UsageError(f"{path}: {name} must be of type {' or '.join(kind.__name__ for kind in kinds)}")
     return content
 
 

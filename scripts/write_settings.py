@@ -42,6 +42,28 @@ SETTINGS = (
         "Data, indexes and logs of this machine.",
     ),
     Setting(
+        "cache_size",
+        "--cache-size",
+        ("FUSEPKG_CACHE_SIZE",),
+        "no bound",
+        "What the data in the cache may take: what nobody used for longest goes. `none` lifts a bound the file sets.",
+    ),
+    Setting(
+        "cache_free",
+        "--cache-free",
+        ("FUSEPKG_CACHE_FREE",),
+        "5 % of the disk, at most 5 GiB",
+        "What the cache leaves free on its disk: when there is less, it gives up data. `0`: nothing.",
+    ),
+    Setting(
+        "cache_lower",
+        "--cache-lower",
+        ("FUSEPKG_CACHE_LOWER",),
+        "none",
+        "A second cache to look into before the bucket is asked, such as a cluster's shared directory. It is only "
+        "read, and what it gives is checked.",
+    ),
+    Setting(
         "data_dir",
         "",
         ("FUSEPKG_DATA_DIR",),
@@ -91,8 +113,12 @@ behind the command.
 
 {meanings}
 
-`fusepkg cache info` tells which cache is used. An unknown name in the file is
-an error, so that a mistyped one is not overlooked.
+`fusepkg cache info` tells which cache is used, and its bounds. An unknown name in
+the file is an error, so that a mistyped one is not overlooked.
+
+`cache_size` and `cache_free` are bytes, plain or with a unit, or a part of the
+disk the cache lies on: `1000000`, `500MB` (10^6 each), `500MiB` or `500M` (2^20
+each), `20%`.
 
 ## The file
 
@@ -100,6 +126,7 @@ TOML, for example:
 
 ```toml
 cache_dir = "/fast/cache"
+cache_size = "200GB"
 endpoint_url = "https://s3.example.org"
 region = "eu-central-1"
 ```

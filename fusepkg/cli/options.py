@@ -17,6 +17,7 @@ from fusepkg.daemon.logs import log_to_terminal
 from fusepkg.settings import Flags, Settings, decide
 
 _S3 = "Object storage"
+_CACHE = "The cache"
 
 RefArgument = Annotated[
     str,
@@ -43,7 +44,28 @@ def _print_version(wanted: bool) -> None:
 def decide_settings(
     context: typer.Context,
     cache_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Cache of this machine [FUSEPKG_CACHE_DIR].")
+        Path | None,
+        typer.Option(metavar="DIR", help="Cache of this machine [FUSEPKG_CACHE_DIR].", rich_help_panel=_CACHE),
+    ] = None,
+    cache_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What it may hold: 20GB, 20GiB, 20% of its disk, none for no bound [FUSEPKG_CACHE_SIZE].",
+            rich_help_panel=_CACHE,
+        ),
+    ] = None,
+    cache_free: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What it leaves free on its disk [FUSEPKG_CACHE_FREE].", rich_help_panel=_CACHE
+        ),
+    ] = None,
+    cache_lower: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Another cache to look into, only read [FUSEPKG_CACHE_LOWER].", rich_help_panel=_CACHE
+        ),
     ] = None,
     endpoint_url: Annotated[
         str | None, typer.Option(metavar="URL", help="S3 endpoint [AWS_ENDPOINT_URL_S3].", rich_help_panel=_S3)
@@ -68,7 +90,19 @@ def decide_settings(
     else:
         # Commands tell what matters themselves; without a handler Python would print warnings a second time.
         logging.getLogger("fusepkg").addHandler(logging.NullHandler())
-    context.obj = decide(Flags(cache_dir, endpoint_url, region, profile, no_sign_request, debug))
+    context.obj = decide(
+        Flags(
+            cache_dir=cache_dir,
+            cache_size=cache_size,
+            cache_free=cache_free,
+            cache_lower=cache_lower,
+            endpoint_url=endpoint_url,
+            region=region,
+            profile=profile,
+            no_sign_request=no_sign_request,
+            debug=debug,
+        )
+    )
 
 
 class SettingsAnywhere(typer.core.TyperGroup):

@@ -53,21 +53,27 @@ def file(home: Path) -> Path:
     return file
 
 
+GIVEN = {"cache_size": ("10%", "20%", "30%"), "cache_free": ("1kB", "2kB", "3kB")}
+"""Settings that are no names or paths: what the file, the environment and the flag say of them."""
+
+
 @pytest.mark.parametrize("one", reference.SETTINGS, ids=lambda one: one.name)
 def test_file_loses_to_environment_loses_to_flag(one: Any, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for setting in reference.SETTINGS:
         for variable in setting.variables:
             monkeypatch.delenv(variable, raising=False)
     default = _decided(one.name)
-    value = "false" if one.name == "sign" else '"/file"'
+    in_file, in_environment, as_flag = GIVEN.get(one.name, ("/file", "/environment", "/flag"))
+    value = "false" if one.name == "sign" else f'"{in_file}"'
     file.write_text(f"{one.name} = {value}\n")
-    assert _decided(one.name) == ("False" if one.name == "sign" else "/file") != default
+    assert _decided(one.name) == ("False" if one.name == "sign" else _shown(one.name, in_file)) != default
     for variable in one.variables:
-        monkeypatch.setenv(variable, "/environment")
+        monkeypatch.setenv(variable, in_environment)
         # AWS's own variables are left to its client: the file must not be handed to it then.
-        assert _decided(one.name) == ("None" if variable.startswith("AWS_") else "/environment")
+        assert _decided(one.name) == ("None" if variable.startswith("AWS_") else _shown(one.name, in_environment))
         if one.flag:
-            assert _decided(one.name, **{one.name: Path("/flag") if one.name == "cache_dir" else "/flag"}) == "/flag"
+            flag = Path(as_flag) if one.name in ("cache_dir", "cache_lower") else as_flag
+            assert _decided(one.name, **{one.name: flag}) == _shown(one.name, as_flag)
         monkeypatch.delenv(variable)
 
 
@@ -94,7 +100,12 @@ def test_defaults_are_below_home(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def _decided(name: str, **flags: Any) -> str:
     decided = settings.decide(dataclasses.replace(settings.Flags(), **flags))
-    return str(getattr(decided if hasattr(decided, name) else decided.s3, name))
+    places = [(decided, name), (decided.s3, name), (decided.cache, name.removeprefix("cache_"))]
+    return str(next(getattr(place, found) for place, found in places if hasattr(place, found)))
+
+
+def _shown(name: str, text: str) -> str:
+    return str(settings.parse_amount(text, "a test")) if name in GIVEN else text
 
 
 def test_troubleshooting_has_every_exit_code() -> None:

@@ -1,0 +1,69 @@
+"""How the cache is opened: where, how large it may get, what room it leaves on its disk, what lies below it.
+
+Owns: these four as plain values, and what a part of a disk is in bytes. Must not know: where they were set, who reads.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg_cache import Cache
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """So many bytes, or such a part of a disk: the lesser, where both are said."""
+
+    bytes: int | None = None
+    part: float | None = None
+
+    def of_disk(self, disk_bytes: int) -> int:
+        """In bytes, on a disk of that size."""
+        said = [value for value in (self.bytes, _part_of(disk_bytes, self.part)) if value is not None]
+        return min(said)
+
+
+def _part_of(disk_bytes: int, part: float | None) -> int | None:
+    return None if part is None else int(disk_bytes * part)
+
+
+DEFAULT_FREE = Amount(bytes=5 * 1024**3, part=0.05)
+"""Room left on the cache's disk unless said otherwise: 5 % of it, 5 GiB at most. A cache that has all but that serves
+more reads than any smaller one, and other programs still find room; so there is no bound besides, by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """The cache of blobs. ``size`` bounds it (None: nothing does), ``free`` stays free on its disk."""
+
+    directory: Path
+    size: Amount | None = None
+    free: Amount = DEFAULT_FREE
+    lower: Path | None = None
+
+    def open(self) -> Cache:
+        """Open it; nothing is scanned. Raises CacheUnusable."""
+        disk_bytes = _disk_bytes(self.directory)
+        return Cache(
+            self.directory,
+            max_bytes=None if self.size is None else self.size.of_disk(disk_bytes),
+            lower=self.lower,
+        )
+
+
+def _disk_bytes(directory: Path) -> int:
+    """The size of the disk that a directory lies on, or will lie on. 0 where there is none: opening tells why."""
+    for place in (directory, *directory.parents):
+        try:
+            found = os.statvfs(place)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return 0
+        return found.f_blocks * found.f_frsize
+    return 0
