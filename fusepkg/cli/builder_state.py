@@ -3,9 +3,9 @@
 Owns: its format, finding, reading and writing it, and the lock that keeps two commands apart. Must not know: what the
 changes mean, hashes of files.
 
-JSON lines: the package first, then one change a line in the order they were made, so that a person can read the file,
-git can merge it, and an error can name a line. It says where data come from, never what they are: the same changes made
-again on another machine give the same version, as long as the data are there.
+JSON lines: the package first, then one change a line in the order they were made, then the contents as they are shown,
+so that a person can read the file, git can merge it, and an error can name a line. The changes say where data come
+from, not what they are: made again on another machine they give the same version, as long as the data are there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fusepkg.errors import BuilderUnfit, InvalidReference
 from fusepkg.model.reference import parse_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 STATE_NAME = "fusepkg-builder.jsonl"
 """Name of the file; a directory that has it is a builder's working directory."""
@@ -40,13 +40,12 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Add(_Line, frozen=True, tag="add", rename={"source": "from"}):
     """A file, a directory, an object or objects of a bucket, added below a key; with ``package``, a version's entries.
 
-    Local sources are relative to the working directory. ``placed`` is where ``push-data`` has put the bytes.
+    Local sources are relative to the working directory.
     """
 
     key: str
     source: str = ""
     package: str = ""
-    placed: str = ""
 
 
 class Set(_Line, frozen=True, tag="set", rename={"source": "from"}):
@@ -55,7 +54,6 @@ class Set(_Line, frozen=True, tag="set", rename={"source": "from"}):
     key: str
     source: str
     meta: dict[str, Any] | None = None
-    placed: str = ""
 
 
 class SetMeta(_Line, frozen=True, tag="set-meta"):
@@ -99,32 +97,29 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     pushed: _TopHash | None = None
 
 
-class BaseItem(_Line, frozen=True, tag="base"):
-    """What ``base`` has below a key, and where that lies: for people."""
+class Shown(_Line, frozen=True, tag="show", rename={"source": "from"}):
+    """A line of the contents as ``status`` shows it: what the last command made of the changes, for people."""
 
     key: str
-    place: str
+    source: str
 
 
 class BuilderState(msgspec.Struct, frozen=True):
     """A builder, as its file holds it."""
 
     header: Header
-    base_items: tuple[BaseItem, ...] = ()
     changes: tuple[Change, ...] = ()
+    items: tuple[Shown, ...] = ()
 
-    def with_change(self, *changes: Change) -> BuilderState:
-        """The same with more changes: what was built and pushed is not it any more."""
+    @property
+    def is_pushed(self) -> bool:
+        """Whether it is a version that lies in the bucket, unchanged."""
+        return self.header.base is not None and not self.changes
+
+    def with_change(self, change: Change, items: Iterable[Shown]) -> BuilderState:
+        """The same with one more change: what was built and pushed is not it any more."""
         header = msgspec.structs.replace(self.header, built=None, pushed=None)
-        return BuilderState(header, self.base_items, (*map(_unplaced, self.changes), *changes))
-
-    def with_header(self, **fields: Any) -> BuilderState:  # noqa: ANN401 - the fields of Header
-        """The same with another header."""
-        return BuilderState(msgspec.structs.replace(self.header, **fields), self.base_items, self.changes)
-
-
-def _unplaced(change: Change) -> Change:
-    return msgspec.structs.replace(change, placed="") if isinstance(change, Add | Set) else change
+        return BuilderState(header, (*self.changes, change), tuple(items))
 
 
 def find_directory(start: Path) -> Path | None:
@@ -180,25 +175,25 @@ def state_from(text: str, path: Path) -> BuilderState:
     """Read the text of a file. Raises BuilderUnfit naming the line of ``path`` that is wrong."""
     lines = text.split("\n")  # not splitlines: names may hold what that takes for an end
     header = _read_header(path, lines[0])
-    base_items: list[BaseItem] = []
+    items: list[Shown] = []
     changes: list[Change] = []
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         try:
-            one = msgspec.convert(_parse(line), BaseItem | Change)
+            one = msgspec.convert(_parse(line), Shown | Change)
         except (ValueError, RecursionError) as exc:  # msgspec's own are ValueErrors too
             _refuse(path, number, str(exc))
-        if isinstance(one, BaseItem):
-            base_items.append(one)
+        if isinstance(one, Shown):
+            items.append(one)
         else:
             changes.append(one)
-    return BuilderState(header, tuple(base_items), tuple(changes))
+    return BuilderState(header, tuple(changes), tuple(items))
 
 
 def text_of(state: BuilderState) -> str:
     """The text of a file."""
-    lines = [state.header, *state.base_items, *state.changes]
+    lines = [state.header, *state.changes, *state.items]
     return "".join(f"{json.dumps(msgspec.to_builtins(line), ensure_ascii=False)}\n" for line in lines)
 
 

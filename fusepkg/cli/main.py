@@ -13,7 +13,7 @@ import traceback
 import typer
 from fusepkg_cache.errors import CacheError
 
-from fusepkg.cli import cache, mounts, options, packages, push, versions
+from fusepkg.cli import builder, cache, mounts, options, packages, push, status, versions
 from fusepkg.cli.output import print_error
 from fusepkg.errors import CacheFailure, FusepkgError
 
@@ -32,8 +32,8 @@ app = typer.Typer(
     callback=options.decide_settings,
     cls=options.SettingsAnywhere,
 )
-for register in (push.register, mounts.register, packages.register, versions.register, cache.register):
-    register(app)
+for commands in (push, mounts, status, packages, versions, builder, cache):
+    commands.register(app)
 
 
 def main() -> None:

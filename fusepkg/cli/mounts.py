@@ -1,4 +1,4 @@
-"""mount, umount, mounts, status, stat.
+"""mount, umount, mounts, stat, and the status of a mount.
 
 Owns: what these commands take and print. Must not know: how a mount works.
 """
@@ -33,7 +33,6 @@ def register(app: typer.Typer) -> None:
     app.command()(mount)
     app.command()(umount)
     app.command("mounts")(list_mounts)
-    app.command()(status)
     app.command()(stat)
 
 
@@ -149,9 +148,8 @@ def _state(record: MountRecord) -> str:
     return "mounted" if records.mounted_at(Path(record.mountpoint)) else "in use elsewhere"
 
 
-def status(context: typer.Context, directory: DirArgument, as_json: JsonOption = False) -> None:
-    """Tell which package is mounted in a directory, and what it has fetched."""
-    record, _ = records.find_record(directory)
+def show_mount(record: MountRecord, as_json: bool) -> None:
+    """What `status` prints of a mount: which package, and what it has fetched."""
     facts = control.ask(Path(record.socket), control.Question("status"))
     if as_json:
         print_json(msgspec.to_builtins(record) | facts)

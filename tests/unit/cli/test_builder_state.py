@@ -16,13 +16,13 @@ from fusepkg.cli import builder_state
 from fusepkg.cli.builder_state import (
     STATE_NAME,
     Add,
-    BaseItem,
     BuilderState,
     Header,
     Move,
     Remove,
     Set,
     SetMeta,
+    Shown,
     create_state,
     find_directory,
     locked,
@@ -35,42 +35,45 @@ HASH = "82" * 32
 FIRST = '{"builder": "bucket/dataset", "format": 1}\n'
 WHOLE = BuilderState(
     Header("bucket/ns/dataset", 1, base=HASH, tag="v0", message="é\u2028\x85", built="3e" * 32, pushed="3e" * 32),
-    (BaseItem("labelled/", "s3://bucket/data/labelled/"),),
     (
-        Add("train/", "./train/", placed="s3://bucket/data/train/"),
+        Add("train/", "./train/"),
         Add("", package=f"bucket/new-data@{HASH}"),
         Set("train/1.jpg", "../replacement/1.jpg", meta={"n": 1.0, "null": None, "é": [True]}),
         SetMeta("", {"source": "web"}),
         Move("new/", "labelled/", overwrite=True),
         Remove("train/2\u2028.jpg"),
     ),
+    (Shown("labelled/", "s3://bucket/data/labelled/"), Shown("", "./")),
 )
 
 
 def test_what_was_written_is_read(here: Path):
     create_state(here, WHOLE)
     assert read_state(here) == WHOLE
-    changed = WHOLE.with_change(Remove("x"))
+    changed = WHOLE.with_change(Remove("x"), [Shown("a/", "./a/")])
     write_state(here, changed)
     assert read_state(here) == changed
     assert os.listdir(here) == [STATE_NAME]
 
 
 def test_it_is_a_change_a_line_in_words(here: Path):
-    state = BuilderState(Header("bucket/dataset", 1)).with_change(Add("a/", "./a/"), Set("a/b", "./b", meta={"k": 1}))
+    state = BuilderState(Header("bucket/dataset", 1)).with_change(Add("a/", "./a/"), ())
+    state = state.with_change(Set("a/b", "./b", meta={"k": 1}), [Shown("a/", "./a/"), Shown("a/b", "./b")])
     create_state(here, state)
     assert (here / STATE_NAME).read_text() == (
         '{"builder": "bucket/dataset", "format": 1}\n'
         '{"do": "add", "key": "a/", "from": "./a/"}\n'
         '{"do": "set", "key": "a/b", "from": "./b", "meta": {"k": 1}}\n'
+        '{"do": "show", "key": "a/", "from": "./a/"}\n'
+        '{"do": "show", "key": "a/b", "from": "./b"}\n'
     )
     assert stat.S_IMODE((here / STATE_NAME).stat().st_mode) & 0o600 == 0o600
 
 
 def test_another_change_undoes_what_was_built_and_pushed():
-    state = WHOLE.with_change(Remove("x"))
+    state = WHOLE.with_change(Remove("x"), [Shown("a/", "./a/")])
     assert (state.header.built, state.header.pushed) == (None, None)
-    assert state.changes[0] == Add("train/", "./train/")
+    assert state.changes == (*WHOLE.changes, Remove("x"))
     assert state.header.base == HASH
 
 
@@ -86,7 +89,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 @given(texts, texts, st.dictionaries(texts, st.none() | st.integers() | st.floats(allow_nan=False) | texts, max_size=3))
 def test_any_names_and_metadata_survive(key: str, source: str, meta: dict[str, object]):
-    state = BuilderState(Header("bucket/dataset", 1, message=key), (), (Set(key, source, meta), Add(key, source)))
+    state = BuilderState(Header("bucket/dataset", 1, message=key), (Set(key, source, meta), Add(key, source)))
     lines = builder_state.text_of(state)
     assert lines.count("\n") == 3
     assert builder_state.state_from(lines, Path("x")) == state
@@ -169,6 +172,6 @@ def test_a_full_disk_leaves_the_old_file(here: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(BuilderUnfit, match="No space left"):
-        write_state(here, WHOLE.with_change(Remove("x")))
+        write_state(here, WHOLE.with_change(Remove("x"), [Shown("a/", "./a/")]))
     assert read_state(here) == WHOLE
     assert os.listdir(here) == [STATE_NAME]

@@ -1,0 +1,240 @@
+"""init, add, set, set-meta, mv, rm: saying step by step what the next version of a package holds.
+
+Owns: what these commands take and print, and paths as they are typed. Must not know: how a version is built or pushed.
+
+Each command makes all changes again before it writes its own down, so that what cannot be is refused at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fusepkg.cli.builder_draft import add_source, draft_of, make_change, reference_of, shown_items
+from fusepkg.cli.builder_state import (
+    FORMAT,
+    Add,
+    BuilderState,
+    Change,
+    Header,
+    Move,
+    Remove,
+    Set,
+    SetMeta,
+    create_state,
+    locked,
+    read_state,
+    require_directory,
+    write_state,
+)
+from fusepkg.cli.opening import opened_package
+from fusepkg.cli.options import settings_of
+from fusepkg.cli.output import say, short
+from fusepkg.errors import KeyCollision, UsageError
+from fusepkg.model.reference import parse_reference
+from fusepkg.publish.draft import Draft
+from fusepkg.publish.items import Item
+from fusepkg.publish.names import as_directory
+from fusepkg.publish.sources import shown_path
+from fusepkg.settings import Settings
+
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A logical key of the package.")]
+
+PACKAGE_KEY = "."
+"""Names the package itself where a logical key is asked for."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(init)
+    app.command()(add)
+    app.command("set")(set_entry)
+    app.command("set-meta")(set_meta)
+    app.command()(mv)
+    app.command()(rm)
+
+
+@dataclass(slots=True)
+class Builder:
+    """The builder a command works on, which holds its lock; the process is in its working directory.
+
+    ``typed_in`` is the directory the command was typed in, which its paths are relative to.
+    """
+
+    settings: Settings
+    directory: Path
+    typed_in: Path
+    state: BuilderState
+
+    @property
+    def package(self) -> str:
+        """The package's name, for people."""
+        return reference_of(self.state).package
+
+    def save(self, state: BuilderState) -> None:
+        """Write the file anew."""
+        write_state(self.directory, state)
+        self.state = state
+
+    def draft(self) -> Draft:
+        """The version that is being made."""
+        return draft_of(self.settings, self.state)
+
+    def change(self, change: Change) -> Item | None:
+        """Make one more change and write it down; gives what was added, where it is one line."""
+        draft = self.draft()
+        item = make_change(self.settings, draft, change)
+        self.save(self.state.with_change(change, shown_items(draft)))
+        return item
+
+    def source(self, text: str) -> str:
+        """A source as typed, relative to the working directory; URLs and absolute paths stay as they are."""
+        if "://" in text or text.startswith("/") or not text:
+            return text
+        closing = "/" if text.endswith("/") or (self.typed_in / text).is_dir() else ""
+        return shown_path(os.path.relpath(self.typed_in / text, self.directory) + closing)
+
+
+@contextmanager
+def opened_builder(settings: Settings) -> Iterator[Builder]:
+    """The builder of the directory the command is typed in, or of one above it, locked. Raises BuilderUnfit."""
+    typed_in = Path.cwd()
+    directory = require_directory(typed_in)
+    with locked(directory):
+        state = read_state(directory)
+        os.chdir(directory)
+        yield Builder(settings, directory, typed_in, state)
+
+
+def init(
+    context: typer.Context,
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="The package; with a tag or hash, it starts from that version.")
+    ],
+) -> None:
+    """Start to make a version of a package in this directory, step by step."""
+    settings, reference = settings_of(context), parse_reference(ref)
+    directory = Path.cwd()
+    with locked(directory):
+        if not set(ref.rpartition("/")[2]) & set(":@"):
+            create_state(directory, BuilderState(Header(reference.package, FORMAT)))
+            say(f"New PackageBuilder {reference.package} created")
+            return
+        opened = opened_package(settings, ref)
+        header = Header(reference.package, FORMAT, base=opened.index.top_hash, tag=opened.resolved.tag)
+        draft = draft_of(settings, BuilderState(header))
+        create_state(directory, BuilderState(header, items=shown_items(draft)))
+    say(f"New PackageBuilder {reference.package} created from {opened.resolved.reference} ({short(header.base or '')})")
+
+
+def add(
+    context: typer.Context,
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY|SOURCE", help="Alone: what to add. Before it: the name it gets; a directory ends with a slash."
+        ),
+    ],
+    second: Annotated[
+        str | None,
+        typer.Argument(metavar="[SOURCE]", help="A file, a folder, s3://bucket/key, or s3://bucket/prefix/."),
+    ] = None,
+    package: Annotated[
+        bool, typer.Option("--package", help="What to add is a version of a package: all it holds.")
+    ] = False,
+) -> None:
+    """Add data. What has one of the names already is replaced."""
+    settings = settings_of(context)
+    key, source = (None, first) if second is None else (first, second)
+    with opened_builder(settings) as builder:
+        if package:
+            _add_package(builder, as_directory(key or ""), source)
+            return
+        text = builder.source(source)
+        draft = builder.draft()
+        item = add_source(draft, text, key)
+        builder.save(builder.state.with_change(Add(item.logical, text), shown_items(draft)))
+        say(_added(item, builder.package))
+
+
+def _added(item: Item, package: str) -> str:
+    if item.is_folder:
+        what = "contents of directory" if item.is_local else "objects in"
+        return f"Adding {what} {item.source} to {package} as {item.logical or './'}..."
+    return f"Adding {'file' if item.is_local else 'object'} {item.source} to {package} as {item.logical}"
+
+
+def _add_package(builder: Builder, directory: str, source: str) -> None:
+    opened = opened_package(builder.settings, source)
+    reference, top_hash = opened.resolved.reference, opened.index.top_hash
+    builder.change(Add(directory, package=f"{reference.package}@{top_hash}"))
+    say(f"Adding package {reference} ({short(top_hash)}) to {builder.package} as {directory or './'}...")
+
+
+def set_entry(
+    context: typer.Context,
+    key: KeyArgument,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, or s3://bucket/key.")],
+    meta: Annotated[str | None, typer.Option(metavar="JSON", help="Metadata of the entry, a JSON object.")] = None,
+) -> None:
+    """Make one logical key a file or an object."""
+    values = None if meta is None else parse_meta(meta, "--meta")
+    with opened_builder(settings_of(context)) as builder:
+        item = builder.change(Set(key, builder.source(source), values))
+        assert item is not None, "what is set is one line"
+        say(f"Setting logical key {key} as {item.source}")
+
+
+def set_meta(
+    context: typer.Context,
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="A file or directory of the package, or . for the package itself.")
+    ],
+    meta: Annotated[str, typer.Argument(metavar="JSON", help="A JSON object; it replaces what was there.")],
+) -> None:
+    """Replace the metadata of an entry, a directory, or the package."""
+    values = parse_meta(meta, "JSON")
+    with opened_builder(settings_of(context)) as builder:
+        builder.change(SetMeta("" if key == PACKAGE_KEY else key, values))
+        say(f"Setting metadata of {builder.package if key == PACKAGE_KEY else key}")
+
+
+def mv(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="DIR", help="A directory of the package.")],
+    new: Annotated[str, typer.Argument(metavar="DIR", help="Where its contents go.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace entries that have one of the names.")] = False,
+) -> None:
+    """Move the contents of a directory of the package to another."""
+    with opened_builder(settings_of(context)) as builder:
+        move = Move(as_directory(old), as_directory(new), overwrite)
+        try:
+            builder.change(move)
+        except KeyCollision as exc:
+            raise KeyCollision(exc.message, hint=exc.hint.replace("overwrite=True", "--overwrite")) from exc
+        say(f"Moving contents of {move.key or './'} to {move.to or './'}")
+
+
+def rm(context: typer.Context, key: KeyArgument) -> None:
+    """Take an entry, or all below a directory, out of the package. Files and objects stay."""
+    with opened_builder(settings_of(context)) as builder:
+        builder.change(Remove(key))
+        say(f"Removing {key} from {builder.package}")
+
+
+def parse_meta(text: str, what: str) -> dict[str, Any]:
+    """Metadata as typed. Raises UsageError."""
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(f"{what} is not JSON: {exc}") from exc
+    if not isinstance(meta, dict):
+        raise UsageError(f"{what} must be a JSON object", hint='For example \'{"source": "camera 7"}\'')
+    return meta
