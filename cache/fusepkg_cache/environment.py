@@ -190,6 +190,17 @@ class Environment:
             self._closed = True
             self._shut()
 
+    def suspend(self, patience_s: float) -> bool:
+        """Close, and let nobody in until ``resume``; False, and nothing done, where a transaction takes too long."""
+        if not self._gate.shut(patience_s):
+            return False
+        self._shut()
+        return True
+
+    def resume(self) -> None:
+        """Undo ``suspend``: the next call opens again."""
+        self._gate.open()
+
     # --- inside -------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -40,15 +40,25 @@ class Gate:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Let nobody else in until the block ends."""
-        with self._changed:
-            while self._owned:
-                self._changed.wait()
-            self._owned = True  # from here on no new user gets in, so the wait below ends
-            while self._users:
-                self._changed.wait()
+        self.shut()
         try:
             yield
         finally:
-            with self._changed:
-                self._owned = False
-                self._changed.notify_all()
+            self.open()
+
+    def shut(self, patience_s: float | None = None) -> bool:
+        """Become the owner; False where somebody else stays in for longer than ``patience_s``."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._owned, patience_s):
+                return False
+            self._owned = True  # from here on no new user gets in, so the wait below ends
+            if self._changed.wait_for(lambda: not self._users, patience_s):
+                return True
+        self.open()
+        return False
+
+    def open(self) -> None:
+        """Be the owner no longer."""
+        with self._changed:
+            self._owned = False
+            self._changed.notify_all()

@@ -53,9 +53,11 @@ def _before_fork() -> None:
     """Close LMDB: what is inherited open could be neither used nor closed nor opened a second time in the child."""
     sessions_lock.acquire()
     deadline = time.monotonic() + _FORK_PATIENCE_S
-    for session in set(_sessions.values()):
-        if session.environment.suspend(max(0.0, deadline - time.monotonic())):
-            _suspended.append(session)
+    _suspended.extend(
+        session
+        for session in set(_sessions.values())
+        if session.environment.suspend(max(0.0, deadline - time.monotonic()))
+    )
 
 
 def _after_fork_in_parent() -> None:

@@ -116,7 +116,8 @@ class Stage:
 
     def _discard(self) -> None:
         for path, _ in self._large.values():
-            path.unlink(missing_ok=True)
+            if self._session.ours:  # in a forked child they are its parent's
+                path.unlink(missing_ok=True)
         self._large.clear()
         self._small.clear()
         if self._values is not None:

@@ -62,6 +62,12 @@ class Staging:
         with self._lock:
             self._release()
 
+    def disown(self) -> None:
+        """Leave the directory to the process this one was forked from, which alone is to keep it from being swept."""
+        if self._path is not None:
+            os.close(self._descriptor)
+            self._path = None
+
     def _release(self) -> None:
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)

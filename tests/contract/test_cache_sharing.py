@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,6 +133,48 @@ def test_5_clearing_races_with_puts_and_gets(cache: Cache, peer: Peer) -> None:
     cache.put(*blobs[0])
     assert peer.call("get", blobs[0][0]) == blobs[0][1]
     assert cache.info().verification_failures == 0
+
+
+def work_forked(cache: Cache, number: int) -> None:
+    """What a worker does with the cache it was forked with."""
+    for step in range(20):
+        for size in (SMALL, LARGE):
+            cache.put(*blob(size, 100 * number + step))
+            for digest, data in (blob(size, 100 * number + step), blob(size, step)):
+                assert cache.get(digest) in (data, None)
+        cache.remove(blob(LARGE, 100 * number + step)[0])
+    assert cache.info().errors == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks with threads: newer Pythons warn of what is tested
+def test_5_forked_workers_share_while_their_parent_goes_on(cache: Cache) -> None:
+    fork = multiprocessing.get_context("fork")
+    cache.put(*blob(SMALL, 0))
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            for seed in range(20):
+                cache.put(*blob(SMALL, seed))
+                assert cache.get(blob(SMALL, seed)[0]) == blob(SMALL, seed)[1]
+
+    with ThreadPoolExecutor(2) as pool:
+        going = [pool.submit(go_on) for _ in range(2)]
+        workers = [fork.Process(target=work_forked, args=(cache, number)) for number in range(1, 5)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        stop.set()
+        for future in going:
+            future.result()
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    for number in range(1, 5):
+        for step in range(20):
+            digest, data = blob(SMALL, 100 * number + step)
+            assert cache.get(digest) == data
+    assert cache.verify().ok
+    assert cache.info().errors == cache.info().verification_failures == 0
 
 
 def test_5_a_closed_cache_says_so(tmp_path: Path) -> None:

@@ -42,6 +42,17 @@ def test_an_owner_waits_for_users_and_keeps_later_ones_out() -> None:
     assert order == ["first", "owner", "user"]
 
 
+def test_an_owner_can_lose_patience() -> None:
+    gate = Gate()
+    with gate:
+        assert not gate.shut(0)
+    assert gate.shut(0)
+    assert not gate.shut(0)
+    gate.open()
+    with gate:
+        pass
+
+
 def test_the_gate_opens_again_after_an_owner_failed() -> None:
     gate = Gate()
     try:
