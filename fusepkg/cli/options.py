@@ -27,6 +27,37 @@ RefArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
+_CacheDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Cache of this machine [FUSEPKG_CACHE_DIR].", rich_help_panel=_CACHE),
+]
+_CacheSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What it may hold: 20GB, 20GiB, 20% of its disk, none for no bound [FUSEPKG_CACHE_SIZE].",
+        rich_help_panel=_CACHE,
+    ),
+]
+_CacheFree = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="What it leaves free on its disk [FUSEPKG_CACHE_FREE].", rich_help_panel=_CACHE),
+]
+_CacheLower = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Another cache to look into, only read [FUSEPKG_CACHE_LOWER].", rich_help_panel=_CACHE
+    ),
+]
+_EndpointUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="S3 endpoint [AWS_ENDPOINT_URL_S3].", rich_help_panel=_S3)
+]
+_Region = Annotated[str | None, typer.Option(metavar="NAME", help="S3 region [AWS_REGION].", rich_help_panel=_S3)]
+_Profile = Annotated[str | None, typer.Option(metavar="NAME", help="AWS profile [AWS_PROFILE].", rich_help_panel=_S3)]
+_NoSignRequest = Annotated[
+    bool, typer.Option("--no-sign-request", help="Public data: ask without credentials.", rich_help_panel=_S3)
+]
+
 
 def settings_of(context: typer.Context) -> Settings:
     """The settings decided before the command was chosen."""
@@ -43,42 +74,14 @@ def _print_version(wanted: bool) -> None:
 
 def decide_settings(
     context: typer.Context,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Cache of this machine [FUSEPKG_CACHE_DIR].", rich_help_panel=_CACHE),
-    ] = None,
-    cache_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="What it may hold: 20GB, 20GiB, 20% of its disk, none for no bound [FUSEPKG_CACHE_SIZE].",
-            rich_help_panel=_CACHE,
-        ),
-    ] = None,
-    cache_free: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="What it leaves free on its disk [FUSEPKG_CACHE_FREE].", rich_help_panel=_CACHE
-        ),
-    ] = None,
-    cache_lower: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Another cache to look into, only read [FUSEPKG_CACHE_LOWER].", rich_help_panel=_CACHE
-        ),
-    ] = None,
-    endpoint_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="S3 endpoint [AWS_ENDPOINT_URL_S3].", rich_help_panel=_S3)
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option(metavar="NAME", help="S3 region [AWS_REGION].", rich_help_panel=_S3)
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="AWS profile [AWS_PROFILE].", rich_help_panel=_S3)
-    ] = None,
-    no_sign_request: Annotated[
-        bool, typer.Option("--no-sign-request", help="Public data: ask without credentials.", rich_help_panel=_S3)
-    ] = False,
+    cache_dir: _CacheDir = None,
+    cache_size: _CacheSize = None,
+    cache_free: _CacheFree = None,
+    cache_lower: _CacheLower = None,
+    endpoint_url: _EndpointUrl = None,
+    region: _Region = None,
+    profile: _Profile = None,
+    no_sign_request: _NoSignRequest = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version of fusepkg.", is_eager=True, callback=_print_version)
