@@ -14,9 +14,9 @@ from fusepkg.model.entry import Entry, meta_for
 from fusepkg.model.manifest import FORMAT_VERSION, write_header
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.model.tophash import TopHash
+from fusepkg.publish.blobs import Blob
 from fusepkg.publish.folder import scan_folder
 from fusepkg.publish.hashing import hash_files
-from fusepkg.publish.placing import Blob
 from fusepkg.publish.progress import Counters, Phase, no_progress
 
 if TYPE_CHECKING:

@@ -22,6 +22,8 @@ from fusepkg_cache.digest import chunk_size, combine_chunks
 
 from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision, ObjectExists, ObjectMissing, UsageError
 from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.publish.blobs import Blob, StoredBlob
+from fusepkg.publish.copying import copy_blob
 from fusepkg.publish.hashing import hash_bytes
 from fusepkg.publish.reading import check_unchanged, file_changed, read_whole, unreadable
 from fusepkg.registry.layout import MAX_KEY_BYTES, ROOT
@@ -29,11 +31,9 @@ from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.store.protocol import ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.folder import ScannedFile
-    from fusepkg.publish.hashing import Hashed
     from fusepkg.publish.parallel import StopFlag
     from fusepkg.store.protocol import ObjectStore
 
@@ -44,7 +44,10 @@ MEMORY_BYTES = 256 << 20
 """Bytes of small blobs in memory at a time, over all threads."""
 
 DIGEST_METADATA = "fusepkg-digest"
-"""Metadata of a data object: ``algorithm:hex`` of its bytes."""
+"""Metadata of a data object: ``algorithm:hex`` of its bytes, which were hashed on their way."""
+
+COPIED_METADATA = "fusepkg-copied"
+"""The same for one that a server copied: nobody has compared its bytes with it, so it stands for copies alone."""
 
 _ABANDONED_METADATA = "fusepkg-abandoned"
 """Marks the empty object left where a file changed during its upload in parts; no manifest names it."""
@@ -60,18 +63,10 @@ _HARD_TO_LIST = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
-    """Bytes to bring into the bucket: the file they are read from, and what they hash to."""
-
-    file: ScannedFile
-    hashed: Hashed
-
-
-@dataclass(frozen=True, slots=True)
 class Placed:
     """A blob and where it lies now; ``uploaded`` is False where it lay there before."""
 
-    blob: Blob
+    blob: Blob | StoredBlob
     physical_key: PhysicalKey
     uploaded: bool
 
@@ -82,22 +77,36 @@ class Placed:
 
 
 class Placing:
-    """Places blobs under one prefix. ``listed`` has size by key of all that lies there, None if nobody listed."""
+    """Places blobs under one prefix. ``listed`` has size by key of all that lies there, None if nobody listed.
 
-    def __init__(self, store: ObjectStore, prefix: str, listed: Mapping[str, int] | None, stop: StopFlag) -> None:
+    ``open_place`` opens what a stored blob is read from, where the store cannot copy it.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        listed: Mapping[str, int] | None,
+        stop: StopFlag,
+        open_place: Callable[[PhysicalKey], tuple[ObjectStore, str]] | None = None,
+    ) -> None:
         self._store = store
+        self._open_place = open_place
         self._prefix = prefix
         self._listed = listed
         self._stop = stop
         self._memory = _ByteBudget(MEMORY_BYTES)
 
-    def place(self, blob: Blob) -> Placed:
-        """Upload a blob, unless it is there already, and the hashes of its chunks.
+    def place(self, blob: Blob | StoredBlob) -> Placed:
+        """Upload or copy a blob, unless it is there already, and upload the hashes of its chunks.
 
-        Raises: FileChanged, ObjectCollision, and what stores raise.
+        Raises: FileChanged, DigestMismatch, ObjectCollision, and what stores raise.
         """
         self._stop.check()
-        placed = self._place_large(blob) if blob.file.size > SINGLE_PUT_BYTES else self._place_small(blob)
+        if isinstance(blob, Blob) and blob.size > SINGLE_PUT_BYTES:
+            placed = self._place_large(blob)
+        else:
+            placed = self._place_at_once(blob)
         if blob.hashed.chunks:
             put_chunk_list(self._store, blob.hashed.digest, blob.hashed.chunks)
         return placed
@@ -116,7 +125,7 @@ class Placing:
             return self.place(placed.blob)
         return None
 
-    def _place_small(self, blob: Blob) -> Placed:
+    def _place_at_once(self, blob: Blob | StoredBlob) -> Placed:
         for key in candidate_keys(self._prefix, blob, plain=True):
             found = self._head(key, blob)
             for _ in range(CREATE_TRIES):
@@ -130,8 +139,14 @@ class Placing:
                 return self._placed(blob, found, uploaded=False)
         raise self._collision(blob)
 
-    def _create(self, key: str, blob: Blob) -> ObjectInfo | None:
-        with self._memory.taken(blob.file.size):
+    def _create(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
+        if isinstance(blob, StoredBlob):
+            assert self._open_place is not None
+            try:
+                return copy_blob(blob, self._store, key, _metadata(blob), self._open_place, self._stop)
+            except ObjectExists:
+                return None
+        with self._memory.taken(blob.size):
             self._stop.check()
             data = read_whole(blob.file)
             if hash_bytes(data).digest != blob.hashed.digest:
@@ -182,13 +197,13 @@ class Placing:
             return combine_chunks(hashes) == blob.hashed.digest
         return True
 
-    def _head(self, key: str, blob: Blob) -> ObjectInfo | None:
+    def _head(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
         """What lies under a key; None if it is free. Objects of another size are as good as any other content."""
         if self._listed is not None:
             size = self._listed.get(key)
             if size is None:
                 return None
-            if size not in (blob.file.size, 0):
+            if size not in (blob.size, 0):
                 return ObjectInfo(key, size)
         return self._look(key)
 
@@ -198,21 +213,21 @@ class Placing:
         except ObjectMissing:
             return None
 
-    def _placed(self, blob: Blob, info: ObjectInfo, *, uploaded: bool) -> Placed:
+    def _placed(self, blob: Blob | StoredBlob, info: ObjectInfo, *, uploaded: bool) -> Placed:
         return Placed(blob, parse_physical_key(self._store.url(info.key, info.version)), uploaded)
 
-    def _collision(self, blob: Blob) -> ObjectCollision:
-        key = f"{self._prefix}/{blob.file.logical_key}"
+    def _collision(self, blob: Blob | StoredBlob) -> ObjectCollision:
+        key = f"{self._prefix}/{blob.logical_key}"
         return ObjectCollision(
-            f"Other bytes lie at {self._store.url(key)} and under every name made of it and {blob.hashed.digest}",
+            f"Other bytes lie at {self._store.url(key)} and under every name made of it and {blob.identity}",
             hint="Publish under another --prefix",
         )
 
 
-def candidate_keys(prefix: str, blob: Blob, *, plain: bool) -> list[str]:
+def candidate_keys(prefix: str, blob: Blob | StoredBlob, *, plain: bool) -> list[str]:
     """The keys a blob may get, best first; ``plain`` if its name alone is one of them."""
-    digits = blob.hashed.digest.hex
-    key = f"{prefix}/{blob.file.logical_key}"
+    digits = blob.identity.hex
+    key = f"{prefix}/{blob.logical_key}"
     keys = [f"{key}~{digits[:_SHORT_DIGITS]}", f"{key}~{digits}"]
     if plain:
         keys.insert(0, key)
@@ -241,12 +256,17 @@ def _fits(key: str) -> bool:
     return len(key.encode()) <= MAX_KEY_BYTES and not _HARD_TO_LIST.search(key)
 
 
-def _metadata(blob: Blob) -> dict[str, str]:
-    return {DIGEST_METADATA: str(blob.hashed.digest)}
+def _metadata(blob: Blob | StoredBlob) -> dict[str, str]:
+    return {DIGEST_METADATA if isinstance(blob, Blob) else COPIED_METADATA: str(blob.identity)}
 
 
-def _is_blob(found: ObjectInfo, blob: Blob) -> bool:
-    return found.size == blob.file.size and found.metadata.get(DIGEST_METADATA) == str(blob.hashed.digest)
+def _is_blob(found: ObjectInfo, blob: Blob | StoredBlob) -> bool:
+    if found.size != blob.size:
+        return False
+    claims = {found.metadata.get(DIGEST_METADATA)}
+    if isinstance(blob, StoredBlob):
+        claims.add(found.metadata.get(COPIED_METADATA))
+    return str(blob.identity) in claims
 
 
 class _ByteBudget:

@@ -9,25 +9,22 @@ next push of the same folder. So an interrupted push is finished by repeating it
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusepkg_cache.digest import Algorithm
-
-from fusepkg.errors import BucketNotFound, FolderUnfit, HashNotFound, ManifestInvalid, UnsupportedFormat, UsageError
-from fusepkg.model.manifest import read_manifest, write_entry, write_header
+from fusepkg.errors import BucketNotFound, FolderUnfit, UsageError
+from fusepkg.model.manifest import write_entry, write_header
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.model.record import EntryRecord
 from fusepkg.model.reference import DEFAULT_TAG
 from fusepkg.publish.contents import make_header, read_folder
-from fusepkg.publish.parallel import StopFlag, run_threads
-from fusepkg.publish.placing import Placing, normalise_prefix
+from fusepkg.publish.known import known_objects
+from fusepkg.publish.parallel import StopFlag
+from fusepkg.publish.placing import normalise_prefix
 from fusepkg.publish.progress import Counters, Phase, no_progress
-from fusepkg.registry.manifests import fetch_manifest, has_manifest, names_local_files, put_manifest
+from fusepkg.publish.uploading import place_blobs
+from fusepkg.registry.manifests import has_manifest, names_local_files, put_manifest
 from fusepkg.registry.tags import TagState, move_tag, read_tag
 
 if TYPE_CHECKING:
@@ -37,27 +34,16 @@ if TYPE_CHECKING:
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import Reference
+    from fusepkg.publish.blobs import Blob
     from fusepkg.publish.contents import Contents
-    from fusepkg.publish.placing import Blob, Placed
+    from fusepkg.publish.known import Known
+    from fusepkg.publish.placing import Placed
     from fusepkg.publish.progress import ProgressCallback
     from fusepkg.registry.remembered import Remembered
     from fusepkg.store.protocol import ObjectStore
 
-log = logging.getLogger(__name__)
-
-UPLOAD_THREADS = 16
-"""Concurrent uploads: enough to hide a round trip of 50 ms behind small objects, and to fill a fast link."""
-
-LIST_ABOVE_UPLOADS = 1_000
-"""More uploads than this and one listing of the prefix, a request per 1,000 keys, beats a HEAD for each."""
-
-SETTLE_S = 1.0
-"""How long racing publishers get to find out who was first, where the server leaves that to them: two requests."""
-
 _LINES_WRITTEN_BYTES = 1 << 20
 """Manifest lines collected before they are written."""
-
-_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,42 +170,19 @@ class _Push:
         assert after is not None
         return self._report(contents, blobs, placed, before, after)
 
-    def _known_objects(self, published: str | None, before: TagState | None) -> dict[tuple[bytes, int], bytes]:
-        """URL by hash and size of what older versions name in this bucket.
+    def _known_objects(self, published: str | None, before: TagState | None) -> Known:
+        """What older versions name in this bucket.
 
         They are the same version if it was published before, the one the tag names, else the default tag's.
         """
-        name = self._reference.name
         if published is None and before is None and self._reference.tag != DEFAULT_TAG and not self._is_new:
             before = self.read_tag(DEFAULT_TAG)
-        known: dict[tuple[bytes, int], bytes] = {}
-        for top_hash in {published, before.top_hash if before else None} - {None}:
-            assert top_hash is not None
-            try:
-                self._read_known(top_hash, known)
-            except (HashNotFound, ManifestInvalid, UnsupportedFormat) as exc:
-                log.info("%s@%s cannot be read: %s", name, top_hash, exc)
-                self._warnings.append(
-                    f"{name}@{top_hash} cannot be read ({exc.message}); its objects are looked up anew"
-                )
+        versions = [top_hash for top_hash in (published, before.top_hash if before else None) if top_hash]
+        known, warnings = known_objects(self._store, self._reference.name, dict.fromkeys(versions))
+        self._warnings += warnings
         return known
 
-    def _read_known(self, top_hash: str, known: dict[tuple[bytes, int], bytes]) -> None:
-        here = self._store.url("~")[:-1].encode()
-        with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
-            manifest = Path(scratch, "manifest")
-            fetch_manifest(self._store, self._reference.name, top_hash, manifest)
-            with manifest.open("rb") as file:
-                pieces = iter(lambda: file.read(_PIECE_BYTES), b"")
-                for record in read_manifest(pieces, allow_file_keys=names_local_files(self._store)).records:
-                    if (
-                        isinstance(record, EntryRecord)
-                        and record.algorithm is Algorithm.SHA2_256_CHUNKED
-                        and record.url.startswith(here)
-                    ):
-                        known[record.value, record.size] = record.url
-
-    def _use_known(self, blobs: list[Blob], known: dict[tuple[bytes, int], bytes]) -> list[Blob]:
+    def _use_known(self, blobs: list[Blob], known: Known) -> list[Blob]:
         """Take the places of known objects; gives back the blobs without one."""
         missing = []
         for blob in blobs:
@@ -231,34 +194,11 @@ class _Push:
         return missing
 
     def _upload(self, blobs: list[Blob]) -> list[Placed]:
-        counters = Counters(
-            self._progress, Phase.UPLOAD, total=len(blobs), total_bytes=sum(blob.file.size for blob in blobs)
+        placed = place_blobs(
+            blobs, self._store, self._prefix, is_new=self._is_new, stop=self.stop, progress=self._progress
         )
-        listed: dict[str, int] | None = {} if self._is_new else None
-        if listed is None and len(blobs) > LIST_ABOVE_UPLOADS:
-            listed = {info.key: info.size for info in self._store.list(f"{self._prefix}/")}
-        placing = Placing(self._store, self._prefix, listed, self.stop)
-        done: dict[Digest, Placed] = {}
-
-        def collect(placed: Placed) -> None:
-            done[placed.blob.hashed.digest] = placed
-            counters.add(1, placed.blob.file.size)
-
-        def collect_again(placed: Placed | None) -> None:
-            if placed is not None:
-                done[placed.blob.hashed.digest] = placed
-                doubtful.append(placed)
-
-        run_threads(placing.place, blobs, collect, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=self.stop)
-        doubtful = list(done.values())
-        while found := [placed for placed in doubtful if placed.may_vanish]:
-            time.sleep(SETTLE_S)
-            doubtful = []
-            run_threads(
-                placing.confirm, found, collect_again, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=self.stop
-            )
-        self._places |= {digest: placed.physical_key for digest, placed in done.items()}
-        return list(done.values())
+        self._places |= {one.blob.hashed.digest: one.physical_key for one in placed}
+        return placed
 
     def _put_manifest(self, contents: Contents) -> None:
         counters = Counters(self._progress, Phase.MANIFEST, total=1)
@@ -275,7 +215,7 @@ class _Push:
     def _report(
         self, contents: Contents, blobs: list[Blob], placed: list[Placed], before: TagState | None, after: TagState
     ) -> Pushed:
-        uploaded = [one.blob.file.size for one in placed if one.uploaded]
+        uploaded = [one.blob.size for one in placed if one.uploaded]
         return Pushed(
             reference=self._reference,
             top_hash=contents.top_hash,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fusepkg.publish import push
+from fusepkg.publish import uploading
 from fusepkg.store.directory import DirectoryStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
@@ -28,4 +28,4 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody races in these tests but by arrangement."""
-    monkeypatch.setattr(push, "SETTLE_S", 0.0)
+    monkeypatch.setattr(uploading, "SETTLE_S", 0.0)

@@ -25,7 +25,7 @@ from fusepkg.model.manifest import read_manifest
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.record import EntryRecord
 from fusepkg.model.reference import parse_reference
-from fusepkg.publish import push as push_module
+from fusepkg.publish import uploading
 from fusepkg.publish.progress import Phase, Progress
 from fusepkg.publish.push import Pushed, folder_hash, push_folder
 from fusepkg.registry.layout import manifest_key
@@ -281,7 +281,7 @@ def test_a_plain_hash_is_not_taken_for_a_chunked_one_of_the_same_value(store: Ob
 def test_many_uploads_are_compared_with_one_listing(
     store: ObjectStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_module, "LIST_ABOVE_UPLOADS", 3)
+    monkeypatch.setattr(uploading, "LIST_ABOVE_UPLOADS", 3)
     fill(folder, {f"{number:02}": b"%d" % number for number in range(10)})
     recording = RecordingStore(store)
     push(recording, folder)
@@ -299,7 +299,7 @@ def test_an_interrupted_push_changes_nothing_and_is_finished_by_repeating_it(
 ) -> None:
     """Dies before write number ``survived``: ten objects, the manifest, the tag."""
     if listing:
-        monkeypatch.setattr(push_module, "LIST_ABOVE_UPLOADS", 0)
+        monkeypatch.setattr(uploading, "LIST_ABOVE_UPLOADS", 0)
     fill(folder, {"old": b"old"})
     first = push(store, folder)
     fill(folder, {f"{number:02}": b"%d" % number for number in range(10)})
@@ -479,7 +479,7 @@ def test_the_first_push_to_a_directory_makes_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listing: bool
 ) -> None:
     if listing:
-        monkeypatch.setattr(push_module, "LIST_ABOVE_UPLOADS", 0)
+        monkeypatch.setattr(uploading, "LIST_ABOVE_UPLOADS", 0)
     fill(folder, V1)
     store = DirectoryStore(tmp_path / "new" / "registry")
     pushed = push_folder(folder, parse_reference("local/ns/data:v1"), store)

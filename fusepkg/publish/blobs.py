@@ -1,0 +1,62 @@
+"""Bytes to bring into a bucket: of a file of this machine, or of an object that lies elsewhere.
+
+Owns: what is known of them, and the name their key may get. Must not know: keys, how they are brought there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import DIGEST_BYTES, Digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.folder import ScannedFile
+    from fusepkg.publish.hashing import Hashed
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file, and what it hashes to."""
+
+    file: ScannedFile
+    hashed: Hashed
+
+    @property
+    def logical_key(self) -> str:
+        """What its key is made of."""
+        return self.file.logical_key
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.file.size
+
+    @property
+    def identity(self) -> Digest:
+        """A name that no other bytes have."""
+        return self.hashed.digest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """An object somewhere else; ``spooled`` is a copy of it on this machine, if there is one."""
+
+    logical_key: str
+    place: PhysicalKey
+    size: int
+    hashed: Hashed
+    spooled: Path | None = None
+
+    @property
+    def identity(self) -> Digest:
+        """A name that no other bytes have: others may share a weak checksum, so that says whose it is."""
+        digest = self.hashed.digest
+        if not digest.algorithm.weak:
+            return digest
+        scope = hashlib.sha256(f"{self.place}\n{self.size}".encode()).digest()
+        return Digest(digest.algorithm, (digest.computed + scope)[:DIGEST_BYTES])

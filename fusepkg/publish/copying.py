@@ -1,0 +1,80 @@
+"""Copying one object into a bucket: by the server where it can, through this machine otherwise.
+
+Owns: which way is taken, and that bytes which pass through here are compared with their hash. Must not know: which key
+is chosen, manifests. Safe from many threads.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import Hashing
+
+from fusepkg.errors import CopyUnsupported, DigestMismatch
+from fusepkg.model.attested import attests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.blobs import StoredBlob
+    from fusepkg.publish.parallel import StopFlag
+    from fusepkg.store.protocol import ObjectInfo, ObjectStore
+
+_PIECE_BYTES = 1 << 20
+"""Bytes read, hashed and written at a time."""
+
+
+def copy_blob(
+    blob: StoredBlob,
+    store: ObjectStore,
+    key: str,
+    metadata: Mapping[str, str],
+    open_place: Callable[[PhysicalKey], tuple[ObjectStore, str]],
+    stop: StopFlag,
+) -> ObjectInfo:
+    """Copy an object to a free key of a bucket.
+
+    Raises: ObjectExists where the key is not free, DigestMismatch where the object is not what it was.
+    """
+    if blob.spooled is not None:
+        return store.create(key, blob.spooled, metadata=metadata)
+    try:
+        copied = store.copy(blob.place, key, size=blob.size, metadata=metadata)
+    except CopyUnsupported:
+        return _copy_through_here(blob, store, key, metadata, open_place, stop)
+    if attests(blob.size, copied.checksums, blob.hashed.digest) is False:
+        raise _changed(blob)
+    return copied
+
+
+def _copy_through_here(
+    blob: StoredBlob,
+    store: ObjectStore,
+    key: str,
+    metadata: Mapping[str, str],
+    open_place: Callable[[PhysicalKey], tuple[ObjectStore, str]],
+    stop: StopFlag,
+) -> ObjectInfo:
+    source, source_key = open_place(blob.place)
+    hashing = Hashing(blob.hashed.digest.algorithm, blob.size)
+    done = 0
+    with tempfile.NamedTemporaryFile(prefix="fusepkg-copy-") as file:
+        for piece in source.stream(source_key, version=blob.place.version, piece_bytes=_PIECE_BYTES):
+            stop.check()
+            hashing.update(piece)
+            file.write(piece)
+            done += len(piece)
+        file.flush()
+        if done != blob.size or not blob.hashed.digest.matches(hashing.digest()):
+            raise _changed(blob)
+        return store.create(key, Path(file.name), metadata=metadata)
+
+
+def _changed(blob: StoredBlob) -> DigestMismatch:
+    return DigestMismatch(
+        f"{blob.place.readable} does not hold the bytes that its package names",
+        hint="It was overwritten since: restore it, or leave out that entry",
+    )

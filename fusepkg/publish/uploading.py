@@ -1,0 +1,77 @@
+"""Bringing many blobs into a bucket, in threads.
+
+Owns: listing before many uploads, and looking again at what another publisher may take back. Must not know: keys,
+manifests, what the blobs are for.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from fusepkg.publish.parallel import run_threads
+from fusepkg.publish.placing import Placing
+from fusepkg.publish.progress import Counters, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.blobs import Blob, StoredBlob
+    from fusepkg.publish.parallel import StopFlag
+    from fusepkg.publish.placing import Placed
+    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.store.protocol import ObjectStore
+
+UPLOAD_THREADS = 16
+"""Concurrent uploads: enough to hide a round trip of 50 ms behind small objects, and to fill a fast link."""
+
+LIST_ABOVE_UPLOADS = 1_000
+"""More uploads than this and one listing of the prefix, a request per 1,000 keys, beats a HEAD for each."""
+
+SETTLE_S = 1.0
+"""How long racing publishers get to find out who was first, where the server leaves that to them: two requests."""
+
+
+def place_blobs(
+    blobs: Sequence[Blob | StoredBlob],
+    store: ObjectStore,
+    prefix: str,
+    *,
+    is_new: bool,
+    stop: StopFlag,
+    progress: ProgressCallback,
+    open_place: Callable[[PhysicalKey], tuple[ObjectStore, str]] | None = None,
+    report: Callable[[Placed], None] | None = None,
+) -> list[Placed]:
+    """Place every blob below a prefix; ``is_new`` for a directory that the first of them will make.
+
+    ``report`` hears of each as it is done; where a blob had to be placed again, the list given back is right.
+
+    Raises: FileChanged, DigestMismatch, ObjectCollision, and what stores raise.
+    """
+    counters = Counters(progress, Phase.UPLOAD, total=len(blobs), total_bytes=sum(blob.size for blob in blobs))
+    listed: dict[str, int] | None = {} if is_new else None
+    if listed is None and len(blobs) > LIST_ABOVE_UPLOADS:
+        listed = {info.key: info.size for info in store.list(f"{prefix}/")}
+    placing = Placing(store, prefix, listed, stop, open_place)
+    done: dict[int, Placed] = {}
+
+    def collect(placed: Placed) -> None:
+        done[id(placed.blob)] = placed
+        counters.add(1, placed.blob.size)
+        if report is not None:
+            report(placed)
+
+    def collect_again(placed: Placed | None) -> None:
+        if placed is not None:
+            done[id(placed.blob)] = placed
+            doubtful.append(placed)
+
+    run_threads(placing.place, blobs, collect, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=stop)
+    doubtful = list(done.values())
+    while found := [placed for placed in doubtful if placed.may_vanish]:
+        time.sleep(SETTLE_S)
+        doubtful = []
+        run_threads(placing.confirm, found, collect_again, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=stop)
+    return list(done.values())
