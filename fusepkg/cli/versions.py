@@ -14,14 +14,14 @@ import typer
 from fusepkg.cli.opening import opened_package
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
 from fusepkg.cli.output import EXIT_DIFFERENT, human_bytes, note, print_json, print_table, say, short
-from fusepkg.errors import HashNotFound
+from fusepkg.errors import HashNotFound, UsageError
 from fusepkg.index.difference import Change, MetaChange, compare_indexes, compare_metadata
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, EntryKind
 from fusepkg.model.reference import Reference, parse_reference, parse_tag
 from fusepkg.registry.catalogue import list_history, list_tags
 from fusepkg.registry.manifests import has_manifest
 from fusepkg.registry.resolve import resolve
-from fusepkg.registry.tags import move_tag, read_tag, tag_history
+from fusepkg.registry.tags import move_tag, read_tag, roll_back, tag_history
 from fusepkg.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     app.command()(tags)
     app.command()(log)
     app.command()(tag)
+    app.command()(rollback)
 
 
 def diff(
@@ -183,6 +184,28 @@ def tag(
         return
     move = move_tag(store, reference.name, target.tag, top_hash, before, message=message)
     _describe_move(target, move, moved=True, as_json=as_json)
+
+
+def rollback(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="NAME:TAG", help="A tag of a package.")],
+    top_hash: Annotated[
+        str, typer.Argument(metavar="[HASH]", help="The version to go back to; default: the one it named before.")
+    ] = "",
+    message: Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="Why, for `log`.")] = "Rolled back",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a tag name an earlier version again. Its history stays, with this move on top."""
+    reference, settings = parse_reference(ref), settings_of(context)
+    if reference.top_hash is not None:
+        raise UsageError(
+            f"{ref} names a version, not a tag", hint=f"Write {reference.package}:TAG {reference.top_hash}"
+        )
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    wanted = resolve(store, parse_reference(f"{reference.package}@{top_hash}")).top_hash if top_hash else None
+    before = read_tag(store, reference.name, reference.tag)
+    move = roll_back(store, reference.name, reference.tag, wanted, message=message)
+    _describe_move(reference, move, moved=before is None or move.number != before.number, as_json=as_json)
 
 
 def _describe_move(target: Reference, move: TagMove, *, moved: bool, as_json: bool) -> None:

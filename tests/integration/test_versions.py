@@ -75,6 +75,35 @@ def test_tag(package: str, fusepkg: Fusepkg):
     assert [(move["hash"], move["message"]) for move in history] == [(second, None), (first, "good")]
 
 
+def test_rollback(package: str, fusepkg: Fusepkg):
+    first, second = (hash_of(fusepkg, f"{package}:{tag}") for tag in ("v1", "v2"))
+    fusepkg("tag", f"{package}:v1", "latest")
+    fusepkg("tag", f"{package}:v2", "latest")
+    done = fusepkg("rollback", f"{package}:latest")
+    assert done.stdout == f"Linking {package}:latest to manifest {first[:9]}\n"
+    assert done.stderr == f"It named {second[:9]} before\n"
+    assert hash_of(fusepkg, package) == first
+    done = fusepkg("rollback", f"{package}:latest", second[:8], "-m", "Sorry", "--json")
+    assert json.loads(done.stdout)["previous"] == first
+    history = json.loads(fusepkg("log", package, "--json").stdout)
+    assert [(move["hash"], move["message"]) for move in history] == [
+        (second, "Sorry"),
+        (first, "Rolled back"),
+        (second, None),
+        (first, None),
+    ]
+    assert "already" in fusepkg("rollback", f"{package}:latest", second).stdout
+    for status, message, *arguments in (
+        (3, "has named nothing before", f"{package}:v1"),
+        (3, "has no version", f"{package}:v1", "0" * 64),
+        (3, "has no tag", f"{package}:v9"),
+        (2, "names a version, not a tag", f"{package}@{first}"),
+        (2, "is not a hash", f"{package}:v1", "v2"),
+    ):
+        done = fusepkg("rollback", *arguments, check=False)
+        assert (done.returncode, message in done.stderr) == (status, True), done.stderr
+
+
 def test_what_cannot_be_tagged(package: str, fusepkg: Fusepkg):
     for ref, tag, status, message in (
         (f"{package}:v1", "a/b", 2, "'a/b' is not a tag"),
