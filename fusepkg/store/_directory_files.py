@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from fusepkg.store._directory_names import GOES_ON, OTHER_DIRECTORY, OWN_NAME, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+KERNEL_COPY_BYTES = 64 << 20
+"""Asked of the kernel at a time: a call without blocks to share copies for as long, and cannot be interrupted."""
+
+COPY_BYTES = 1024 * 1024
+"""Bytes copied at a time where the kernel cannot."""
 
 METADATA_ATTRIBUTE = "user.fusepkg.metadata"
 """Extended attribute with an object's metadata, as JSON."""
@@ -94,6 +101,16 @@ def flush_directory(directory: bytes) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def copy_bytes(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy the rest of one to the end of the other; within the kernel, or by sharing blocks, where that can be done."""
+    try:
+        while os.copy_file_range(source.fileno(), target.fileno(), KERNEL_COPY_BYTES):
+            pass
+    except OSError:  # no file, or file systems between which the kernel does not copy: from where it stopped
+        pass
+    shutil.copyfileobj(source, target, COPY_BYTES)
 
 
 # --- metadata ------------------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
-"""What an S3 server's refusal means, in our errors.
+"""What an S3 server's answers mean: refusals in our errors, versions, checksums.
 
-Owns: the one table from S3 error codes and HTTP statuses to ``fusepkg.errors``, and the words of the messages. Must
-not know: which client library brought the answer (``_botocore`` and ``_obstore`` both end here).
+Owns: the one table from S3 error codes and HTTP statuses to ``fusepkg.errors``, the words of the messages, and reading
+the fields of answers. Must not know: which client library brought the answer (``_botocore`` and ``_obstore`` both end
+here).
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from fusepkg.errors import (
@@ -19,9 +23,15 @@ from fusepkg.errors import (
     RemoteTimeout,
     RemoteUnavailable,
 )
+from fusepkg.model.attested import Checksums
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fusepkg.errors import FusepkgError
+
+Deed: TypeAlias = Literal["read", "write", "copy"]
+"""What was tried, as far as the hint of a refusal depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class Target:
     url: str
     endpoint: str
     signed: bool = True
+    deed: Deed = "read"
 
     @property
     def bucket(self) -> str:
@@ -67,10 +78,13 @@ _CREDENTIAL_CODES = {
 }
 """Codes that mean AccessDenied whatever the status, and under which code's hint they go (empty: their own)."""
 
-_DENIED_HINT = (
-    "Check that these credentials may read and list the bucket; a missing object is also answered so where listing"
-    " is not allowed"
-)
+_DENIED_HINTS: dict[Deed, str] = {
+    "read": "Check that these credentials may read and list the bucket; a missing object is also answered so where"
+    " listing is not allowed",
+    "write": "Check that these credentials may write to the bucket (s3:PutObject)",
+    "copy": "Check that these credentials may read the object that is copied and write to the bucket (s3:GetObject"
+    " there, s3:PutObject here)",
+}
 _NOT_PUBLIC_HINT = "The request was not signed: leave out --no-sign-request if the bucket is not public"
 
 _BUSY_CODES = frozenset(
@@ -106,4 +120,41 @@ def answer_error(status: int, code: str, target: Target) -> FusepkgError:
 def _denied_hint(code: str, target: Target) -> str:
     if not target.signed:
         return _NOT_PUBLIC_HINT
-    return _CREDENTIAL_HINTS.get(_CREDENTIAL_CODES.get(code, "") or code, _DENIED_HINT)
+    return _CREDENTIAL_HINTS.get(_CREDENTIAL_CODES.get(code, "") or code, _DENIED_HINTS[target.deed])
+
+
+# --- fields of answers ---------------------------------------------------------------------------------------
+
+_PARTS = re.compile(r"-([1-9][0-9]{0,4})\"?$")
+"""How a checksum or an ETag of an object sent in parts ends."""
+
+
+def real_version(version: str | None) -> str | None:
+    """A version that names these bytes for ever; "null" is what a bucket without versioning may replace."""
+    return None if version == "null" else version
+
+
+def bare_etag(etag: str) -> str:
+    """An ETag without its quotes, which Ceph leaves out in some answers."""
+    return etag.strip('"')
+
+
+def checksums_of(answer: Mapping[str, Any]) -> Checksums | None:
+    """Checksums of an object from the answer to a HEAD or a copy; None where it tells none that we know."""
+    told = str(answer.get("ChecksumSHA256") or "")
+    cut = _PARTS.search(told)
+    sha256 = _decoded(told[: cut.start()] if cut else told, 32)
+    crc64nvme = _decoded(str(answer.get("ChecksumCRC64NVME") or ""), 8)
+    if sha256 is None and crc64nvme is None:
+        return None
+    if cut is None and answer.get("ChecksumType") != "FULL_OBJECT":
+        cut = _PARTS.search(str(answer.get("ETag") or ""))  # some servers say only there that it was sent in parts
+    return Checksums(sha256, int(cut[1]) if cut else 0, crc64nvme)
+
+
+def _decoded(text: str, length: int) -> bytes | None:
+    try:
+        value = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return value if len(value) == length else None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -24,6 +23,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from fusepkg.errors import (
     AccessDenied,
     BucketNotFound,
+    CopyUnsupported,
+    FileChanged,
     ObjectExists,
     ObjectMissing,
     RemoteError,
@@ -32,6 +33,7 @@ from fusepkg.errors import (
 )
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.store._directory_files import (
+    copy_bytes,
     directories,
     flush_directory,
     keep_metadata,
@@ -40,16 +42,13 @@ from fusepkg.store._directory_files import (
     walk,
 )
 from fusepkg.store._directory_names import OTHER_DIRECTORY, OTHER_FILE, OWN_NAME, names_of
-from fusepkg.store.protocol import ObjectInfo
+from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 STALE_S = 24 * 3600.0
 """Age of an unfinished file that no living process writes any more."""
-
-COPY_BYTES = 1024 * 1024
-"""Bytes copied at a time."""
 
 
 class DirectoryStore:
@@ -93,11 +92,20 @@ class DirectoryStore:
                 raise RemoteProtocol(f"{self.url(key)}: its metadata are not what was written") from exc
             return ObjectInfo(key, os.fstat(file).st_size, None, metadata)
 
+    def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
+        """See ObjectStore."""
+        with self._translated(key), self._opened(key, version):
+            return None
+
     def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
         if self._verbatim:
             raise RemoteError(f"{self.url(prefix)} cannot be listed: files are only read here")
         return islice(self._listed(prefix), limit)
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
+        return self.list(prefix)
 
     def list_directories(self, prefix: str) -> Iterator[str]:
         """See ObjectStore."""
@@ -115,6 +123,12 @@ class DirectoryStore:
             for key, size in walk(self._base or b"/", b"", prefix.encode("utf-8", "surrogateescape")):
                 with suppress(UnicodeDecodeError):  # not a key: no object's file has such a name
                     yield ObjectInfo(key.decode(), size)
+
+    @contextmanager
+    def reader(self, key: str) -> Iterator[BinaryIO]:
+        """An object's file, open for reading. Raises what ``get`` raises."""
+        with self._translated(key), self._opened(key, None) as file, open(file, "rb", closefd=False) as reader:
+            yield reader
 
     @contextmanager
     def _opened(self, key: str, version: str | None) -> Iterator[int]:
@@ -163,11 +177,27 @@ class DirectoryStore:
 
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore. Where ``source`` is a file that cannot be opened, the OSError passes."""
-        with (
-            _reader(source) as reader,
-            self._translated(key),
-            self._staged(key, reader, metadata or {}) as (staged, size),
-        ):
+        with _reader(source) as reader:
+            return self._create(key, reader, metadata or {})
+
+    def copy(
+        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        """See ObjectStore. The files share their blocks where the file system can."""
+        if source.scheme != "file":
+            raise CopyUnsupported(f"{source} does not lie in a directory")
+        with DirectoryStore(Path("/"), verbatim=True).reader(source.key.removeprefix("/")) as reader:
+            found = os.fstat(reader.fileno()).st_size
+            if found != size:
+                raise FileChanged(f"{source} has {found} bytes instead of {size}", hint=CHANGED_HINT)
+            return self._create(key, reader, metadata or {})
+
+    def stays(self, found: ObjectInfo) -> bool:
+        """See ObjectStore."""
+        return True
+
+    def _create(self, key: str, reader: BinaryIO, metadata: Mapping[str, str]) -> ObjectInfo:
+        with self._translated(key), self._staged(key, reader, metadata) as (staged, size):
             place = self._prepare(key)
             try:
                 try:
@@ -179,7 +209,7 @@ class DirectoryStore:
             except FileExistsError as exc:
                 raise ObjectExists(f"{self.url(key)} exists already") from exc
             flush_directory(os.path.dirname(place))
-        return ObjectInfo(key, size, None, dict(metadata or {}))
+        return ObjectInfo(key, size, None, dict(metadata))
 
     def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore. Where ``source`` is a file that cannot be opened, the OSError passes."""
@@ -208,11 +238,11 @@ class DirectoryStore:
         staged = staging + b"/" + token_hex(16).encode()
         try:
             with open(staged, "xb") as file:
-                shutil.copyfileobj(reader, file, COPY_BYTES)
+                copy_bytes(reader, file)
                 keep_metadata(self._own, file.fileno(), metadata)
                 file.flush()
                 os.fsync(file.fileno())
-                size = file.tell()
+                size = os.fstat(file.fileno()).st_size
             yield staged, size
         finally:
             with suppress(FileNotFoundError):  # renamed

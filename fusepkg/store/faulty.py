@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg.errors import FusepkgError
+    from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.protocol import ObjectInfo, ObjectStore
 
-Call: TypeAlias = Literal["get", "stream", "head", "list", "list_directories", "create", "overwrite"]
+Call: TypeAlias = Literal[
+    "get", "stream", "head", "part_bytes", "list", "list_versions", "list_directories", "create", "copy", "overwrite"
+]
 
 GATE_TIMEOUT_S = 60.0
 """How long a gate is waited for before the test fails: only a test that would hang comes near it."""
@@ -112,10 +115,20 @@ class FaultyStore:
         self._meet("head", key)
         return self.inner.head(key, version=version)
 
+    def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
+        """See ObjectStore."""
+        self._meet("part_bytes", key)
+        return self.inner.part_bytes(key, version=version)
+
     def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
         self._meet("list", prefix)
         yield from self.inner.list(prefix, limit=limit)
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
+        self._meet("list_versions", prefix)
+        yield from self.inner.list_versions(prefix)
 
     def list_directories(self, prefix: str) -> Iterator[str]:
         """See ObjectStore."""
@@ -124,11 +137,21 @@ class FaultyStore:
 
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore."""
-        return self._write("create", key, source, metadata)
+        return self._write("create", key, lambda: self.inner.create(key, source, metadata=metadata))
+
+    def copy(
+        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        """See ObjectStore."""
+        return self._write("copy", key, lambda: self.inner.copy(source, key, size=size, metadata=metadata))
+
+    def stays(self, found: ObjectInfo) -> bool:
+        """See ObjectStore."""
+        return self.inner.stays(found)
 
     def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore."""
-        return self._write("overwrite", key, source, metadata)
+        return self._write("overwrite", key, lambda: self.inner.overwrite(key, source, metadata=metadata))
 
     def url(self, key: str, version: str | None = None) -> str:
         """See ObjectStore."""
@@ -149,12 +172,9 @@ class FaultyStore:
         with self._lock:
             self.plan.clear()
 
-    def _write(
-        self, call: Literal["create", "overwrite"], key: str, source: bytes | Path, metadata: Mapping[str, str] | None
-    ) -> ObjectInfo:
+    def _write(self, call: Call, key: str, write: Callable[[], ObjectInfo]) -> ObjectInfo:
         fault = self._meet(call, key)
-        write = self.inner.create if call == "create" else self.inner.overwrite
-        info = write(key, source, metadata=metadata)
+        info = write()
         if fault is not None and fault.error is not None:
             raise fault.error
         return info

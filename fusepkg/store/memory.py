@@ -5,15 +5,17 @@ Owns: objects in a dict. Must not know: anything else. Safe for many threads; go
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import ObjectExists, ObjectMissing
+from fusepkg.errors import CopyUnsupported, FileChanged, ObjectExists, ObjectMissing
+from fusepkg.model.attested import Checksums
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store.protocol import ObjectInfo, directories_of
+from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo, directories_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,11 +28,16 @@ class _Object:
 
 
 class MemoryStore:
-    """A bucket that always exists; with ``versioned`` it keeps every version of every object."""
+    """A bucket that always exists.
 
-    def __init__(self, bucket: str = "memory", *, versioned: bool = False) -> None:
+    With ``versioned`` it keeps every version of every object; with ``attests`` it tells checksums, as S3 does of
+    objects that were sent with SHA-256 in one request.
+    """
+
+    def __init__(self, bucket: str = "memory", *, versioned: bool = False, attests: bool = False) -> None:
         self.bucket = bucket
         self._versioned = versioned
+        self._attests = attests
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._objects: dict[str, list[_Object]] = {}  # oldest first
@@ -48,15 +55,26 @@ class MemoryStore:
 
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
         """See ObjectStore."""
-        return self._find(key, version).info
+        found = self._find(key, version)
+        return replace(found.info, checksums=self._checksums(found.data))
+
+    def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
+        """See ObjectStore."""
+        self._find(key, version)
+        return None
 
     def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
+        for info in islice(self.list_versions(prefix), limit):
+            yield replace(info, version=None)
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
         with self._lock:
             found = [versions[-1].info for key, versions in self._objects.items() if key.startswith(prefix)]
         found.sort(key=lambda info: info.key.encode())
-        for info in found[:limit]:
-            yield ObjectInfo(info.key, info.size)
+        for info in found:
+            yield ObjectInfo(info.key, info.size, info.version)
 
     def list_directories(self, prefix: str) -> Iterator[str]:
         """See ObjectStore."""
@@ -66,6 +84,21 @@ class MemoryStore:
         """See ObjectStore."""
         return self._write(key, source, metadata, exclusive=True)
 
+    def copy(
+        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        """See ObjectStore."""
+        if (source.scheme, source.bucket) != ("s3", self.bucket):
+            raise CopyUnsupported(f"{source} does not lie in {self.url('')}")
+        data = self._find(source.key, source.version).data
+        if len(data) != size:
+            raise FileChanged(f"{source} has {len(data)} bytes instead of {size}", hint=CHANGED_HINT)
+        return replace(self.create(key, data, metadata=metadata), checksums=self._checksums(data))
+
+    def stays(self, found: ObjectInfo) -> bool:
+        """See ObjectStore."""
+        return True
+
     def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore."""
         return self._write(key, source, metadata, exclusive=False)
@@ -73,6 +106,9 @@ class MemoryStore:
     def url(self, key: str, version: str | None = None) -> str:
         """See ObjectStore."""
         return str(PhysicalKey("s3", self.bucket, key, version))
+
+    def _checksums(self, data: bytes) -> Checksums | None:
+        return Checksums(sha256=hashlib.sha256(data).digest()) if self._attests else None
 
     def _find(self, key: str, version: str | None) -> _Object:
         with self._lock:

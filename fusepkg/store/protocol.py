@@ -15,15 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from fusepkg.model.attested import Checksums
+    from fusepkg.model.physical_key import PhysicalKey
+
+
+CHANGED_HINT = "The object changed since its hash was computed: add it again"
+"""What to do about the source of a copy that is not what it was."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is known of an object without its bytes. ``metadata`` is empty in listings."""
+    """What is known of an object without its bytes. ``metadata`` is empty in listings.
+
+    ``checksums`` are what the server tells of the bytes it holds, in answer to ``head`` and ``copy`` only. They are no
+    part of what the object is: two that differ in them alone are equal.
+    """
 
     key: str
     size: int
     version: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    checksums: Checksums | None = field(default=None, compare=False)
 
 
 def directories_of(infos: Iterable[ObjectInfo], prefix: str) -> list[str]:
@@ -49,13 +61,24 @@ class ObjectStore(Protocol):
         ...
 
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
-        """Size, version and metadata of one object. Raises ObjectMissing."""
+        """Size, version, metadata and checksums of one object. Raises ObjectMissing."""
+        ...
+
+    def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
+        """Sizes of the parts an object was uploaded in; None where the store does not tell, or may not."""
         ...
 
     def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
         """Objects whose key starts with ``prefix``, in byte order of keys, at most ``limit``.
 
         Raises BucketNotFound where there is no such bucket.
+        """
+        ...
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
+        """As ``list``, each object with its current version.
+
+        The version is None where the bucket keeps none, and where it lets nobody list them: ``head`` tells it then.
         """
         ...
 
@@ -69,7 +92,30 @@ class ObjectStore(Protocol):
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """Create one object, atomically, only if the key is free.
 
+        Two creators of the same bytes at the same moment may both succeed, each with a version of its own.
+
         Raises: ObjectExists where it is not (nothing is changed), BucketNotFound, AccessDenied, RemoteUnavailable.
+        """
+        ...
+
+    def copy(
+        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        """Copy an object of ``size`` bytes to a free key, within the store's server: no byte passes through here.
+
+        As exclusive as ``create``. Where the server's answer is lost after the copy was made, ObjectExists may be
+        raised for the very copy: look at what is there before another key is chosen.
+
+        Raises: CopyUnsupported where the source is out of the server's reach, ObjectExists, ObjectMissing where there
+        is no source, FileChanged where it has another size, and what ``create`` raises.
+        """
+        ...
+
+    def stays(self, found: ObjectInfo) -> bool:
+        """Whether an object that ``head`` found is there to stay.
+
+        Some servers let two creators succeed, and the store of the one who was not first takes its version back
+        moments later. Until then ``head`` may find it.
         """
         ...
 

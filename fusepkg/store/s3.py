@@ -18,10 +18,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from fusepkg.errors import ObjectExists, RemoteProtocol, RemoteUnavailable
+from fusepkg_cache.digest import MIN_CHUNK_BYTES
+
+from fusepkg.errors import CopyUnsupported, ObjectExists, RemoteProtocol, RemoteUnavailable
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store._s3_answers import Target
-from fusepkg.store._s3_metadata import decode_metadata
+from fusepkg.store._s3_answers import Target, checksums_of, real_version
+from fusepkg.store._s3_metadata import decode_metadata, encode_metadata
 from fusepkg.store.protocol import ObjectInfo, directories_of
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     from fusepkg.store._botocore import Connection
     from fusepkg.store._obstore import Creator, Reader
+    from fusepkg.store._s3_answers import Deed
+    from fusepkg.store._s3_write import Upload
 
 LIST_PAGE_KEYS = 1000
 """Keys per page of a listing: the most S3 gives."""
@@ -168,15 +172,42 @@ class S3Store:
         from fusepkg.store._botocore import translated
 
         with translated(self._target(key)):
-            answer = client.head_object(**self._names(key, version))
+            answer = client.head_object(**self._names(key, version), ChecksumMode="ENABLED")
         return ObjectInfo(
-            key, answer["ContentLength"], real_version(answer.get("VersionId")), decode_metadata(answer["Metadata"])
+            key,
+            answer["ContentLength"],
+            real_version(answer.get("VersionId")),
+            decode_metadata(answer["Metadata"]),
+            checksums_of(answer),
         )
+
+    def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
+        """See ObjectStore."""
+        link = self._linked()
+        if not link.connection.is_aws:
+            return None  # other servers do not know the question, or answer it in part
+        from fusepkg.store import _s3_list
+
+        return _s3_list.part_bytes(link.connection.client, self._names(key, version), self._target(key))
 
     def list(self, prefix: str, *, limit: int | None = None) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
         found = (info for info in self._listed(prefix, limit) if info.key.startswith(prefix))
         return islice(found, limit)
+
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
+        client = self._linked().connection.client
+        from fusepkg.store import _s3_list
+
+        unfit = _NO_XML.search(prefix)
+        asked = prefix[: unfit.start()] if unfit else prefix
+        try:
+            for info in _s3_list.versions(client, self.bucket, asked, self._target("")):
+                if info.key.startswith(prefix):
+                    yield info
+        except _s3_list.VersionsDenied:
+            yield from self.list(prefix)
 
     def list_directories(self, prefix: str) -> Iterator[str]:
         """See ObjectStore."""
@@ -217,9 +248,9 @@ class S3Store:
         client, creator = link.connection.client, link.creator if self._obstore_can_name(key) else None
         from fusepkg.store import _s3_write
 
-        upload = _s3_write.upload_of(self.bucket, key, source, metadata, self._target(key))
+        upload = self._upload(link, key, source, metadata)
         if link.connection.is_aws:
-            version = _s3_write.create(client, creator, upload, parts_from=_s3_write.MULTIPART_FROM_BYTES)
+            version = _s3_write.create(client, creator, upload, parts_from=MIN_CHUNK_BYTES)
         else:
             version = _s3_write.create_guarded(client, creator, upload, look_first=self._versioned is not False)
             self._versioned = version is not None
@@ -227,11 +258,53 @@ class S3Store:
 
     def overwrite(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         """See ObjectStore. Where ``source`` is a file that cannot be read, the OSError passes."""
-        connection = self._linked().connection
+        link = self._linked()
         from fusepkg.store import _s3_write
 
-        upload = _s3_write.upload_of(self.bucket, key, source, metadata, self._target(key))
-        return ObjectInfo(key, upload.size, _s3_write.overwrite(connection.client, upload), dict(metadata or {}))
+        upload = self._upload(link, key, source, metadata)
+        parts_from = MIN_CHUNK_BYTES if link.connection.is_aws else _s3_write.MULTIPART_FROM_BYTES
+        version = _s3_write.overwrite(link.connection.client, upload, parts_from=parts_from)
+        return ObjectInfo(key, upload.size, version, dict(metadata or {}))
+
+    def copy(
+        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+    ) -> ObjectInfo:
+        """See ObjectStore. Where S3 attests what it copied, the answer has the checksums."""
+        if source.scheme != "s3":
+            raise CopyUnsupported(f"{source} does not lie in S3")
+        connection = self._linked().connection
+        from fusepkg.store import _s3_copy
+        from fusepkg.store._s3_versions import Place
+
+        wanted = _s3_copy.Copy(
+            Place(self.bucket, key, self._target(key, "copy")),
+            source,
+            replace(self._target("", "copy"), url=str(source)),
+            size,
+            {"Metadata": encode_metadata(metadata or {})},
+        )
+        if connection.is_aws and _s3_copy.knows_condition(connection.client):
+            copied = _s3_copy.copy(connection.client, wanted)
+        else:
+            copied = _s3_copy.copy_guarded(connection.client, wanted, versioned=self._versioned)
+            self._versioned = copied.version is not None
+        return ObjectInfo(key, size, copied.version, dict(metadata or {}), copied.checksums)
+
+    def stays(self, found: ObjectInfo) -> bool:
+        """See ObjectStore. AWS is not asked: it lets nobody succeed who was not first."""
+        connection = self._linked().connection
+        if found.version is None or connection.is_aws:
+            return True
+        from fusepkg.store import _s3_versions
+
+        place = _s3_versions.Place(self.bucket, found.key, self._target(found.key))
+        return _s3_versions.stays(connection.client, place, found.version)
+
+    def _upload(self, link: _Link, key: str, source: bytes | Path, metadata: Mapping[str, str] | None) -> Upload:
+        from fusepkg.store import _s3_write
+
+        target = self._target(key, "write")
+        return _s3_write.upload_of(self.bucket, key, source, metadata, target, attested=link.connection.is_aws)
 
     # --- names and clients -----------------------------------------------------------------------------------
 
@@ -243,9 +316,10 @@ class S3Store:
         names = {"Bucket": self.bucket, "Key": key}
         return names if version is None else names | {"VersionId": version}
 
-    def _target(self, key: str) -> Target:
+    def _target(self, key: str, deed: Deed = "read") -> Target:
         endpoint = self._link.connection.endpoint if self._link else self._settings.endpoint_url or ""
-        return Target(f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}", endpoint, self._settings.sign)
+        url = f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}"
+        return Target(url, endpoint, self._settings.sign, deed)
 
     @staticmethod
     def _obstore_can_name(key: str) -> bool:
@@ -283,11 +357,6 @@ class S3Store:
         with self._lock:
             self._link = self._make_link(replace(self._settings, region=region))
             return self._link
-
-
-def real_version(version: str | None) -> str | None:
-    """A version that names these bytes for ever; "null" is what a bucket without versioning may replace."""
-    return None if version == "null" else version
 
 
 def _first_byte(answer: GetObjectOutputTypeDef) -> int | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING
@@ -14,64 +12,17 @@ import pytest
 from fusepkg.errors import BucketNotFound, ObjectExists, ObjectMissing, RemoteError
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.store.directory import DirectoryStore
-from fusepkg.store.faulty import FaultyStore
-from fusepkg.store.memory import MemoryStore
 from fusepkg.store.opening import StoreSet
 from fusepkg.store.s3 import S3Settings, S3Store
+from tests.contract.stores import ODD_KEYS, in_threads, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusepkg.store.protocol import ObjectStore
+    from tests.contract.stores import Subject
 
 S3 = pytest.mark.s3
-KINDS = [
-    "memory",
-    "memory-versioned",
-    "faulty",
-    "directory",
-    pytest.param("s3", marks=S3),
-    pytest.param("s3-versioned", marks=S3),
-]
-
-
-@dataclass(frozen=True)
-class Subject:
-    kind: str
-    store: ObjectStore
-
-    @property
-    def versioned(self) -> bool:
-        return self.kind.endswith("-versioned")
-
-
-@pytest.fixture(params=KINDS)
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
-    kind: str = request.param
-    match kind.partition("-")[0]:
-        case "memory":
-            return Subject(kind, MemoryStore("bucket", versioned="versioned" in kind))
-        case "faulty":
-            return Subject(kind, FaultyStore(MemoryStore("bucket")))
-        case "directory":
-            return Subject(kind, DirectoryStore(tmp_path / "registry"))
-        case _:
-            gateway = request.getfixturevalue("s3")
-            return Subject(kind, S3Store(gateway.bucket(versioned="versioned" in kind), S3Settings()))
-
-
-@pytest.fixture
-def store(subject: Subject) -> ObjectStore:
-    return subject.store
-
-
-def keys(store: ObjectStore, prefix: str, limit: int | None = None) -> list[str]:
-    return [info.key for info in store.list(prefix, limit=limit)]
-
-
-def in_threads(count: int, work: object, *arguments: object) -> list[object]:
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, *arguments))  # type: ignore[arg-type, call-overload]
 
 
 # --- get -----------------------------------------------------------------------------------------------------
@@ -153,45 +104,6 @@ def test_an_abandoned_stream_leaves_the_store_usable(store: ObjectStore) -> None
 
 # --- odd keys ------------------------------------------------------------------------------------------------
 
-ODD_KEYS = [
-    "a b",
-    " a",
-    "a ",
-    "a+b",
-    "a%20b",
-    "a%2Fb",
-    "%",
-    "%zz",
-    "a?b=c&d",
-    "a#b",
-    "a&<b>\"'",
-    "a\\b",
-    "a*b|c",
-    "a:b@c",
-    "...",
-    "a/...",
-    ".hidden/.file",
-    "-rf",
-    "~",
-    "a~=",
-    "a~d/b~f",
-    "\u00e9",
-    "e\u0301",
-    "\u65e5\u672c/\U0001f600",
-    "\ufeffbom",
-    "a\ufffdb",
-    "a\u2028b",
-    "line\nbreak",
-    "tab\tand\rreturn",
-    "del\x7f",
-    "\x85next-line",
-    ".fusepkg-store/a",
-    ".quilt/PACKAGE=a%2Fb/HASH_PREFIX=ab/x.jsonl",
-    "long/" + "n" * 255,
-    "long/" + "n" * 256,
-    "long/" + "\u65e5" * 300,
-    "deep/" * 100 + "a",
-]
 NO_PATHS = ["/a", "a/", "a//b", "./a", "a/.", "../a", "a/../b", "/", "..", "//"]
 """Keys that S3 has and directories have not."""
 

@@ -1,0 +1,34 @@
+"""Fixtures of the contract tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fusepkg.store.directory import DirectoryStore
+from fusepkg.store.faulty import FaultyStore
+from fusepkg.store.memory import MemoryStore
+from fusepkg.store.protocol import ObjectStore
+from fusepkg.store.s3 import S3Settings, S3Store
+from tests.contract.stores import KINDS, Subject
+
+
+@pytest.fixture(params=KINDS)
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+    kind: str = request.param
+    match kind.partition("-")[0]:
+        case "memory":
+            return Subject(kind, MemoryStore("bucket", versioned="versioned" in kind))
+        case "faulty":
+            return Subject(kind, FaultyStore(MemoryStore("bucket")))
+        case "directory":
+            return Subject(kind, DirectoryStore(tmp_path / "registry"))
+        case _:
+            gateway = request.getfixturevalue("s3")
+            return Subject(kind, S3Store(gateway.bucket(versioned="versioned" in kind), S3Settings()))
+
+
+@pytest.fixture
+def store(subject: Subject) -> ObjectStore:
+    return subject.store
