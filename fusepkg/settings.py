@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,7 @@ def decide(flags: Flags) -> Settings:
         value = file.get(name)
         return value if isinstance(value, str) else None
 
-    cache_dir = flags.cache_dir or _env_path("FUSEPKG_CACHE_DIR") or _path(text("cache_dir"))
-    cache_dir = (cache_dir or _xdg("XDG_CACHE_HOME", ".cache") / "fusepkg").absolute()
+    cache_dir = _cache_dir(flags, text("cache_dir"))
     cache_lower = flags.cache_lower or _env_path("FUSEPKG_CACHE_LOWER") or _path(text("cache_lower"))
     data_dir = _env_path("FUSEPKG_DATA_DIR") or _path(text("data_dir"))
     return Settings(
@@ -127,6 +127,32 @@ def parse_amount(text: str, source: str) -> Amount:
     power = _PREFIXES.find(unit[:1]) + 1 if unit[:1] in tuple(_PREFIXES) else 0
     base = 1000 if unit.endswith("b") and "i" not in unit else 1024
     return Amount(bytes=int(number * base**power))
+
+
+def _cache_dir(flags: Flags, in_file: str | None) -> Path:
+    """Where the cache lies. That it cannot be used is no concern here; that it is no directory is a mistake."""
+    if flags.cache_dir:
+        path, source = flags.cache_dir, "--cache-dir"
+    elif found := _env_path("FUSEPKG_CACHE_DIR"):
+        path, source = found, "FUSEPKG_CACHE_DIR"
+    elif found := _path(in_file):
+        path, source = found, f"cache_dir in {config_path()}"
+    else:
+        path, source = _xdg("XDG_CACHE_HOME", ".cache") / "fusepkg", "the default of cache_dir"
+    path = path.absolute()
+    if _is_file(path):
+        raise UsageError(f"{source} is {path}, which is not a directory", hint="Name a directory, which need not exist")
+    return path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is there and no directory, or one above it is; whoever cannot look does not know."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
 
 
 def _said(name: str, flag: str | None, file: dict[str, object]) -> tuple[str, str]:

@@ -56,6 +56,7 @@ def mount(
         engine=engine,
         allow_other=allow_other,
         cache_dir=settings.cache_dir,
+        cache=settings.cache,
         data_dir=settings.data_dir,
         s3=settings.s3,
         debug=settings.debug,
@@ -64,16 +65,16 @@ def mount(
         _mount_here(request)
         return
     try:
-        record = _mount_behind(request)
+        ready = _mount_behind(request)
     except EngineUnavailable as exc:
         if engine != "auto" or "erofs" not in exc.message:
             raise
         note(f"{exc.message}; trying the fuse engine")
-        record = _mount_behind(replace(request, engine="fuse"))
-    _describe_mount(record)
+        ready = _mount_behind(replace(request, engine="fuse"))
+    _describe_mount(ready)
 
 
-def _mount_behind(request: MountRequest) -> MountRecord:
+def _mount_behind(request: MountRequest) -> Ready:
     # The bar has a thread of its own, so it may only be started once the daemon has been forked off.
     with start_mount(request) as starting, progress_bar() as show:
         return starting.follow(lambda step: show(step.what, step.done, step.total))
@@ -86,14 +87,15 @@ def _mount_here(request: MountRequest) -> None:
 
     def announce(event: Event) -> None:
         if isinstance(event, Ready):
-            _describe_mount(event.record)
+            _describe_mount(event)
         elif isinstance(event, Step) and not event.done:
             note(event.what)
 
     run_mount(request, "the terminal", announce)
 
 
-def _describe_mount(record: MountRecord) -> None:
+def _describe_mount(ready: Ready) -> None:
+    record = ready.record
     say(f"Mounted {record.reference} ({short(record.top_hash)}) at {record.mountpoint}")
     note(f"Engine: {record.engine} ({record.engine_reason})")
     if record.offline_since_s is not None:
@@ -101,6 +103,8 @@ def _describe_mount(record: MountRecord) -> None:
             f"Warning: the bucket cannot be reached. {record.reference} was last seen to name this version at "
             f"{_time(record.offline_since_s)}; it may have moved since"
         )
+    if ready.warning:
+        note(f"Warning: {ready.warning}")
     sys.stdout.flush()
 
 

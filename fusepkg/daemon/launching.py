@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fusepkg.daemon.records import MountRecord
     from fusepkg.daemon.request import MountRequest
 
 log = logging.getLogger(__name__)
@@ -41,13 +40,13 @@ class StartingMount:
     reading: int
     log_path: Path
 
-    def follow(self, on_step: Callable[[Step], None]) -> MountRecord:
+    def follow(self, on_step: Callable[[Step], None]) -> Ready:
         """Wait until the directory is usable. Raises what kept the mount from being made."""
         with os.fdopen(self.reading, "rb", closefd=False) as lines:
             for line in lines:
                 event = msgspec.json.decode(line, type=Event)
                 if isinstance(event, Ready):
-                    return event.record
+                    return event
                 if isinstance(event, Failed):
                     raise error_from_code(event.code, event.message, event.hint)
                 on_step(event)

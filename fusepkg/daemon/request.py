@@ -15,6 +15,7 @@ from fusepkg.daemon.records import MountRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fusepkg.fetch.caching import CacheSettings
     from fusepkg.model.reference import Reference
     from fusepkg.store.s3 import S3Settings
 
@@ -28,6 +29,7 @@ class MountRequest:
     engine: str
     allow_other: bool
     cache_dir: Path
+    cache: CacheSettings
     data_dir: Path
     s3: S3Settings
     debug: bool
@@ -42,9 +44,10 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The directory is usable."""
+    """The directory is usable. ``warning`` says what is not as it should be, empty where all is."""
 
     record: MountRecord
+    warning: str = ""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

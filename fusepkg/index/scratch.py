@@ -62,10 +62,13 @@ def _remove_if_left(directory: Path) -> None:
 
 
 def _lock(directory: Path) -> int | None:
-    """Lock a directory for as long as the descriptor is open; None if another holder lives or it is gone."""
+    """Lock a directory for as long as the descriptor is open; None if another holder lives, or it is gone or not ours.
+
+    A parent such as /tmp has files and links of others, too.
+    """
     try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

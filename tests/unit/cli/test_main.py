@@ -73,7 +73,7 @@ def test_a_reader_that_leaves_is_no_error(package: str):
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_useless_cache_directory_is_an_error_of_its_own(fusepkg: Fusepkg, package: str, tmp_path: Path):
+def test_a_cache_directory_that_is_a_file_is_wrong_usage(fusepkg: Fusepkg, package: str, tmp_path: Path):
     file = tmp_path / "tree" / "a"
     (tmp_path / "m").mkdir()
     for command in (
@@ -83,8 +83,9 @@ def test_a_useless_cache_directory_is_an_error_of_its_own(fusepkg: Fusepkg, pack
         ("cache", "clear"),
         ("mount", package, tmp_path / "m"),
     ):
-        said = fusepkg("--cache-dir", file, *command, check=False)
-        assert said.returncode == 11, (command, said.stderr)
-        assert str(file) in said.stderr
-        assert "Traceback" not in said.stderr
-        assert "bug" not in said.stderr
+        for wrong in (file, file / "below"):
+            said = fusepkg("--cache-dir", wrong, *command, check=False)
+            assert said.returncode == 2, (command, said.stderr)
+            assert f"--cache-dir is {wrong}, which is not a directory" in said.stderr
+    said = fusepkg("ls", package, check=False, env={"FUSEPKG_CACHE_DIR": str(file)})
+    assert f"FUSEPKG_CACHE_DIR is {file}" in said.stderr

@@ -1,0 +1,81 @@
+"""Opening a package where its index cannot be kept: the cache directory is read-only, full, or another user's.
+
+Owns: where the index lies instead, for how long, and whose indexes are trusted. Must not know: what it is used for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import CacheFailure
+from fusepkg.index.scratch import scratch_directory
+from fusepkg.registry.opening import open_package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fusepkg.model.reference import Reference
+    from fusepkg.registry.opening import OpenedPackage
+    from fusepkg.registry.remembered import Remembered
+    from fusepkg.store.protocol import ObjectStore
+
+log = logging.getLogger(__name__)
+
+_MEMORY = Path("/dev/shm")
+"""Has room where the disk of the temporary files has none."""
+
+
+@contextmanager
+def sheltered_package(
+    store: ObjectStore,
+    reference: Reference,
+    indexes: Path,
+    remembered: Remembered,
+    progress: Callable[[str, int, int], None],
+) -> Iterator[OpenedPackage]:
+    """A version of a package as ``open_package`` opens it, also where ``indexes`` can only be read, or not even that.
+
+    An index that is there is used. Where it is not and cannot be kept, it is built in a temporary directory, which is
+    there until the block ends; what was opened of it stays readable. Raises what ``open_package`` raises.
+    """
+    try:
+        _check_trusted(indexes)
+        opened = open_package(store, reference, indexes, remembered, progress)
+    except CacheFailure as exc:
+        failure = exc
+    else:
+        yield opened
+        return
+    for place in (Path(tempfile.gettempdir()), _MEMORY):
+        log.warning("%s; the index is kept in %s meanwhile", failure.message, place)
+        with ExitStack() as stack:
+            try:
+                # What killed processes left there is swept.
+                directory = stack.enter_context(scratch_directory(place, f"fusepkg-index-{os.geteuid()}-"))
+                opened = open_package(store, reference, directory, remembered, progress)
+            except CacheFailure as exc:
+                failure = exc
+                continue
+            except OSError as exc:
+                failure = CacheFailure(f"{place} has no room for an index: {exc.strerror}", hint="Set TMPDIR")
+                continue
+            yield opened
+            return
+    raise failure
+
+
+def _check_trusted(indexes: Path) -> None:
+    """Raise CacheFailure for a directory whose owner could change what is read from it: root may, others may not."""
+    try:
+        owner = indexes.stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise CacheFailure(f"the cache directory {indexes} cannot be used: {exc.strerror}") from exc
+    if owner not in (0, os.geteuid()):
+        raise CacheFailure(f"the cache directory {indexes} belongs to user {owner}, not {os.geteuid()}")
