@@ -129,7 +129,7 @@ def move_tag(
         theirs = tag_history(store, name, tag, limit=1)
         if theirs and theirs[0].top_hash == new_hash:
             return theirs[0]
-        raise _conflict(name, tag, new_hash, theirs) from exc
+        raise tag_conflict(name, tag, new_hash, theirs) from exc
     return _move(tag, number, content)
 
 
@@ -212,7 +212,8 @@ def _move(tag: str, number: int, content: _Content) -> TagMove:
     )
 
 
-def _conflict(name: str, tag: str, ours: str, theirs: list[TagMove]) -> TagConflict:
+def tag_conflict(name: str, tag: str, ours: str, theirs: list[TagMove]) -> TagConflict:
+    """The error of a publisher who was not first; ``theirs`` has the newest move, if it can be read."""
     if not theirs:  # the move is there but cannot be listed: say what is known
         return TagConflict(f"{name}:{tag} was moved by another publisher, not to our {ours[:_SHORT_DIGITS]}")
     move = theirs[0]
