@@ -53,10 +53,10 @@ class Draft:
         self.tree = Tree()
         self.changed_meta: dict[str, dict[str, Any]] = {}
         self.directory_meta: dict[str, dict[str, Any]] = {}
+        self.all_items: list[Item] = []
         self.based_on: dict[str, str | None] = {}
         self.top_hash: str | None = None
         self.manifest_url: str | None = None
-        self._items: list[Item] = []
         self._message: str | None = None
         self._user_meta: dict[str, Any] | None = None
         self._spool: Path | None = None
@@ -101,7 +101,7 @@ class Draft:
 
     def items(self) -> list[Item]:
         """The contents as they are shown: folders and files as they were added, exceptions below their folder."""
-        return in_order(self._items)
+        return in_order(self.all_items)
 
     def keys_in_order(self) -> list[str]:
         """All logical keys, in tree order."""
@@ -164,7 +164,7 @@ class Draft:
         for number, (key, item) in enumerate(grouping.items(origin)):
             if item not in moved:
                 moved[item] = item.moved("", directory)
-                self._items.append(moved[item])
+                self.all_items.append(moved[item])
             self._put(directory + key, moved[item], number)
         self.directory_meta |= {directory + key: meta for key, meta in directory_meta.items()}
         self._settle()
@@ -189,7 +189,7 @@ class Draft:
 
     def _new_item(self, logical: str, found: Source) -> Item:
         item = Item(logical, found.shown, found.origin, is_local=found.is_local)
-        self._items.append(item)
+        self.all_items.append(item)
         return item
 
     def _put(self, key: str, item: Item, number: int) -> None:
@@ -236,7 +236,7 @@ class Draft:
         for goal, (item, number), meta in taken_out:
             if item not in moved:
                 moved[item] = item.moved(old, new)
-                self._items.append(moved[item])
+                self.all_items.append(moved[item])
             self._put(goal, moved[item], number)
             if meta is not None:
                 self.changed_meta[goal] = meta
@@ -278,8 +278,23 @@ class Draft:
             self.changed_meta.pop(key, None)
         self._settle()
 
+    def relocate(self, key: str, item: Item, number: int) -> None:
+        """Take an entry's bytes from elsewhere; it stays what it is."""
+        self.tree.put(key, (item, number))
+
+    def replace_items(self, items: Mapping[Item, Item]) -> None:
+        """Show items in the places of others, of which those go that no entry belongs to any more."""
+        both = (shown for item in self.all_items for shown in (item, items.get(item)))
+        self.all_items = [item for item in both if item is not None and item.count]
+        self.manifest_url = None
+
+    def has_local_files(self) -> bool:
+        """Whether a manifest would name files of this machine that others cannot read."""
+        in_bucket = self.reference.bucket.scheme == "s3"
+        return any(item.is_local or (in_bucket and item.source.startswith("file://")) for item in self.all_items)
+
     def _settle(self) -> None:
-        self._items = [item for item in self._items if item.count]
+        self.all_items = [item for item in self.all_items if item.count]
         self.changed()
 
     def _check_link(self, key: str, goal: str) -> None:

@@ -49,9 +49,27 @@ class Item:
         return replace(self, logical=new, source=self.source + old[len(self.logical) :], count=0)
 
 
-def in_order(items: Iterable[Item]) -> list[Item]:
-    """Items as they were added, but what lies below a folder right after it."""
+def holders(items: Iterable[Item]) -> dict[Item, Item]:
+    """The item that stands for each: itself, or a folder of which it says nothing else."""
+    by_logical: dict[str, list[Item]] = {}
     live = [item for item in items if item.count]
+    for item in live:
+        by_logical.setdefault(item.logical, []).append(item)
+    found: dict[Item, Item] = {}
+    for item in sorted(live, key=lambda item: len(item.logical)):
+        above = [item.logical, *_directories_above(item.logical)]
+        candidates = (folder for path in above for folder in by_logical.get(path, ()) if folder.is_folder)
+        found[item] = next((found.get(folder, folder) for folder in candidates if _says(folder, item)), item)
+    return {item: found[item] for item in live}
+
+
+def _says(folder: Item, item: Item) -> bool:
+    return folder is not item and item.source == folder.source + item.logical[len(folder.logical) :]
+
+
+def in_order(items: Iterable[Item]) -> list[Item]:
+    """Items as they were added, but what lies below a folder right after it; those that stand for themselves."""
+    live = [item for item, holder in holders(items).items() if holder is item]
     folders = {item.logical for item in live if item.is_folder}
     below: dict[str, list[Item]] = {}
     roots: list[Item] = []

@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from fusepkg.errors import BucketNotFound
 from fusepkg.publish.parallel import run_threads
 from fusepkg.publish.placing import Placing
 from fusepkg.publish.progress import Counters, Phase
+from fusepkg.registry.layout import ROOT
+from fusepkg.registry.manifests import names_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +34,17 @@ LIST_ABOVE_UPLOADS = 1_000
 
 SETTLE_S = 1.0
 """How long racing publishers get to find out who was first, where the server leaves that to them: two requests."""
+
+
+def is_new_directory(store: ObjectStore) -> bool:
+    """Whether a registry is a directory that the first object will make; until then it cannot be asked anything."""
+    if not names_local_files(store):
+        return False
+    try:
+        any(store.list(ROOT, limit=1))
+    except BucketNotFound:
+        return True
+    return False
 
 
 def place_blobs(

@@ -1,0 +1,195 @@
+"""Publishing a version that has been made: its manifest, then the tag.
+
+Owns: what must be true before, the order, and from where a tag may move. Must not know: where data lie, printing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import Algorithm, chunk_count
+
+from fusepkg.errors import (
+    AccessDenied,
+    DigestMismatch,
+    LocalFilesRemain,
+    ManifestNotPushed,
+    ObjectMissing,
+)
+from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.model.reference import parse_tag
+from fusepkg.publish.build import build_manifest, write_manifest
+from fusepkg.publish.origins import RemoteObjects
+from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.publish.progress import no_progress
+from fusepkg.publish.uploading import is_new_directory
+from fusepkg.registry.layout import manifest_key
+from fusepkg.registry.manifests import get_chunk_list, put_chunk_list, put_manifest
+from fusepkg.registry.tags import move_tag, tag_conflict, tag_history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.draft import Draft
+    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.registry.remembered import Remembered
+    from fusepkg.registry.tags import TagMove
+    from fusepkg.store.protocol import ObjectStore
+
+_THREADS = 16
+"""Chunk lists carried over at a time: latency only."""
+
+SHORT_DIGITS = 9
+"""Digits of a top hash shown to people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestBuilt:
+    """The manifest has just been built."""
+
+    top_hash: str
+
+    def __str__(self) -> str:
+        return f"Building manifest...\nTophash: {self.top_hash}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPushed:
+    """The manifest is in the bucket."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return f"Pushing manifest to {self.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class TagLinked:
+    """A tag names the version now; ``moved`` is False where it named it before."""
+
+    name: str
+    top_hash: str
+    moved: bool
+
+    def __str__(self) -> str:
+        short = self.top_hash[:SHORT_DIGITS]
+        return f"Linking {self.name} to manifest {short}" if self.moved else f"{self.name} names {short} already"
+
+
+def push_manifest(
+    draft: Draft,
+    tag: str | None = None,
+    *,
+    allow_local_files: bool = False,
+    remembered: Remembered | None = None,
+    progress: ProgressCallback = no_progress,
+    report: Callable[[ManifestBuilt | ManifestPushed | TagLinked], None] = lambda _: None,
+) -> str:
+    """Put the manifest in the bucket, and make a tag name it: the one given, or the draft's own, or none.
+
+    The tag moves only if it still names what it named when the draft was made from it, or first looked at it. Gives
+    the top hash.
+
+    Raises: LocalFilesRemain unless ``allow_local_files``, TagConflict, InvalidReference, UsageError, and what stores
+    raise. Until the tag moves, it names what it named.
+    """
+    tag = draft.tag if tag is None else parse_tag(tag)
+    require_no_local_files(draft, allow=allow_local_files)
+    name, store = draft.reference.name, draft.stores.for_bucket(draft.reference.bucket)
+    before = _look_at_tag(draft, store, tag) if tag is not None else None
+    was_built = draft.top_hash
+    top_hash = build_manifest(draft, remembered=remembered, progress=progress)
+    if top_hash != was_built:
+        report(ManifestBuilt(top_hash))
+    _carry_chunk_lists(draft, store)
+    with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
+        manifest = Path(scratch, "manifest")
+        write_manifest(draft, manifest)
+        put_manifest(store, name, top_hash, manifest)
+    draft.manifest_url = parse_physical_key(store.url(manifest_key(name, top_hash))).readable
+    report(ManifestPushed(draft.manifest_url))
+    if tag is not None:
+        moved = _move_tag(draft, store, tag, top_hash, before)
+        report(TagLinked(f"{draft.reference.package}:{tag}", top_hash, moved))
+    return top_hash
+
+
+def require_no_local_files(draft: Draft, *, allow: bool) -> None:
+    """Raise LocalFilesRemain for a version that nobody else could read."""
+    if not allow and draft.has_local_files():
+        raise LocalFilesRemain(
+            "Manifest contains pointers to local files",
+            hint="Use push_data() to first push those files to s3 or use allow_local_files=True if this is intentional",
+        )
+
+
+def require_pushed(draft: Draft, *, allow: bool) -> None:
+    """Raise ManifestNotPushed for a version whose manifest is on this machine alone."""
+    if not allow and draft.manifest_url is None:
+        raise ManifestNotPushed(
+            "The manifest has not been pushed to a remote repository",
+            hint="Use push_manifest() to first push the manifest to s3 or use allow_local_manifest=True if this is"
+            " intentional",
+        )
+
+
+# --- the tag -------------------------------------------------------------------------------------------------
+
+
+def _look_at_tag(draft: Draft, store: ObjectStore, tag: str) -> TagMove | None:
+    found = [] if is_new_directory(store) else tag_history(store, draft.reference.name, tag, limit=1)
+    before = found[0] if found else None
+    draft.based_on.setdefault(tag, before.top_hash if before else None)
+    return before
+
+
+def _move_tag(draft: Draft, store: ObjectStore, tag: str, top_hash: str, before: TagMove | None) -> bool:
+    """Make the tag name this version; False if it did so before."""
+    moved = before is None or before.top_hash != top_hash
+    if moved:
+        if before is not None and before.top_hash != draft.based_on[tag]:
+            raise tag_conflict(draft.reference.name, tag, top_hash, [before])
+        expected = before.state if before else None
+        move_tag(store, draft.reference.name, tag, top_hash, expected, message=draft.message)
+    draft.based_on[tag] = top_hash
+    return moved
+
+
+# --- chunk lists ---------------------------------------------------------------------------------------------
+
+
+def _carry_chunk_lists(draft: Draft, store: ObjectStore) -> None:
+    """Keep the chunk hashes of large objects that stay in other buckets, so that parts of them can be verified."""
+    stop = StopFlag()
+
+    def carry(of: tuple[Digest, Sequence[bytes], PhysicalKey]) -> None:
+        digest, chunks, place = of
+        if not chunks:
+            theirs, _ = draft.stores.for_key(place)
+            try:
+                chunks = get_chunk_list(theirs, digest)
+            except (ObjectMissing, DigestMismatch, AccessDenied):
+                return  # nobody computed it: such an object is read whole
+        put_chunk_list(store, digest, chunks)
+
+    run_threads(
+        carry, _chunk_lists_elsewhere(draft, store), lambda _: None, threads=_THREADS, name="fusepkg-chunks", stop=stop
+    )
+
+
+def _chunk_lists_elsewhere(draft: Draft, store: ObjectStore) -> Iterator[tuple[Digest, Sequence[bytes], PhysicalKey]]:
+    here = store.url("~")[:-1]
+    for item, number in draft.tree.slots.values():
+        origin = item.origin
+        if item.is_local or (item.source.startswith(here) and not isinstance(origin, RemoteObjects)):
+            continue
+        facts = origin.facts(number)
+        if chunk_count(facts.size) > 1 and facts.digest and facts.digest.algorithm is Algorithm.SHA2_256_CHUNKED:
+            chunks = origin.hashed[number].chunks if isinstance(origin, RemoteObjects) else ()
+            yield facts.digest, chunks, facts.place
