@@ -1,30 +1,56 @@
-"""Check every object a manifest names, in the bucket itself, by reading and hashing it.
+"""Check every object a manifest names, in the bucket itself: by what the server attests, by reading it otherwise.
 
 Owns: which objects are read, and what is said of a bad one. Must not know: caches, mounts, printing.
+
+Every object is asked for, nothing remembered counts. S3 keeps a checksum of what it holds and tells it in answer to a
+HEAD; where that proves the digest, or the opposite, no byte is downloaded.
 """
 
 from __future__ import annotations
 
-import hashlib
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Algorithm, Digest, chunk_size, combine_chunks
+from fusepkg_cache.digest import Hashing
 
-from fusepkg.checking.directory import Difference
+from fusepkg.checking.directory import Difference, DifferenceKind
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
+from fusepkg.model.attested import attests
 from fusepkg.publish.parallel import StopFlag, run_threads
 from fusepkg.publish.progress import Counters, Phase, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.progress import ProgressCallback
     from fusepkg.store.protocol import ObjectStore
 
-CHECK_THREADS = 8
-"""Objects read at a time: each holds one chunk of 8 MiB at most."""
+ASK_THREADS = 32
+"""Objects asked for at a time: only latency."""
+
+READ_THREADS = 8
+"""Objects read at a time: hashing is all CPU, and more would only share the line."""
+
+_PIECE_BYTES = 1 << 20
+"""Read and hashed at a time."""
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a check found, in order of logical keys, and how each object was checked.
+
+    ``attested`` objects were proven, right or wrong, by the server's own checksum or by their size; ``read`` ones were
+    downloaded and hashed. Those that are missing or denied are in neither.
+    """
+
+    differences: list[Difference] = field(default_factory=list)
+    attested: int = 0
+    attested_bytes: int = 0
+    read: int = 0
+    read_bytes: int = 0
 
 
 def check_objects(
@@ -34,53 +60,92 @@ def check_objects(
     count: int,
     total_bytes: int,
     progress: ProgressCallback = no_progress,
-) -> list[Difference]:
-    """All entries whose object is missing, unreadable or has other bytes, in order of logical keys.
+) -> Checked:
+    """All entries whose object is missing, unreadable or has other bytes.
 
     Raises RemoteUnavailable where the bucket cannot be reached at all: then nothing is known of the objects.
     """
     counters = Counters(progress, Phase.CHECK, total=count, total_bytes=total_bytes)
-    found: list[Difference] = []
+    checked = Checked()
     stop = StopFlag()
+    check = _Check(store_for, stop)
 
-    def check(entry: Entry) -> tuple[Entry, str | None]:
-        return entry, _problem(entry, store_for, stop)
+    def collect(outcome: _Outcome) -> None:
+        counters.add(1, outcome.entry.size)
+        if outcome.difference is not None:
+            checked.differences.append(outcome.difference)
+        if outcome.attested:
+            checked.attested += 1
+            checked.attested_bytes += outcome.entry.size
+        checked.read += outcome.read_bytes is not None
+        checked.read_bytes += outcome.read_bytes or 0
 
-    def collect(result: tuple[Entry, str | None]) -> None:
-        entry, problem = result
-        counters.add(1, entry.size)
-        if problem is not None:
-            found.append(Difference(entry.logical_key, problem))
-
-    run_threads(check, entries, collect, threads=CHECK_THREADS, name="fusepkg-check", stop=stop)
-    return sorted(found, key=lambda difference: difference.logical_key)
-
-
-def _problem(entry: Entry, store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]], stop: StopFlag) -> str | None:
-    store, key = store_for(entry.physical_key)
-    try:
-        pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=chunk_size(entry.size))
-        size, digest = _digest(entry.digest.algorithm, pieces, stop)
-    except ObjectMissing:
-        return f"is missing: {entry.physical_key}"
-    except (RemoteError, IntegrityError) as exc:
-        if exc.retryable:
-            raise
-        return f"cannot be read: {exc.message}"
-    if size != entry.size:
-        return f"has {size} bytes instead of {entry.size}: {entry.physical_key}"
-    return None if digest == entry.digest else f"has other contents than the manifest says: {entry.physical_key}"
+    run_threads(check.run, entries, collect, threads=ASK_THREADS, name="fusepkg-check", stop=stop)
+    checked.differences.sort(key=lambda difference: difference.logical_key)
+    return checked
 
 
-def _digest(algorithm: Algorithm, pieces: Iterator[bytes], stop: StopFlag) -> tuple[int, Digest]:
-    size = 0
-    whole = hashlib.sha256()
-    chunks: list[bytes] = []
-    for piece in pieces:
-        stop.check()
-        size += len(piece)
-        if algorithm is Algorithm.SHA2_256:
-            whole.update(piece)
-        else:
-            chunks.append(hashlib.sha256(piece).digest())
-    return size, Digest(algorithm, whole.digest()) if algorithm is Algorithm.SHA2_256 else combine_chunks(chunks)
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One object's; ``read_bytes`` is None where it was not read."""
+
+    entry: Entry
+    problem: str | None = None
+    kind: DifferenceKind = DifferenceKind.CHANGED
+    attested: bool = False
+    read_bytes: int | None = None
+
+    @property
+    def difference(self) -> Difference | None:
+        if self.problem is None:
+            return None
+        return Difference(self.entry.logical_key, self.problem, self.kind, self.entry)
+
+
+class _Check:
+    def __init__(self, store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]], stop: StopFlag) -> None:
+        self._store_for = store_for
+        self._stop = stop
+        self._readers = threading.Semaphore(READ_THREADS)
+
+    def run(self, entry: Entry) -> _Outcome:
+        self._stop.check()
+        place = entry.physical_key
+        try:
+            store, key = self._store_for(place)
+            info = store.head(key, version=place.version)
+            if info.size != entry.size:
+                return _Outcome(entry, _wrong_size(entry, info.size), attested=True)
+            proven = attests(entry.size, info.checksums, entry.digest)
+            if proven is not None:
+                return _Outcome(entry, None if proven else _wrong_contents(entry), attested=True)
+            with self._readers:
+                return self._read(entry, store, key)
+        except ObjectMissing:
+            return _Outcome(entry, f"is missing: {place}", DifferenceKind.MISSING)
+        except (RemoteError, IntegrityError) as exc:
+            if exc.retryable:
+                raise
+            return _Outcome(entry, f"cannot be read: {exc.message}")
+
+    def _read(self, entry: Entry, store: ObjectStore, key: str) -> _Outcome:
+        hashing = Hashing(entry.digest.algorithm, entry.size)
+        size = 0
+        for piece in store.stream(key, version=entry.physical_key.version, piece_bytes=_PIECE_BYTES):
+            self._stop.check()
+            size += len(piece)
+            hashing.update(piece)
+        problem = None
+        if size != entry.size:
+            problem = _wrong_size(entry, size)
+        elif not entry.digest.matches(hashing.digest()):
+            problem = _wrong_contents(entry)
+        return _Outcome(entry, problem, read_bytes=size)
+
+
+def _wrong_size(entry: Entry, size: int) -> str:
+    return f"has {size} bytes instead of {entry.size}: {entry.physical_key}"
+
+
+def _wrong_contents(entry: Entry) -> str:
+    return f"has other contents than the manifest says: {entry.physical_key}"

@@ -195,14 +195,17 @@ def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[li
 def _verify_objects(settings: Settings, ref: str) -> tuple[list[Difference], str]:
     index = opened_package(settings, ref).index
     with progress_bar() as show:
-        differences = check_objects(
+        checked = check_objects(
             index.entries,
             StoreSet(settings.s3, settings.data_dir).for_key,
             count=len(index.entries),
             total_bytes=index.total_bytes,
             progress=show_phase(show),
         )
-    return differences, f"Objects of {ref} ({short(index.top_hash)}, {human_bytes(index.total_bytes)})"
+    size = human_bytes(index.total_bytes)
+    if checked.attested_bytes:
+        size += f", {human_bytes(checked.attested_bytes)} of them by the checksums S3 keeps"
+    return checked.differences, f"Objects of {ref} ({short(index.top_hash)}, {size})"
 
 
 def list_bucket(
