@@ -15,7 +15,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -61,24 +61,24 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
 
     Must be entered while the process has one thread.
     """
-    request = _absolute(request)
+    request = absolute(request)
     log_path = log_path_for(request.cache_dir, request.mountpoint)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _run_child(request, log_path, writing)
+        run_child(request, log_path, writing)
     os.close(writing)
     try:
         yield StartingMount(child, reading, log_path)
     except BaseException:
         # Nothing half done is left: a child that has not mounted yet has nothing to undo, one that has, unmounts.
-        _end(child)
+        end_child(child)
         raise
     finally:
         os.close(reading)
 
 
-def _absolute(request: MountRequest) -> MountRequest:
+def absolute(request: MountRequest) -> MountRequest:
     """The same request, also for a process that works in another directory."""
     return replace(
         request,
@@ -88,8 +88,8 @@ def _absolute(request: MountRequest) -> MountRequest:
     )
 
 
-def _run_child(request: MountRequest, log_path: Path, writing: int) -> None:
-    """Never returns."""
+def run_child(request: MountRequest, log_path: Path, writing: int) -> NoReturn:
+    """Be the process of a mount, and tell how it goes through ``writing``."""
     status = 1
     try:
         _let_go(writing)
@@ -148,7 +148,8 @@ class _Teller:
             self._writing = -1
 
 
-def _end(child: int) -> None:
+def end_child(child: int) -> None:
+    """End a child that is making a mount, and wait for it."""
     try:
         os.kill(child, signal.SIGTERM)
         os.waitpid(child, 0)
