@@ -15,6 +15,7 @@ from fusepkg_cache.errors import (
 )
 from fusepkg_cache.lower import Lower
 from fusepkg_cache.stage import Stage
+from fusepkg_cache.unnamed import UnnamedBlob
 from fusepkg_cache.verify import VerifyReport
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "DigestMismatch",
     "Lower",
     "Stage",
+    "UnnamedBlob",
     "VerifyReport",
     "compute_digest",
 ]

@@ -20,6 +20,7 @@ import os
 import struct
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -149,10 +150,12 @@ class Claim:
 
     def beat(self) -> None:
         """Tell those who wait that the fetch goes on; now and then, where it may outlast their patience."""
-        if self.held:
-            self._beat = not self._beat
-            kind = fcntl.F_WRLCK if self._beat else fcntl.F_UNLCK
-            _set(self._descriptor, kind, self._offset + 1, 1)
+        with _lock:  # another thread may release it just now, and the descriptor be somebody else's
+            if self.held:
+                self._beat = not self._beat
+                kind = fcntl.F_WRLCK if self._beat else fcntl.F_UNLCK
+                with suppress(OSError):
+                    _set(self._descriptor, kind, self._offset + 1, 1)
 
     def release(self) -> None:
         """Let others fetch the blob. Does nothing where it is not claimed."""

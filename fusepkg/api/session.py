@@ -13,7 +13,6 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from fusepkg_cache import Cache
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.errors import CacheFailure
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import trio
+    from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
     from fusepkg.model.reference import BucketUrl
@@ -70,12 +70,15 @@ class Session:
 
     def cache(self) -> Cache:
         """The machine's cache of blobs. Raises CacheFailure."""
+        try:
+            return self._open_cache()
+        except CacheError as exc:
+            raise CacheFailure(exc.message, hint=exc.hint or "Name another with FUSEPKG_CACHE_DIR") from exc
+
+    def _open_cache(self) -> Cache:
         with self._lock:
             if self._cache is None:
-                try:
-                    self._cache = Cache(self.settings.blobs_dir)
-                except CacheError as exc:
-                    raise CacheFailure(exc.message, hint=exc.hint or "Name another with FUSEPKG_CACHE_DIR") from exc
+                self._cache = self.settings.cache.open()
             return self._cache
 
     def source(self, registry: BucketUrl) -> BlockingSource:
@@ -92,7 +95,7 @@ class Session:
         def chunk_list(digest: Digest) -> list[bytes]:
             return get_chunk_list(store, digest)
 
-        return BlobSource(self.cache(), self.stores.for_key, chunk_list, nursery)
+        return BlobSource(self._open_cache, self.stores.for_key, chunk_list, nursery)
 
     def close(self) -> None:
         """Close what is open; what is asked for later is opened anew."""
@@ -119,6 +122,9 @@ def configure(
     region: str | None = None,
     profile: str | None = None,
     no_sign_request: bool = False,
+    cache_size: str | None = None,
+    cache_free: str | None = None,
+    cache_lower: Path | str | None = None,
 ) -> None:
     """Say for this process what the command line says with flags; packages opened from now on follow it.
 
@@ -131,6 +137,9 @@ def configure(
         region=region,
         profile=profile,
         no_sign_request=no_sign_request,
+        cache_size=cache_size,
+        cache_free=cache_free,
+        cache_lower=_as_path(cache_lower),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 import trio
-from fusepkg_cache import Cache
 
 from fusepkg.fetch.source import BlobSource
 from fusepkg.registry.manifests import get_chunk_list
@@ -29,7 +28,6 @@ def write_entry(settings: Settings, reference: Reference, entry: Entry, output: 
     """Write an entry's bytes, verified. Raises RemoteError, IntegrityError."""
     stores = StoreSet(settings.s3, settings.data_dir)
     registry = open_store(reference.bucket, settings.s3, settings.data_dir)
-    cache = Cache(settings.blobs_dir)
 
     def chunk_list(digest: Digest) -> list[bytes]:
         return get_chunk_list(registry, digest)
@@ -38,18 +36,17 @@ def write_entry(settings: Settings, reference: Reference, entry: Entry, output: 
 
     async def copy() -> None:
         async with trio.open_nursery() as nursery:
-            source = BlobSource(cache, stores.for_key, chunk_list, nursery)
+            source = BlobSource(settings.cache.open, stores.for_key, chunk_list, nursery)
             try:
                 for offset in range(0, entry.size, _PIECE_BYTES):
                     piece = await source.read(entry, offset, _PIECE_BYTES)
                     output.write(piece)
             except Exception as exc:  # noqa: BLE001 - raised below, out of the nursery's group
                 failures.append(exc)
+            finally:
+                source.close()
 
-    try:
-        trio.run(copy)
-        output.flush()
-    finally:
-        cache.close()
+    trio.run(copy)
+    output.flush()
     if failures:
         raise failures[0]

@@ -20,7 +20,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
-from fusepkg_cache import Cache
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.daemon import control, records
@@ -29,11 +28,11 @@ from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
 from fusepkg.engines.errnos import worst
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
-from fusepkg.errors import CacheFailure, ControlError
+from fusepkg.errors import ControlError
 from fusepkg.fetch.source import BlobSource
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.registry.opening import OpenedPackage, open_package
 from fusepkg.registry.remembered import Remembered
+from fusepkg.registry.sheltered import sheltered_package
 from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.facts import facts_of
 from fusepkg.vfs.tree import PackageTree
@@ -42,9 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
     from fusepkg.daemon.request import Event, MountRequest
+    from fusepkg.fetch.caching import CacheSettings
+    from fusepkg.registry.opening import OpenedPackage
 
 log = logging.getLogger(__name__)
 
@@ -58,33 +60,41 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
     choice = choose_engine(request.engine)
     with ExitStack() as closing, ExitStack() as claim:
         mountpoint = claim.enter_context(claimed_mountpoint(request.mountpoint))
-        cache = closing.enter_context(_opened_cache(request.cache_dir / "blobs"))
         remembered = closing.enter_context(contextlib.closing(Remembered(request.cache_dir / "remembered")))
         store = open_store(request.reference.bucket, request.s3, request.data_dir)
         with _signals_unwind():
-            opened = open_package(
-                store,
-                request.reference,
-                request.cache_dir / "index",
-                remembered,
-                lambda what, done, total: announce(Step(what, done, total)),
+            opened = closing.enter_context(
+                sheltered_package(
+                    store,
+                    request.reference,
+                    request.cache_dir / "index",
+                    remembered,
+                    lambda what, done, total: announce(Step(what, done, total)),
+                )
             )
         stores = StoreSet(request.s3, request.data_dir)
-        service = _Service(request, mountpoint, choice, opened, cache, stores, log_path, claim.close)
+        service = _Service(request, mountpoint, choice, opened, stores, log_path, claim.close)
         try:
             trio.run(service.run, announce)
         except ExceptionGroup as group:
             raise worst(group) from group
 
 
-@contextmanager
-def _opened_cache(directory: Path) -> Iterator[Cache]:
-    try:
-        cache = Cache(directory)
-    except CacheError as exc:
-        raise CacheFailure(exc.message, hint=exc.hint or "Name another with --cache-dir") from exc
-    with contextlib.closing(cache):
-        yield cache
+class _CacheOpener:
+    """Opens the cache for the source, and knows why it could not be opened the last time; empty where it could."""
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self._settings = settings
+        self.refusal = ""
+
+    def __call__(self) -> Cache:
+        try:
+            cache = self._settings.open()
+        except CacheError as exc:
+            self.refusal = str(exc)
+            raise
+        self.refusal = ""
+        return cache
 
 
 class _Service:
@@ -96,7 +106,6 @@ class _Service:
         mountpoint: Path,
         choice: EngineChoice,
         opened: OpenedPackage,
-        cache: Cache,
         stores: StoreSet,
         log_path: str,
         give_up_claim: Callable[[], None],
@@ -105,7 +114,7 @@ class _Service:
         self._mountpoint = mountpoint
         self._choice = choice
         self._opened = opened
-        self._cache = cache
+        self._open_cache = _CacheOpener(request.cache)
         self._stores = stores
         self._log_path = log_path
         self._give_up_claim = give_up_claim
@@ -115,12 +124,19 @@ class _Service:
 
     async def run(self, announce: Callable[[Event], None]) -> None:
         """Mount, announce, serve, unmount."""
+        try:
+            await self._serve(announce)
+        finally:
+            if self._source is not None:
+                self._source.close()
+
+    async def _serve(self, announce: Callable[[Event], None]) -> None:
         index = self._opened.index
         options = MountOptions(self._mountpoint, self._choice.engine, self._request.allow_other)
         mount_id = records.new_mount_id()
         socket = records.runtime_directory() / f"{mount_id}.sock"
         async with trio.open_nursery() as nursery:
-            self._source = BlobSource(self._cache, self._stores.for_key, self._chunk_list, nursery)
+            self._source = BlobSource(self._open_cache, self._stores.for_key, self._chunk_list, nursery)
             self._tree = PackageTree(index)
             stop = trio.Event()
             await nursery.start(_watch_signals, stop)
@@ -141,11 +157,19 @@ class _Service:
                         self._mountpoint,
                         record.engine,
                     )
-                    announce(Ready(record))
+                    announce(Ready(record, self._warning()))
                     await stop.wait()
             finally:
                 records.remove_record(mount_id)
             nursery.cancel_scope.cancel()
+
+    def _warning(self) -> str:
+        """What the user should know of a mount that could be made, but not as asked."""
+        if self._open_cache.refusal:
+            return f"nothing is cached, every read goes to the bucket: {self._open_cache.refusal}"
+        if not self._opened.index_root.is_relative_to(self._request.cache_dir):
+            return f"the index is in {self._opened.index_root.parent} until the mount ends; its log says why"
+        return ""
 
     def _chunk_list(self, digest: Digest) -> list[bytes]:
         return get_chunk_list(self._store, digest)
@@ -179,14 +203,19 @@ class _Service:
                 "total_bytes": index.total_bytes,
                 "counters": self._source.counters.as_dict(),
                 "cache": self._cache_facts(),
+                "cache_refusal": self._open_cache.refusal,
             }
         if question.what == "stat":
             return dict(facts_of(self._tree, self._source, self._tree.resolve(question.path)).as_dict())
         raise ControlError(f"this mount knows no question {question.what!r}")
 
     def _cache_facts(self) -> dict[str, Any] | None:
+        assert self._source is not None, "the control server starts after the source"
+        cache = self._source.cache
+        if cache is None:
+            return None
         try:
-            return _plain(asdict(self._cache.info()))
+            return _plain(asdict(cache.info()))
         except CacheError as exc:  # the mount serves on without its cache, and says so
             log.warning("the cache cannot be asked: %s", exc)
             return None

@@ -5,6 +5,7 @@ Owns: this arithmetic. Must not know: how anything is fetched.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest, chunk_count, chunk_size
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
 
     from fusepkg.model.entry import Entry
+
+
+def cache_name(entry: Entry) -> Digest:
+    """The name under which a cache holds an entry's bytes: its hash, or a weak hash and where the object lies.
+
+    Anybody can make other bytes for a checksum. So those of one object are never given out as those of another.
+    """
+    digest = entry.digest
+    if not digest.algorithm.weak:
+        return digest
+    scope = hashlib.sha256(f"{entry.physical_key}\n{entry.size}".encode()).digest()
+    return Digest(digest.algorithm, (digest.computed + scope)[:DIGEST_BYTES])
 
 
 def is_chunked(entry: Entry) -> bool:
@@ -45,10 +58,10 @@ def list_digest(entry: Entry) -> Digest | None:
 def cached_digests(cache: Cache, entries: Iterable[Entry]) -> Iterator[Digest]:
     """All names under which a cache may hold bytes of these entries."""
     for entry in entries:
-        yield entry.digest
+        yield cache_name(entry)
         chunk_list_digest = list_digest(entry) if is_chunked(entry) else None
         if chunk_list_digest is not None:
-            chunk_list = cache.get(chunk_list_digest) or b""
+            chunk_list = cache.get(chunk_list_digest, own_only=True) or b""
             for index in range(len(chunk_list) // DIGEST_BYTES):
                 yield nth_digest(chunk_list, index)
             yield chunk_list_digest

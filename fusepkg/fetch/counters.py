@@ -1,4 +1,4 @@
-"""What a mount has fetched and served, as plain numbers.
+"""What a mount has fetched and served, and where it came from, as plain numbers.
 
 Owns: the counters of one source of bytes. Must not know: who shows them.
 
@@ -18,6 +18,12 @@ class Counters:
     """GETs of data that succeeded: whole small blobs and chunks of large ones."""
     fetched_bytes: int = 0
     """Data bytes that came from the bucket."""
+    lower_objects: int = 0
+    """Blobs and chunks that came from the lower tier of the cache."""
+    lower_bytes: int = 0
+    """Their bytes."""
+    shared_objects: int = 0
+    """Blobs and chunks that another process fetched while this one waited."""
     chunk_lists: int = 0
     """Chunk lists of large blobs that came from the bucket."""
     cache_hits: int = 0
@@ -31,7 +37,7 @@ class Counters:
     digest_mismatches: int = 0
     """Objects whose bytes were not what the manifest says."""
     cache_failures: int = 0
-    """Blobs that could not be kept because the cache could not be written."""
+    """Blobs that were not kept because the cache could not be opened or written."""
 
     def as_dict(self) -> dict[str, int]:
         """All counters by name."""

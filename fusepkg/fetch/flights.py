@@ -2,7 +2,7 @@
 
 Owns: who fetches, who waits, and how a result or an error reaches all of them. Must not know: what is fetched.
 
-A fetch runs in the nursery given, not in the task of the first asker, so that a cancelled asker fails nobody else.
+A flight runs in the nursery given, not in the task of the first asker, so that a cancelled asker fails nobody else.
 There is no checkpoint between looking for a flight and starting one. A flight stays findable until its bytes are
 kept in the cache, so that nobody fetches again in the gap between the two.
 """
@@ -28,6 +28,10 @@ class _Flight(Generic[T]):
     result: T | None = None
     error: Exception | None = None
 
+    def land(self, result: T) -> None:
+        self.result = result
+        self.landed.set()
+
 
 class Flights(Generic[T]):
     """Fetches under way, by what they fetch."""
@@ -39,24 +43,18 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._under_way)
 
-    async def join(
-        self,
-        key: Hashable,
-        slots: trio.CapacityLimiter,
-        fetch: Callable[[], Awaitable[T]],
-        keep: Callable[[T], Awaitable[None]],
-    ) -> T:
-        """The result of the one ``fetch`` of ``key`` under way, started now if there is none.
+    async def join(self, key: Hashable, fly: Callable[[Callable[[T], None]], Awaitable[None]]) -> T:
+        """The result of the one flight of ``key`` under way, started now if there is none.
 
-        ``keep`` runs after the result has been handed out, and must not raise. A flight takes one of ``slots`` for
-        both, so that a network faster than the disk does not pile up in memory what waits for the disk.
+        ``fly`` is given a function to land with: it hands its argument to all askers, and ``fly`` goes on to keep it.
+        A flight lands or raises; once it has landed, it must not raise.
 
-        Raises what ``fetch`` raised, to every asker; RemoteUnavailable where the nursery ends before it has.
+        Raises what ``fly`` raised, to every asker; RemoteUnavailable where the nursery ends before it has.
         """
         flight = self._under_way.get(key)
         if flight is None:
             flight = self._under_way[key] = _Flight()
-            self._nursery.start_soon(self._fly, key, flight, slots, fetch, keep)
+            self._nursery.start_soon(self._fly, key, flight, fly)
         await flight.landed.wait()
         if flight.error is not None:
             raise flight.error.with_traceback(None)
@@ -64,22 +62,14 @@ class Flights(Generic[T]):
         return flight.result
 
     async def _fly(
-        self,
-        key: Hashable,
-        flight: _Flight[T],
-        slots: trio.CapacityLimiter,
-        fetch: Callable[[], Awaitable[T]],
-        keep: Callable[[T], Awaitable[None]],
+        self, key: Hashable, flight: _Flight[T], fly: Callable[[Callable[[T], None]], Awaitable[None]]
     ) -> None:
         try:
-            async with slots:
-                try:
-                    flight.result = await fetch()
-                except Exception as exc:  # noqa: BLE001 - handed to every asker, who raises it
-                    flight.error = exc
-                    return
-                flight.landed.set()
-                await keep(flight.result)
+            await fly(flight.land)
+        except Exception as exc:
+            if flight.landed.is_set():
+                raise
+            flight.error = exc  # handed to every asker, who raises it
         finally:
             if flight.result is None and flight.error is None:
                 flight.error = RemoteUnavailable("the mount is ending")

@@ -1,7 +1,7 @@
-"""The one door to an entry's bytes: cache, then single flight, then the bucket; verified, then kept.
+"""The one door to an entry's bytes: cache, then single flight, then the lower cache, then the bucket; verified, kept.
 
-Owns: which piece of a blob is fetched, its verification, and what is counted. Must not know: FUSE, paths of a mount,
-how a cache or a store works inside.
+Owns: which piece of a blob is fetched, in which order the tiers are asked, and that one flight of all processes of the
+machine fetches it. Must not know: FUSE, paths of a mount, how a cache or a store works inside.
 
 A blob of one chunk (8 MiB) is fetched whole. Of a larger one only the touched chunks are fetched, each checked
 against the blob's chunk list, which itself hashes to the entry's own value. Where no chunk list can be had (a large
@@ -15,29 +15,26 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
-from fusepkg_cache.digest import (
-    Digest,
-    chunk_count,
-    chunk_size,
-    combine_chunks,
-    compute_digest,
-)
+from fusepkg_cache.digest import DIGEST_BYTES, chunk_count, chunk_size, combine_chunks
 from fusepkg_cache.errors import CacheError
-from fusepkg_cache.errors import DigestMismatch as WrongBytes
 
-from fusepkg.errors import AccessDenied, CacheFailure, DigestMismatch, FusepkgError, ObjectMissing
-from fusepkg.fetch.chunks import chunk_spans, is_chunked, list_digest, nth_digest
+from fusepkg.errors import AccessDenied, CacheFailure, DigestMismatch, ObjectMissing
+from fusepkg.fetch.below import Below
+from fusepkg.fetch.bucket import Bucket, mismatch
+from fusepkg.fetch.chunks import cache_name, chunk_spans, is_chunked, list_digest, nth_digest
 from fusepkg.fetch.counters import Counters
 from fusepkg.fetch.flights import Flights
 from fusepkg.fetch.keeping import Keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from fusepkg_cache import Cache
+    from fusepkg_cache import Cache, Claim
+    from fusepkg_cache.digest import Digest
 
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
@@ -58,30 +55,41 @@ SMALL_BYTES = 1024 * 1024
 CHUNK_LISTS_KEPT = 256
 """Chunk lists held in memory: a list of a 80 GB blob has 320 KB, most have a few hundred bytes."""
 
-MISMATCH_TRIES = 2
-"""Fetches of an object whose bytes are wrong, before giving up: the damage may lie in the transfer."""
+_T = TypeVar("_T")
 
 
 class BlobSource:
-    """Bytes of entries. ``chunk_list`` asks the registry (ObjectMissing where it has none), blocking."""
+    """Bytes of entries. ``open_cache`` may raise CacheError: then reads go to the bucket until it succeeds later.
+
+    ``chunk_list`` asks the registry (ObjectMissing where it has none), blocking.
+    """
 
     def __init__(
         self,
-        cache: Cache,
+        open_cache: Callable[[], Cache],
         store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]],
         chunk_list: Callable[[Digest], list[bytes]],
         nursery: trio.Nursery,
     ) -> None:
         self.counters = Counters()
-        self._keeper = Keeper(cache, self.counters)
-        self._store_for = store_for
+        self._keeper = Keeper(open_cache, self.counters)
+        self._below = Below()
+        self._bucket = Bucket(store_for, self.counters, SMALL_FETCHES + LARGE_FETCHES)
         self._ask_chunk_list = chunk_list
         self._flights: Flights[bytes] = Flights(nursery)
         self._small = trio.CapacityLimiter(SMALL_FETCHES)
         self._large = trio.CapacityLimiter(LARGE_FETCHES)
-        self._threads = trio.CapacityLimiter(SMALL_FETCHES + LARGE_FETCHES)
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
+
+    def close(self) -> None:
+        """Close the cache, once nobody reads any longer."""
+        self._keeper.close()
+
+    @property
+    def cache(self) -> Cache | None:
+        """The open cache; None while it cannot be used."""
+        return self._keeper.cache
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -90,13 +98,15 @@ class BlobSource:
         end = min(offset + length, entry.size)
         if end <= offset:
             return b""
-        if not is_chunked(entry) or entry.digest in self._whole:
-            data = self._keeper.read(entry.digest, offset, end - offset)
+        name = cache_name(entry)
+        if not is_chunked(entry) or name in self._whole:
+            data = self._keeper.read(name, offset, end - offset)
         else:
             data = self._join_cached_chunks(entry, offset, end)
-        if data is not None:
-            self.counters.cache_hits += 1
-            self.counters.served_bytes += len(data)
+        if data is None or len(data) != end - offset:  # the manifest may name another size than the blob has
+            return None
+        self.counters.cache_hits += 1
+        self.counters.served_bytes += len(data)
         return data
 
     async def read(self, entry: Entry, offset: int, length: int) -> bytes:
@@ -110,7 +120,7 @@ class BlobSource:
         self.counters.cache_misses += 1
         end = min(offset + length, entry.size)
         if not is_chunked(entry):
-            data = (await self._fetch_small(entry))[offset:end]
+            data = (await self._fetch(entry, cache_name(entry), 0, entry.size, entry.digest))[offset:end]
         else:
             data = await self._read_large(entry, offset, end)
         self.counters.served_bytes += len(data)
@@ -119,44 +129,93 @@ class BlobSource:
     def cached_chunks(self, entry: Entry) -> tuple[int, int]:
         """How many of the entry's chunks the cache holds, and how many there are. A small blob is one chunk."""
         count = max(1, chunk_count(entry.size))
-        if entry.size == 0 or entry.digest in self._keeper.cache:
+        if entry.size == 0 or self._keeper.has_in_cache(cache_name(entry)):
             return count, count
         if not is_chunked(entry):
             return 0, 1
         digests = self._known_chunk_list(entry)
         if digests is None:
             return 0, count
-        return sum(nth_digest(digests, index) in self._keeper.cache for index in range(count)), count
+        return sum(self._keeper.has_in_cache(nth_digest(digests, index)) for index in range(count)), count
 
-    # --- small blobs -----------------------------------------------------------------------------------------
+    # --- one fetch of all tasks, threads and processes -------------------------------------------------------
 
-    async def _fetch_small(self, entry: Entry) -> bytes:
-        async def fetch() -> bytes:
-            return await self._get(entry, 0, entry.size, entry.digest)
+    async def _fetch(self, entry: Entry, name: Digest, offset: int, length: int, expected: Digest) -> bytes:
+        """A small blob, or a chunk, which the cache knows as ``name``."""
 
-        async def keep(data: bytes) -> None:
-            await self._keeper.keep(entry.digest, data)
+        async def get(land: Callable[[bytes], None], claim: Claim | None) -> None:
+            data = await self._from_below(name, length)
+            if data is None:
+                data = await self._bucket.get(entry, offset, length, expected)
+            land(data)
+            await self._keeper.keep(name, data)
 
-        return await self._flights.join((entry.digest, entry.physical_key), self._slots(entry.size), fetch, keep)
+        slots = self._small if length <= SMALL_BYTES else self._large
+        look = partial(self._look, name, length)
+        return await self._flights.join(
+            (name, entry.physical_key), lambda land: self._claimed(name, slots, look, get, land)
+        )
+
+    async def _claimed(
+        self,
+        name: Digest,
+        slots: trio.CapacityLimiter,
+        look: Callable[[], _T | None],
+        get: Callable[[Callable[[_T], None], Claim | None], Awaitable[None]],
+        land: Callable[[_T], None],
+    ) -> None:
+        """Let ``get`` land a blob and keep it, unless another process does so first.
+
+        A flight takes a slot for both, so that a network faster than the disk does not pile up in memory what waits
+        for the disk; none while another process has the claim.
+        """
+        with self._keeper.claim(name) as claim:
+            while True:
+                async with slots:
+                    if claim is None or claim.take():
+                        found = look()  # kept between our miss and our claim, perhaps
+                        if found is None:
+                            await get(land, claim)
+                            return
+                        break
+                await trio.sleep(claim.pause_s)
+                found = look()
+                if found is not None:
+                    break
+        self.counters.shared_objects += 1
+        land(found)
+
+    def _look(self, name: Digest, size: int) -> bytes | None:
+        data = self._keeper.get(name) if self._keeper.has(name) else None
+        return data if data is not None and len(data) == size else None
+
+    async def _from_below(self, name: Digest, size: int) -> bytes | None:
+        lower = self._keeper.cache.lower if self._keeper.cache else None
+        if lower is None:
+            return None
+        data = await self._below.ask(lambda _: lower.read(name, size=size))
+        if data is not None:
+            self.counters.lower_objects += 1
+            self.counters.lower_bytes += size
+        return data
 
     # --- large blobs -----------------------------------------------------------------------------------------
 
     async def _read_large(self, entry: Entry, offset: int, end: int) -> bytes:
-        """Where the blob is kept whole, the first read goes to a thread: the cache may have to hash all of it first."""
-        self._whole.discard(entry.digest)
-        digests = None if entry.digest in self._keeper.cache else await self._chunk_list(entry)
+        name = cache_name(entry)
+        self._whole.discard(name)
+        digests = None if self._keeper.has(name) else await self._chunk_list(entry)
         if digests is None:
-            if entry.digest not in self._keeper.cache:
-                await self._fetch_whole(entry)
-            data = await self._blocking(entry, lambda: self._read_whole(entry, offset, end - offset))
-            self._whole.add(entry.digest)
-            return data
+            return await self._read_whole(entry, name, offset, end)
+        size = chunk_size(entry.size)
         pieces: list[bytes] = []
         for index, low, high in chunk_spans(entry, offset, end):
             digest = nth_digest(digests, index)
             piece = self._keeper.read(digest, low, high - low)
             if piece is None:
-                piece = (await self._fetch_chunk(entry, index, digest))[low:high]
+                start = index * size
+                chunk = await self._fetch(entry, digest, start, min(size, entry.size - start), digest)
+                piece = chunk[low:high]
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -172,55 +231,68 @@ class BlobSource:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _fetch_chunk(self, entry: Entry, index: int, digest: Digest) -> bytes:
-        size = chunk_size(entry.size)
-        start = index * size
+    # --- large blobs without a chunk list --------------------------------------------------------------------
 
-        async def fetch() -> bytes:
-            return await self._get(entry, start, min(size, entry.size - start), digest)
+    async def _read_whole(self, entry: Entry, name: Digest, offset: int, end: int) -> bytes:
+        """The first read goes to a thread: the cache may have to hash all of the blob first.
 
-        async def keep(data: bytes) -> None:
-            await self._keeper.keep(digest, data)
-
-        return await self._flights.join((digest, entry.physical_key), self._slots(size), fetch, keep)
-
-    async def _fetch_whole(self, entry: Entry) -> None:
-        """Stream a large blob without a chunk list into the cache, which verifies it before it can be read."""
-        store, key = self._store_for(entry.physical_key)
-        pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=chunk_size(entry.size))
-
-        async def fetch() -> bytes:
-            await self._blocking(entry, lambda: self._stream_into_cache(entry, pieces))
-            self.counters.fetched_objects += 1
-            self.counters.fetched_bytes += entry.size
-            return b""
-
-        async def keep(_: bytes) -> None:
-            await trio.lowlevel.checkpoint()
-
-        await self._flights.join(("whole", entry.digest, entry.physical_key), self._large, fetch, keep)
-
-    def _stream_into_cache(self, entry: Entry, pieces: Iterator[bytes]) -> bytes:
-        try:
-            self._keeper.cache.put_pieces(entry.digest, pieces)
-        except WrongBytes as exc:
-            raise _mismatch(entry) from exc
-        except CacheError as exc:
-            raise CacheFailure(f"{entry.logical_key}: cannot be kept in the cache: {exc}") from exc
-        if self._keeper.cache.read(entry.digest, entry.size - 1, 2) is None:
-            raise _mismatch(entry)
-        return b""
-
-    def _read_whole(self, entry: Entry, offset: int, length: int) -> bytes:
-        data = self._keeper.cache.read(entry.digest, offset, length)
-        if data is None:
+        What the cache drops at once, because its bound is smaller, is fetched again into a temporary file.
+        """
+        for in_cache in (True, False):
+            if not self._keeper.has(name):
+                await self._fetch_whole(entry, name, in_cache=in_cache)
+            data = await self._bucket.run(entry, lambda: self._keeper.read(name, offset, end - offset))
+            if data is not None:
+                break
+        else:
             raise CacheFailure(
                 f"{entry.logical_key}: {entry.size} bytes were fetched but could not be kept to be read from",
                 hint="This blob has no chunk list, so it needs room in the cache; see `fusepkg cache info`",
             )
-        if len(data) != length:
-            raise _mismatch(entry)
+        if len(data) != end - offset:
+            raise mismatch(entry)
+        self._whole.add(name)
         return data
+
+    async def _fetch_whole(self, entry: Entry, name: Digest, *, in_cache: bool) -> None:
+        async def get(land: Callable[[bytes], None], claim: Claim | None) -> None:
+            try:
+                if not await self._whole_from_below(entry, name, claim, in_cache=in_cache):
+                    await self._keeper.keep_pieces(
+                        name,
+                        lambda take: self._bucket.give(entry, lambda pieces: take(_beating(pieces, claim))),
+                        in_cache=in_cache,
+                    )
+            except CacheError as exc:
+                failure = CacheFailure(f"{entry.logical_key}: cannot be kept to be read from: {exc}")
+                self._bucket.failed(entry, failure)
+                raise failure from exc
+            land(b"")
+
+        def look() -> bytes | None:
+            return b"" if self._keeper.has(name) else None
+
+        await self._flights.join(
+            ("whole", name, entry.physical_key), lambda land: self._claimed(name, self._large, look, get, land)
+        )
+
+    async def _whole_from_below(self, entry: Entry, name: Digest, claim: Claim | None, *, in_cache: bool) -> bool:
+        lower = self._keeper.cache.lower if self._keeper.cache else None
+        if lower is None:
+            return False
+
+        async def draw(take: Callable[[Iterable[bytes]], _T]) -> _T | None:
+            return await self._below.ask(
+                lambda got_on: lower.give(
+                    name, lambda _, pieces: take(_beating(pieces, claim, got_on)), size=entry.size
+                )
+            )
+
+        if not await self._keeper.keep_pieces(name, draw, in_cache=in_cache):
+            return False
+        self.counters.lower_objects += 1
+        self.counters.lower_bytes += entry.size
+        return True
 
     # --- chunk lists -----------------------------------------------------------------------------------------
 
@@ -229,7 +301,7 @@ class BlobSource:
         digests = self._chunk_lists.get(entry.digest.value)
         name = list_digest(entry)
         if digests is None and name is not None:
-            digests = self._keeper.cache.get(name)
+            digests = self._keeper.get(name)
             if digests is not None:
                 self._remember_chunk_list(entry, digests)
         return digests
@@ -238,18 +310,20 @@ class BlobSource:
         known, name = self._known_chunk_list(entry), list_digest(entry)
         if known is not None or name is None:
             return known
+        size = chunk_count(entry.size) * DIGEST_BYTES
 
-        async def fetch() -> bytes:
-            digests = await self._blocking(entry, lambda: self._get_chunk_list(entry))
-            self.counters.chunk_lists += bool(digests)
-            return digests
-
-        async def keep(digests: bytes) -> None:
+        async def get(land: Callable[[bytes], None], claim: Claim | None) -> None:
+            digests = await self._from_below(name, size)
+            if digests is None:
+                digests = await self._bucket.run(entry, lambda: self._get_chunk_list(entry))
+                self.counters.chunk_lists += bool(digests)
+            land(digests)
             if digests:
                 self._remember_chunk_list(entry, digests)
                 await self._keeper.keep(name, digests)
 
-        return await self._flights.join(name, self._small, fetch, keep) or None
+        look = partial(self._look, name, size)
+        return (await self._flights.join(name, lambda land: self._claimed(name, self._small, look, get, land))) or None
 
     def _get_chunk_list(self, entry: Entry) -> bytes:
         """The entry's chunk list from the registry; empty where there is none that can be used.
@@ -271,47 +345,13 @@ class BlobSource:
         if len(self._chunk_lists) > CHUNK_LISTS_KEPT:
             self._chunk_lists.popitem(last=False)
 
-    # --- the bucket and the cache ----------------------------------------------------------------------------
 
-    async def _get(self, entry: Entry, offset: int, length: int, expected: Digest) -> bytes:
-        store, key = self._store_for(entry.physical_key)
-        version = entry.physical_key.version
-
-        def get() -> bytes:
-            # A range, for whole blobs too: an object that somebody replaced by a huge one must not fill the memory. One
-            # byte more than the blob has tells such an object from the right one.
-            for attempt in range(1, MISMATCH_TRIES + 1):
-                data = store.get(key, version=version, offset=offset, length=length + (length == entry.size))
-                if len(data) == length and compute_digest(expected.algorithm, data) == expected:
-                    return data
-                if attempt < MISMATCH_TRIES:
-                    log.warning("%s: wrong bytes from %s, fetching again", entry.logical_key, entry.physical_key)
-            raise _mismatch(entry)
-
-        data = await self._blocking(entry, get)
-        self.counters.fetched_objects += 1
-        self.counters.fetched_bytes += len(data)
-        return data
-
-    def _slots(self, size: int) -> trio.CapacityLimiter:
-        return self._small if size <= SMALL_BYTES else self._large
-
-    async def _blocking(self, entry: Entry, call: Callable[[], bytes]) -> bytes:
-        """Run a fetch in a thread; a failure is counted, and logged once with the names of entry and object.
-
-        A mount that ends does not wait for a bucket that does not answer: the thread is left to its timeout.
-        """
-        try:
-            return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
-        except FusepkgError as exc:
-            self.counters.failed_fetches += 1
-            self.counters.digest_mismatches += isinstance(exc, DigestMismatch)
-            log.error("cannot read %s (%s): %s", entry.logical_key, entry.physical_key, exc)
-            raise
-
-
-def _mismatch(entry: Entry) -> DigestMismatch:
-    return DigestMismatch(
-        f"{entry.physical_key} does not hold the {entry.size} bytes that the manifest names as {entry.digest}",
-        hint="The object was changed, truncated or replaced; restore it, or push the file again",
-    )
+def _beating(
+    pieces: Iterable[bytes], claim: Claim | None, got_on: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    """The pieces; whoever waits for them learns that they come."""
+    for piece in pieces:
+        if claim is not None:
+            claim.beat()
+        got_on()
+        yield piece

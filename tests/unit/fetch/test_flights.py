@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -17,20 +19,12 @@ class Fetch:
         self.may_land = trio.Event()
         self.error: Exception | None = None
 
-    async def __call__(self) -> bytes:
+    async def __call__(self, land: Callable[[bytes], None]) -> None:
         self.started += 1
         await self.may_land.wait()
         if self.error is not None:
             raise self.error
-        return b"bytes"
-
-
-def slots() -> trio.CapacityLimiter:
-    return trio.CapacityLimiter(1)
-
-
-async def keep_nothing(_: bytes) -> None:
-    await trio.lowlevel.checkpoint()
+        land(b"bytes")
 
 
 async def test_many_askers_share_one_fetch():
@@ -40,7 +34,7 @@ async def test_many_askers_share_one_fetch():
         flights: Flights[bytes] = Flights(nursery)
 
         async def asker() -> None:
-            got.append(await flights.join("key", slots(), fetch, keep_nothing))
+            got.append(await flights.join("key", fetch))
 
         async with trio.open_nursery() as askers:
             for _ in range(20):
@@ -60,10 +54,10 @@ async def test_a_cancelled_asker_fails_nobody_else():
 
         async def first(scope: trio.CancelScope) -> None:
             with scope:
-                await flights.join("key", slots(), fetch, keep_nothing)
+                await flights.join("key", fetch)
 
         async def second() -> None:
-            got.append(await flights.join("key", slots(), fetch, keep_nothing))
+            got.append(await flights.join("key", fetch))
 
         async with trio.open_nursery() as askers:
             scope = trio.CancelScope()
@@ -87,7 +81,7 @@ async def test_an_error_reaches_every_asker_and_the_next_one_tries_again():
 
         async def asker() -> None:
             try:
-                await flights.join("key", slots(), fetch, keep_nothing)
+                await flights.join("key", fetch)
             except RemoteUnavailable as exc:
                 errors.append(exc)
 
@@ -98,7 +92,7 @@ async def test_an_error_reaches_every_asker_and_the_next_one_tries_again():
             fetch.may_land.set()
         assert len(errors) == 3
         fetch.error = None
-        assert await flights.join("key", slots(), fetch, keep_nothing) == b"bytes"
+        assert await flights.join("key", fetch) == b"bytes"
     assert fetch.started == 2
 
 
@@ -107,17 +101,18 @@ async def test_a_flight_can_be_joined_until_its_bytes_are_kept():
     fetch.may_land.set()
     kept = trio.Event()
 
-    async def keep_slowly(_: bytes) -> None:
+    async def keep_slowly(land: Callable[[bytes], None]) -> None:
+        await fetch(land)
         await kept.wait()
 
     async with trio.open_nursery() as nursery:
         flights: Flights[bytes] = Flights(nursery)
-        assert await flights.join("key", slots(), fetch, keep_slowly) == b"bytes"
-        assert await flights.join("key", slots(), fetch, keep_slowly) == b"bytes"
+        assert await flights.join("key", keep_slowly) == b"bytes"
+        assert await flights.join("key", keep_slowly) == b"bytes"
         assert fetch.started == 1, "the bytes were on their way into the cache: nobody needs to fetch them again"
         kept.set()
         await wait_all_tasks_blocked()
-        await flights.join("key", slots(), fetch, keep_slowly)
+        await flights.join("key", keep_slowly)
     assert fetch.started == 2
 
 
@@ -125,8 +120,8 @@ async def test_different_keys_fly_side_by_side():
     one, other = Fetch(), Fetch()
     async with trio.open_nursery() as nursery:
         flights: Flights[bytes] = Flights(nursery)
-        nursery.start_soon(flights.join, "one", slots(), one, keep_nothing)
-        nursery.start_soon(flights.join, "other", slots(), other, keep_nothing)
+        nursery.start_soon(flights.join, "one", one)
+        nursery.start_soon(flights.join, "other", other)
         await wait_all_tasks_blocked()
         assert (one.started, other.started) == (1, 1)
         one.may_land.set()

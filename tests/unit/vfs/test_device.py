@@ -56,7 +56,10 @@ async def device_of(index: Index, tmp_path: Path) -> AsyncIterator[tuple[DataDev
         store.inner.overwrite(key, data)
     with Cache(tmp_path / "cache") as cache:
         async with trio.open_nursery() as nursery:
-            yield DataDevice(index, BlobSource(cache, lambda place: (store, place.key), lambda _: [], nursery)), store
+            yield (
+                DataDevice(index, BlobSource(lambda: cache, lambda place: (store, place.key), lambda _: [], nursery)),
+                store,
+            )
 
 
 EDGES = sorted({edge + by for edge in range(0, len(DEVICE) + 1, BLOCK_BYTES) for by in (-1, 0, 1, 11)} - {-1})
