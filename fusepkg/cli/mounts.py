@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,17 @@ import msgspec
 import typer
 
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
-from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short
+from fusepkg.cli.output import (
+    counted,
+    human_bytes,
+    note,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    short,
+    time_text,
+)
 from fusepkg.daemon import control, records
 from fusepkg.daemon.ending import end_mount
 from fusepkg.daemon.launching import start_mount
@@ -101,7 +110,7 @@ def _describe_mount(ready: Ready) -> None:
     if record.offline_since_s is not None:
         note(
             f"Warning: the bucket cannot be reached. {record.reference} was last seen to name this version at "
-            f"{_time(record.offline_since_s)}; it may have moved since"
+            f"{time_text(record.offline_since_s)}; it may have moved since"
         )
     if ready.warning:
         note(f"Warning: {ready.warning}")
@@ -161,7 +170,8 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     counters = facts["counters"]
     say(f"Package: {record.reference} ({short(record.top_hash)})")
     say("No files have been changed")
-    say(f"Mounted: {record.mountpoint}, {record.engine} engine, process {record.pid}, since {_time(record.started_s)}")
+    since = time_text(record.started_s)
+    say(f"Mounted: {record.mountpoint}, {record.engine} engine, process {record.pid}, since {since}")
     say(f"Holds: {counted(facts['entries'], 'file')}, {human_bytes(facts['total_bytes'])}")
     say(f"Fetched: {counted(counters['fetched_objects'], 'object')}, {human_bytes(counters['fetched_bytes'])}")
     say(f"Served: {human_bytes(counters['served_bytes'])}; {counted(counters['cache_hits'], 'read')} from the cache")
@@ -169,7 +179,7 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
         failed = counters["failed_fetches"], counters["cache_failures"]
         say("Failed fetches: {:,}; failed writes to the cache: {:,}".format(*failed))
     if record.offline_since_s is not None:
-        say(f"Offline: the tag was last seen to name this version at {_time(record.offline_since_s)}")
+        say(f"Offline: the tag was last seen to name this version at {time_text(record.offline_since_s)}")
     say(f"Log: {record.log}")
 
 
@@ -191,7 +201,3 @@ def stat(
         return
     for name, value in facts.items():
         say(f"{name.replace('_', ' ') + ':':<15} {value}")
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -11,6 +11,7 @@ import json
 import sys
 import unicodedata
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def time_text(seconds: float) -> str:
+    """A Unix time for people, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table whose first line names the columns; plain columns where the output is not a terminal."""
     from rich.console import Console
@@ -135,7 +141,9 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    # Results printed meanwhile go above the bar where they go to the terminal too; elsewhere they must not end up there.
+    shown_together = sys.stdout.isatty()
+    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shown_together) as bars:
         task = bars.add_task("", total=None, amount="")
 
         def show(what: str, done: int, total: int, *, is_bytes: bool = False) -> None:

@@ -1,20 +1,24 @@
-"""Reading one entry through the fetch path, without a mount.
+"""Reading entries through the fetch path, without a mount.
 
-Owns: the event loop around it. Must not know: how bytes are found or verified.
+Owns: what a source of bytes needs, and its end. Must not know: how bytes are found or verified.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-import trio
+from fusepkg_cache.errors import CacheError
 
+from fusepkg.cli.opening import warn_of_cache
+from fusepkg.fetch.blocking import BlockingSource
 from fusepkg.fetch.source import BlobSource
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.store.opening import StoreSet, open_store
+from fusepkg.store.opening import StoreSet
 
 if TYPE_CHECKING:
-    from fusepkg_cache.digest import Digest
+    from fusepkg_cache import Cache
 
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
@@ -24,29 +28,23 @@ _PIECE_BYTES = 1 << 20
 """Written at a time."""
 
 
+def blocking_source(settings: Settings, reference: Reference) -> BlockingSource:
+    """The bytes of entries of a package; to be closed."""
+    stores = StoreSet(settings.s3, settings.data_dir)
+    chunk_list = partial(get_chunk_list, stores.for_bucket(reference.bucket))
+
+    def open_cache() -> Cache:
+        try:
+            return settings.cache.open()
+        except CacheError as exc:
+            warn_of_cache(f"nothing is cached: {exc}")
+            raise
+
+    return BlockingSource(lambda nursery: BlobSource(open_cache, stores.for_key, chunk_list, nursery))
+
+
 def write_entry(settings: Settings, reference: Reference, entry: Entry, output: BinaryIO) -> None:
     """Write an entry's bytes, verified. Raises RemoteError, IntegrityError."""
-    stores = StoreSet(settings.s3, settings.data_dir)
-    registry = open_store(reference.bucket, settings.s3, settings.data_dir)
-
-    def chunk_list(digest: Digest) -> list[bytes]:
-        return get_chunk_list(registry, digest)
-
-    failures: list[Exception] = []
-
-    async def copy() -> None:
-        async with trio.open_nursery() as nursery:
-            source = BlobSource(settings.cache.open, stores.for_key, chunk_list, nursery)
-            try:
-                for offset in range(0, entry.size, _PIECE_BYTES):
-                    piece = await source.read(entry, offset, _PIECE_BYTES)
-                    output.write(piece)
-            except Exception as exc:  # noqa: BLE001 - raised below, out of the nursery's group
-                failures.append(exc)
-            finally:
-                source.close()
-
-    trio.run(copy)
+    with closing(blocking_source(settings, reference)) as source:
+        output.writelines(source.read(entry, offset, _PIECE_BYTES) for offset in range(0, entry.size, _PIECE_BYTES))
     output.flush()
-    if failures:
-        raise failures[0]

@@ -18,6 +18,7 @@ from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.index.scratch import scratch_directory
+from fusepkg.registry.indexes import note_package
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.registry.resolve import Resolved, resolve
@@ -103,6 +104,7 @@ def open_package(
         _build(store, resolved, index_root, progress)
         index = _open(index_root, resolved.top_hash)
         assert index is not None, "an index just built can be opened"
+    note_package(index_root, reference)
     return OpenedPackage(resolved, index, index_root, offline_since_s)
 
 
