@@ -17,6 +17,7 @@ from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.reference import parse_reference
+from fusepkg.publish.formats import parse_format
 from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.registry.layout import manifest_key
 from fusepkg.registry.remembered import Remembered
@@ -42,6 +43,10 @@ def push(
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Publish what symbolic links point to, instead of the links.")
     ] = False,
+    registry_format: Annotated[
+        str,
+        typer.Option(metavar="FORMAT", help="`fusepkg`, or `quilt3` to publish where quilt3 looks for packages."),
+    ] = "fusepkg",
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
@@ -58,6 +63,7 @@ def push(
             message=message,
             user_meta=user_meta,
             follow_symlinks=follow_symlinks,
+            registry_format=registry_format,
             remembered=remembered,
             progress=show_phase(show),
         )
@@ -66,7 +72,8 @@ def push(
     if as_json:
         print_json(_facts(pushed))
         return
-    _describe(pushed, parse_physical_key(store.url(manifest_key(reference.name, pushed.top_hash))))
+    key = manifest_key(reference.name, pushed.top_hash, parse_format(registry_format))
+    _describe(pushed, parse_physical_key(store.url(key)))
 
 
 def _describe(pushed: Pushed, manifest: PhysicalKey) -> None:

@@ -22,7 +22,7 @@ from fusepkg.model.logical_key import tree_sort_key
 from fusepkg.publish.contents import make_header
 from fusepkg.publish.folder import stays_inside_by_text
 from fusepkg.publish.items import Grouping, Item, in_order
-from fusepkg.publish.metadata import checked_meta, with_user_meta
+from fusepkg.publish.metadata import RECORD_KEY, checked_meta, with_user_meta
 from fusepkg.publish.names import as_directory, check_key, check_name, move_collision
 from fusepkg.publish.origins import DraftEntry, PackageEntries
 from fusepkg.publish.sources import find_source
@@ -59,6 +59,7 @@ class Draft:
         self.manifest_url: str | None = None
         self._message: str | None = None
         self._user_meta: dict[str, Any] | None = None
+        self._record: dict[str, Any] | None = None
         self._spool: Path | None = None
 
     @property
@@ -95,9 +96,21 @@ class Draft:
         self._user_meta = None if meta is None else checked_meta(meta, "the package")
         self.changed()
 
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """How a workspace came about, kept beside the user's metadata; None for anything else."""
+        return self._record
+
+    @record.setter
+    def record(self, record: dict[str, Any] | None) -> None:
+        self._record = None if record is None else checked_meta(record, "the workspace")
+        self.changed()
+
     def header(self) -> dict[str, Any]:
         """The header of the manifest."""
-        return make_header(self._message, self._user_meta)
+        if self._record is None:
+            return make_header(self._message, self._user_meta)
+        return make_header(self._message, {RECORD_KEY: self._record, **(self._user_meta or {})})
 
     def items(self) -> list[Item]:
         """The contents as they are shown: folders and files as they were added, exceptions below their folder."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 USER_META = "user_meta"
 """The key of an entry's ``meta`` object that is the user's, as quilt3 has it."""
 
+RECORD_KEY = "workspace"
+"""Where in a package's metadata it stands how a workspace came about, unless the user has something there."""
+
 _LINE_RESERVE_BYTES = 8192
 """What the rest of a record may take: a name of 4,095 bytes, and a physical key with most of it percent-encoded."""
 

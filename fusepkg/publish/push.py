@@ -19,13 +19,13 @@ from fusepkg.model.manifest import write_entry, write_header
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import DEFAULT_TAG
 from fusepkg.publish.contents import make_header, read_folder
+from fusepkg.publish.formats import check_target, parse_format, publish_version, read_state
 from fusepkg.publish.known import known_objects
 from fusepkg.publish.parallel import StopFlag
 from fusepkg.publish.placing import normalise_prefix
 from fusepkg.publish.progress import Counters, Phase, no_progress
 from fusepkg.publish.uploading import place_blobs
-from fusepkg.registry.manifests import has_manifest, names_local_files, put_manifest
-from fusepkg.registry.tags import TagState, move_tag, read_tag
+from fusepkg.registry.manifests import has_manifest, names_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from fusepkg.publish.known import Known
     from fusepkg.publish.placing import Placed
     from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.registry.layout import Layout
     from fusepkg.registry.remembered import Remembered
+    from fusepkg.registry.tags import TagState
     from fusepkg.store.protocol import ObjectStore
 
 _LINES_WRITTEN_BYTES = 1 << 20
@@ -80,13 +82,15 @@ def push_folder(
     message: str | None = None,
     user_meta: Mapping[str, Any] | None = None,
     follow_symlinks: bool = False,
+    registry_format: str = "fusepkg",
     remembered: Remembered | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Pushed:
     """Publish a folder as a version of a package and make the reference's tag name it.
 
     Data go under ``prefix``, by default the package's name, and overwrite nothing. Content the bucket has already,
-    from an older version or an interrupted push, is not uploaded again.
+    from an older version or an interrupted push, is not uploaded again. With the registry format ``quilt3`` the
+    manifest is put, and named, where quilt3 looks for it, and nowhere else.
 
     Raises: FolderUnfit, FileChanged, ObjectCollision, TagConflict, UsageError, and what stores raise. Whatever was
     uploaded before stays, and the tag then names what it named.
@@ -94,7 +98,9 @@ def push_folder(
     header = make_header(message, user_meta)
     if reference.top_hash is not None:
         raise UsageError(f"{reference} names a hash, which a push cannot choose", hint="Name a tag, or nothing")
-    push = _Push(store, reference, normalise_prefix(reference.name if prefix is None else prefix), progress)
+    where = parse_format(registry_format)
+    check_target(reference.name, reference.tag, where)
+    push = _Push(store, reference, normalise_prefix(reference.name if prefix is None else prefix), where, progress)
     push.check_registry_is_elsewhere(directory)
     before = push.read_tag(reference.tag)
     contents = read_folder(
@@ -121,11 +127,14 @@ def folder_hash(
 class _Push:
     """One push of hashed contents."""
 
-    def __init__(self, store: ObjectStore, reference: Reference, prefix: str, progress: ProgressCallback) -> None:
+    def __init__(
+        self, store: ObjectStore, reference: Reference, prefix: str, where: Layout, progress: ProgressCallback
+    ) -> None:
         self.stop = StopFlag()
         self._store = store
         self._reference = reference
         self._prefix = prefix
+        self._where = where
         self._progress = progress
         self._is_new = False
         """True for a directory that the first object will make; it cannot be asked for anything until then."""
@@ -143,7 +152,7 @@ class _Push:
     def read_tag(self, tag: str) -> TagState | None:
         """Where a tag stands."""
         try:
-            return read_tag(self._store, self._reference.name, tag)
+            return read_state(self._store, self._reference.name, tag, self._where)
         except BucketNotFound:
             if not names_local_files(self._store):
                 raise
@@ -159,15 +168,7 @@ class _Push:
         known = self._known_objects(contents.top_hash if published else None, before)
         missing = self._use_known(blobs, known)
         placed = self._upload(missing)
-        self._put_manifest(contents)
-        counters = Counters(self._progress, Phase.TAG, total=1)
-        after = before
-        if before is None or before.top_hash != contents.top_hash:
-            name, tag = self._reference.name, self._reference.tag
-            message = contents.header["message"]
-            after = move_tag(self._store, name, tag, contents.top_hash, before, message=message).state
-        counters.add(1, 0)
-        assert after is not None
+        after = self._publish(contents, before)
         return self._report(contents, blobs, placed, before, after)
 
     def _known_objects(self, published: str | None, before: TagState | None) -> Known:
@@ -200,7 +201,7 @@ class _Push:
         self._places |= {one.blob.hashed.digest: one.physical_key for one in placed}
         return placed
 
-    def _put_manifest(self, contents: Contents) -> None:
+    def _publish(self, contents: Contents, before: TagState | None) -> TagState:
         counters = Counters(self._progress, Phase.MANIFEST, total=1)
         with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
             manifest = Path(scratch, "manifest")
@@ -209,8 +210,20 @@ class _Push:
                 for entry in contents.entries(self._places.__getitem__):
                     file.write(write_entry(entry))
             manifest_bytes = manifest.stat().st_size
-            put_manifest(self._store, self._reference.name, contents.top_hash, manifest)
+            after = publish_version(
+                self._store,
+                self._reference.name,
+                self._reference.tag,
+                contents.top_hash,
+                manifest,
+                before=before,
+                based_on=before.top_hash if before else None,
+                where=self._where,
+                message=contents.header["message"],
+            )
         counters.add(1, manifest_bytes)
+        assert after is not None, "a push always has a tag"
+        return after
 
     def _report(
         self, contents: Contents, blobs: list[Blob], placed: list[Placed], before: TagState | None, after: TagState

@@ -22,13 +22,14 @@ from fusepkg.errors import (
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import parse_tag
 from fusepkg.publish.build import build_manifest, write_manifest
+from fusepkg.publish.formats import check_target, parse_format, publish_version, read_state
 from fusepkg.publish.origins import RemoteObjects
 from fusepkg.publish.parallel import StopFlag, run_threads
 from fusepkg.publish.progress import no_progress
 from fusepkg.publish.uploading import is_new_directory
-from fusepkg.registry.layout import manifest_key
-from fusepkg.registry.manifests import get_chunk_list, put_chunk_list, put_manifest
-from fusepkg.registry.tags import move_tag, tag_conflict, tag_history
+from fusepkg.registry.layout import Layout, manifest_key
+from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
+from fusepkg.registry.quilt3 import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from fusepkg.publish.draft import Draft
     from fusepkg.publish.progress import ProgressCallback
     from fusepkg.registry.remembered import Remembered
-    from fusepkg.registry.tags import TagMove
+    from fusepkg.registry.tags import TagState
     from fusepkg.store.protocol import ObjectStore
 
 _THREADS = 16
@@ -87,22 +88,27 @@ def push_manifest(
     tag: str | None = None,
     *,
     allow_local_files: bool = False,
+    registry_format: str = "fusepkg",
     remembered: Remembered | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[ManifestBuilt | ManifestPushed | TagLinked], None] = lambda _: None,
 ) -> str:
     """Put the manifest in the bucket, and make a tag name it: the one given, or the draft's own, or none.
 
-    The tag moves only if it still names what it named when the draft was made from it, or first looked at it. Gives
-    the top hash.
+    The tag moves only if it still names what it named when the draft was made from it, or first looked at it. With the
+    registry format ``quilt3`` it is quilt3's ``latest``, which always moves. Gives the top hash.
 
     Raises: LocalFilesRemain unless ``allow_local_files``, TagConflict, InvalidReference, UsageError, and what stores
     raise. Until the tag moves, it names what it named.
     """
     tag = draft.tag if tag is None else parse_tag(tag)
+    where = parse_format(registry_format)
+    if where is not Layout.FUSEPKG:
+        tag = tag or LATEST
+    check_target(draft.reference.name, tag, where)
     require_no_local_files(draft, allow=allow_local_files)
     name, store = draft.reference.name, draft.stores.for_bucket(draft.reference.bucket)
-    before = _look_at_tag(draft, store, tag) if tag is not None else None
+    before = _look_at_tag(draft, store, tag, where) if tag is not None else None
     was_built = draft.top_hash
     top_hash = build_manifest(draft, remembered=remembered, progress=progress)
     if top_hash != was_built:
@@ -111,11 +117,22 @@ def push_manifest(
     with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
         manifest = Path(scratch, "manifest")
         write_manifest(draft, manifest)
-        put_manifest(store, name, top_hash, manifest)
-    draft.manifest_url = parse_physical_key(store.url(manifest_key(name, top_hash))).readable
+        publish_version(
+            store,
+            name,
+            tag,
+            top_hash,
+            manifest,
+            before=before,
+            based_on=draft.based_on[tag] if tag else None,
+            where=where,
+            message=draft.message,
+        )
+    draft.manifest_url = parse_physical_key(store.url(manifest_key(name, top_hash, where))).readable
     report(ManifestPushed(draft.manifest_url))
     if tag is not None:
-        moved = _move_tag(draft, store, tag, top_hash, before)
+        draft.based_on[tag] = top_hash
+        moved = before is None or before.top_hash != top_hash
         report(TagLinked(f"{draft.reference.package}:{tag}", top_hash, moved))
     return top_hash
 
@@ -139,26 +156,10 @@ def require_pushed(draft: Draft, *, allow: bool) -> None:
         )
 
 
-# --- the tag -------------------------------------------------------------------------------------------------
-
-
-def _look_at_tag(draft: Draft, store: ObjectStore, tag: str) -> TagMove | None:
-    found = [] if is_new_directory(store) else tag_history(store, draft.reference.name, tag, limit=1)
-    before = found[0] if found else None
+def _look_at_tag(draft: Draft, store: ObjectStore, tag: str, where: Layout) -> TagState | None:
+    before = None if is_new_directory(store) else read_state(store, draft.reference.name, tag, where)
     draft.based_on.setdefault(tag, before.top_hash if before else None)
     return before
-
-
-def _move_tag(draft: Draft, store: ObjectStore, tag: str, top_hash: str, before: TagMove | None) -> bool:
-    """Make the tag name this version; False if it did so before."""
-    moved = before is None or before.top_hash != top_hash
-    if moved:
-        if before is not None and before.top_hash != draft.based_on[tag]:
-            raise tag_conflict(draft.reference.name, tag, top_hash, [before])
-        expected = before.state if before else None
-        move_tag(store, draft.reference.name, tag, top_hash, expected, message=draft.message)
-    draft.based_on[tag] = top_hash
-    return moved
 
 
 # --- chunk lists ---------------------------------------------------------------------------------------------
