@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusepkg.api.inputs import note_opened
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.registry import layout
 from fusepkg.registry.opening import open_package
@@ -49,6 +50,7 @@ def open_version(
     """
     store = session.stores.for_bucket(reference.bucket)
     opened = open_package(store, reference, session.settings.indexes_dir, session.remembered, progress)
+    note_opened(f"{reference.package}@{opened.resolved.top_hash}")
     manifest = parse_physical_key(store.url(layout.manifest_key(reference.name, opened.resolved.top_hash)))
     return OpenVersion(
         session, reference, opened.resolved.tag or tag, opened.index, PackageTree(opened.index), manifest.readable
