@@ -50,20 +50,24 @@ class Below:
             return None
         token = trio.lowlevel.current_trio_token()
         scope = trio.CancelScope(deadline=trio.current_time() + PATIENCE_S)
+        is_awaited = True
 
         def got_on() -> None:
-            if scope.cancel_called:
+            if not is_awaited:
                 raise _Abandoned
             with suppress(trio.RunFinishedError):
-                token.run_sync_soon(_extend, scope, idempotent=False)
+                token.run_sync_soon(_extend, scope)
 
         def answer() -> _T | None:
             with suppress(_Abandoned):
                 return question(got_on)
             return None
 
-        with scope:
-            return await trio.to_thread.run_sync(answer, abandon_on_cancel=True, limiter=self._threads)
+        try:
+            with scope:
+                return await trio.to_thread.run_sync(answer, abandon_on_cancel=True, limiter=self._threads)
+        finally:
+            is_awaited = False
         self._again_s = trio.current_time() + LEAVE_ALONE_S
         log.log(
             logging.DEBUG if self._warned else logging.WARNING,

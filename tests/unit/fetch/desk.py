@@ -1,0 +1,89 @@
+"""A bucket in memory with blobs in it, and sources of their bytes that share a cache directory as processes do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+from fusepkg_cache import Cache
+from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, compute_digest
+from trio.testing import wait_all_tasks_blocked
+
+from fusepkg.fetch.source import BlobSource
+from fusepkg.model.entry import Entry
+from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.registry.layout import chunk_list_key
+from fusepkg.registry.manifests import get_chunk_list
+from fusepkg.store.faulty import FaultyStore
+from fusepkg.store.memory import MemoryStore
+
+CHUNK = MIN_CHUNK_BYTES
+SMALL = bytes(range(256)) * 40
+LARGE = bytes(CHUNK) + b"\1" * CHUNK + b"the end"
+PAGE = 128 * 1024
+"""What a kernel asks for at once."""
+
+
+@dataclass
+class Desk:
+    """A bucket, and where the cache lies."""
+
+    directory: Path
+    store: FaultyStore = field(default_factory=lambda: FaultyStore(MemoryStore()))
+
+    def put(self, key: str, data: bytes, *, algorithm: Algorithm = Algorithm.SHA2_256_CHUNKED) -> Entry:
+        """Put an object, and give its entry; no chunk list."""
+        self.store.inner.overwrite(key, data)
+        return Entry(key, PhysicalKey("s3", "memory", key), len(data), compute_digest(algorithm, data))
+
+    def put_large(self, key: str = "large") -> Entry:
+        """Put ``LARGE``, with its chunk list."""
+        entry = self.put(key, LARGE)
+        chunks = [LARGE[at : at + CHUNK] for at in range(0, len(LARGE), CHUNK)]
+        hashes = b"".join(compute_digest(Algorithm.SHA2_256, chunk).value for chunk in chunks)
+        self.store.inner.overwrite(chunk_list_key(entry.digest), hashes)
+        return entry
+
+    def open_cache(self) -> Cache:
+        """The cache, as every process opens it."""
+        return Cache(self.directory)
+
+    @asynccontextmanager
+    async def source(self, open_cache: Callable[[], Cache] | None = None) -> AsyncIterator[BlobSource]:
+        """A source of its own, as of another process."""
+        async with trio.open_nursery() as nursery:
+            source = BlobSource(
+                open_cache or self.open_cache,
+                lambda place: (self.store, place.key),
+                lambda digest: get_chunk_list(self.store, digest),
+                nursery,
+            )
+            try:
+                yield source
+                await settled(source)
+            finally:
+                source.close()
+
+    @property
+    def fetched(self) -> int:
+        """GETs of data so far."""
+        return sum(not key.startswith(".quilt/") for call, key in self.store.calls if call in ("get", "stream"))
+
+
+async def settled(source: BlobSource) -> None:
+    """Wait until all that was fetched is kept, or could not be."""
+    with trio.fail_after(30):
+        while len(source._flights):
+            await wait_all_tasks_blocked()
+
+
+async def read_in_pages(source: BlobSource, entry: Entry) -> bytes:
+    """A whole entry as a kernel reads it; what was fetched for a page is settled before the next."""
+    pages = []
+    for offset in range(0, entry.size, PAGE):
+        pages.append(await source.read(entry, offset, PAGE))
+        await settled(source)
+    return b"".join(pages)
