@@ -59,14 +59,17 @@ def summarise(entries: EntryTable) -> list[tuple[str, str]]:
 
 
 def _origins(entries: EntryTable, numbers: range, directory: str) -> list[str]:
-    """Where the entries of a directory lie: few places, each of which ends with a slash."""
-    found: list[str] = []
+    """Where the entries of a directory lie: few places, each of which ends with a slash.
+
+    Objects under other names, such as those that several entries share, only count where most are such.
+    """
     step = max(1, len(numbers) // _LOOKED_AT)
-    looked_at = (entries.entry(number) for number in dict.fromkeys([*numbers[::step], numbers[-1]]))
+    looked_at = [entries.entry(number) for number in dict.fromkeys([*numbers[::step], numbers[-1]])]
     pairs = [(entry.physical_key.readable, entry.logical_key[len(directory) :]) for entry in looked_at]
-    # First those that lie under their own names: what they have in common covers most of the others.
-    for place, name in sorted(pairs, key=lambda pair: not pair[0].endswith(f"/{pair[1]}")):
-        origin = place.removesuffix(name) if place.endswith(f"/{name}") else place.rpartition("/")[0] + "/"
+    own = [place.removesuffix(name) for place, name in pairs if place.endswith(f"/{name}")]
+    others = [place.rpartition("/")[0] + "/" for place, name in pairs if not place.endswith(f"/{name}")]
+    found: list[str] = []
+    for origin in own + others if len(others) > len(own) else own:
         if not any(origin.startswith(known) for known in found):
             found.append(origin)
     return found[:_ORIGINS]

@@ -8,27 +8,38 @@ million entries opens as quickly as one of ten.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fusepkg.api.contents import summarise
+from fusepkg.api import local
+from fusepkg.api.contents import directory_range, summarise
 from fusepkg.api.display import Text, show_package
 from fusepkg.api.entry import PackageDirectory, PackageEntry
 from fusepkg.api.listing import Listing
+from fusepkg.api.results import Differences
 from fusepkg.api.session import current_session
 from fusepkg.api.version import OpenVersion, open_version
 from fusepkg.errors import EntryNotFound, FsError, UsageError
+from fusepkg.index.difference import compare_indexes
 from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference
+from fusepkg.publish.progress import no_progress
 
 if TYPE_CHECKING:
     import io
+    import os
     from collections.abc import Callable, Iterator
     from typing import Self
 
+    from fusepkg.api.builder import PackageBuilder
+    from fusepkg.api.results import Changes, Verification
     from fusepkg.api.session import Session
     from fusepkg.fetch.blocking import BlockingSource
     from fusepkg.index.opening import Index
     from fusepkg.index.reader import Inode
+    from fusepkg.publish.progress import ProgressCallback
     from fusepkg.settings import Flags
 
 _SETTERS = frozenset(
@@ -231,12 +242,95 @@ class Package:
                 return Text(found.get_bytes().decode(errors="replace"))
         return Text("")
 
+    # --- comparing, and what comes next ----------------------------------------------------------------------
+
+    def diff(self, other: Package) -> Differences:
+        """What is not the same in ``other``: ``added`` is what that has and this has not."""
+        return Differences(tuple(compare_indexes(self.index, other.index)))
+
+    def as_package_builder(self) -> PackageBuilder:
+        """The next version in the making: everything of this one, to be added to and changed."""
+        from fusepkg.api.builder import PackageBuilder  # here, because it stands on this module
+
+        return PackageBuilder.from_package(self)
+
+    # --- on this machine -------------------------------------------------------------------------------------
+
+    def download(self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress) -> None:
+        """Make a directory hold this package, fetching only what is missing or out of date.
+
+        What you have changed there stays, with a warning, and so do files that are not in the package:
+        ``verify_directory_matches_manifest`` names them. Raises InstallError, RemoteError, IntegrityError.
+        """
+        local.download(self._version, self.name, directory, progress)
+
+    def install(
+        self, directory: str | os.PathLike[str], *, lazy: bool = False, progress: ProgressCallback = no_progress
+    ) -> None:
+        """The same; with ``lazy`` a mount, which is there at once, fetches what is read, and stays until unmounted.
+
+        Raises also MountError.
+        """
+        if lazy:
+            local.start(self._version, Path(directory), "auto")
+        else:
+            self.download(directory, progress=progress)
+
+    def verify_directory_matches_manifest(
+        self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress
+    ) -> Verification:
+        """Whether a directory holds this package and nothing else; every byte is read.
+
+        The answer is true or false, and prints the differences. Raises FolderUnfit where there is no directory.
+        """
+        return local.verify(self._version, self.name, directory, progress)
+
+    def force_directory_to_match_manifest(
+        self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress
+    ) -> Changes:
+        """Remove from a directory what is not in this package, and replace what is not as it is there.
+
+        Gives what was done. Raises InstallError, RemoteError, IntegrityError.
+        """
+        return local.force(self._version, self.name, directory, progress)
+
+    def cache(self, path: str = "", *, progress: ProgressCallback = no_progress) -> None:
+        """Fetch a file, a directory or everything into the cache, where it stays until there is no more room.
+
+        Raises EntryNotFound, RemoteError, IntegrityError, CacheFailure.
+        """
+        local.cache_entries(self._version, self._numbers(path), progress)
+
+    def clear_cache(self, path: str = "") -> None:
+        """Drop a file, a directory or everything from the cache. Raises EntryNotFound, CacheFailure."""
+        local.clear_cache(self._version, self._numbers(path))
+
+    @contextmanager
+    def mount(self, directory: str | os.PathLike[str] | None = None, *, engine: str = "auto") -> Iterator[Path]:
+        """The package as a read-only directory while the block runs: a new one unless you name it.
+
+        Raises MountError.
+        """
+        with ExitStack() as stack:
+            if directory is None:
+                parent = stack.enter_context(TemporaryDirectory(prefix="fusepkg-", ignore_cleanup_errors=True))
+                directory = Path(parent) / self.reference.name.rpartition("/")[2]
+            yield stack.enter_context(local.mounted(self._version, Path(directory), engine))
+
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _numbered(self, numbers: range) -> Iterator[PackageEntry]:
         entries = self.index.entries
         for number in numbers:
             yield PackageEntry(self, number, entries.entry(number).logical_key)
+
+    def _numbers(self, path: str) -> range:
+        """The numbers of the entries that a path names. Raises EntryNotFound."""
+        key = path.strip("/")
+        if not key:
+            return range(len(self))
+        number = self._inode(key).entry_number
+        return directory_range(self.index.entries, f"{key}/") if number is None else range(number, number + 1)
 
     def _children(self, nid: int, prefix: str) -> Iterator[PackageEntry | PackageDirectory]:
         for name, child, _ in self._version.tree.readdir(nid, 0):

@@ -117,6 +117,7 @@ class _Loop:
         trio.run(self._main)
 
     async def _main(self) -> None:
+        source: BlobSource | None = None
         try:
             async with trio.open_nursery() as nursery:
                 try:
@@ -130,6 +131,8 @@ class _Loop:
             with self._lock:
                 self._ended = True
                 calls, self._calls = self._calls, set()
+            if source is not None:
+                source.close()
             for future in calls:
                 future.set_exception(_closed())
 

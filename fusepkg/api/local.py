@@ -1,0 +1,185 @@
+"""A package on this machine: in a directory, in the cache, as a mount.
+
+Owns: which parts of fusepkg do that for a Python program, and how results are worded. Must not know: ``Package``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.errors import CacheError
+
+from fusepkg.api.results import Changes, Verification
+from fusepkg.daemon.ending import end_mount
+from fusepkg.daemon.request import MountRequest
+from fusepkg.daemon.spawning import spawn_mount
+from fusepkg.errors import CacheFailure, EngineUnavailable, FusepkgError, NotMounted
+from fusepkg.fetch.chunks import cached_digests
+from fusepkg.installing.getting import Origin
+from fusepkg.installing.install import install
+from fusepkg.installing.matching import describe, find_differences, force_to_match, shown_key
+from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.registry.manifests import get_chunk_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusepkg_cache import Cache
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.api.version import OpenVersion
+    from fusepkg.publish.progress import ProgressCallback
+
+log = logging.getLogger(__name__)
+
+FETCHES = 32
+"""Entries fetched into the cache at a time: enough to hide a round trip behind others."""
+
+_READ_BYTES = 8 << 20
+"""Of a large entry, at a time: one chunk."""
+
+_KEPT_NAMED = 3
+"""Files named in the warning about those that stay."""
+
+
+def download(version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback) -> None:
+    """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
+    settings = version.session.settings
+    report = install(
+        version.index, name, Path(directory), _origin(version), settings.data_dir, progress=progress or no_progress
+    )
+    if report.kept:
+        named = ", ".join(report.kept[:_KEPT_NAMED]) + (", ..." if len(report.kept) > _KEPT_NAMED else "")
+        log.warning(
+            "%s: %d changed here and left as they are: %s. force_directory_to_match_manifest() replaces them",
+            os.fspath(directory), len(report.kept), named,
+        )  # fmt: skip
+
+
+def verify(
+    version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback
+) -> Verification:
+    """Compare a directory with the package, every byte of it."""
+    shown = os.fspath(directory)
+    differences = find_differences(version.index, Path(directory), progress=progress)
+    lines = tuple(f"{_below(shown, shown_key(found))} {describe(found, name)}" for found in differences)
+    advice = f'This can be fixed by calling pkg.force_directory_to_match_manifest("{shown}")'
+    return Verification(lines, advice)
+
+
+def force(version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback) -> Changes:
+    """Make a directory what the package says, and nothing else."""
+    changes = force_to_match(
+        version.index,
+        name,
+        Path(directory),
+        _origin(version),
+        version.session.settings.data_dir,
+        progress=progress,
+    )
+    return Changes(tuple(_below(os.fspath(directory), str(change)) for change in changes))
+
+
+def _below(directory: str, name: str) -> str:
+    """A path as the user writes it, ``./`` and all."""
+    return f"{directory.rstrip('/')}/{name}"
+
+
+def _origin(version: OpenVersion) -> Origin:
+    session, registry = version.session, version.session.stores.for_bucket(version.reference.bucket)
+
+    def chunk_list(digest: Digest) -> list[bytes]:
+        return get_chunk_list(registry, digest)
+
+    cache: Cache | None = None
+    with suppress(CacheFailure):  # a cache that cannot be used has nothing
+        cache = session.cache()
+    return Origin(cache, session.stores.for_key, chunk_list)
+
+
+# --- the cache -----------------------------------------------------------------------------------------------
+
+
+def cache_entries(version: OpenVersion, numbers: range, progress: ProgressCallback) -> None:
+    """Have these entries in the cache, fetching what is not. Raises RemoteError, IntegrityError, CacheFailure."""
+    version.session.cache()  # raises where there is none: reading would go round it
+    entries, source = version.index.entries, version.session.source(version.reference.bucket)
+    counters = Counters(progress, Phase.DOWNLOAD, total=len(numbers))
+
+    def fetch(number: int) -> int:
+        entry = entries.entry(number)
+        cached, chunks = source.cached_chunks(entry)
+        if cached < chunks:
+            for offset in range(0, entry.size, _READ_BYTES):
+                source.read(entry, offset, _READ_BYTES)
+        return entry.size
+
+    with ThreadPoolExecutor(FETCHES, thread_name_prefix="fusepkg-cache") as pool:
+        for start in range(0, len(numbers), FETCHES * 8):  # a million futures at once would be a gigabyte
+            for size in pool.map(fetch, numbers[start : start + FETCHES * 8]):
+                counters.add(1, size)
+
+
+def clear_cache(version: OpenVersion, numbers: range) -> None:
+    """Drop these entries from the cache, for all programs of the machine. Raises CacheFailure."""
+    cache = version.session.cache()
+    try:
+        cache.clear(cached_digests(cache, map(version.index.entries.entry, numbers)))
+    except CacheError as exc:
+        raise CacheFailure(exc.message, hint=exc.hint) from exc
+
+
+# --- mounts --------------------------------------------------------------------------------------------------
+
+
+def start(version: OpenVersion, directory: Path, engine: str) -> Path:
+    """Mount the package there until somebody unmounts it; made if it is not there. Raises MountError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    settings = version.session.settings
+    request = MountRequest(
+        reference=replace(version.reference, top_hash=version.index.top_hash),
+        mountpoint=directory,
+        engine=engine,
+        allow_other=False,
+        cache_dir=settings.cache_dir,
+        cache=settings.cache,
+        data_dir=settings.data_dir,
+        s3=settings.s3,
+        debug=settings.debug,
+    )
+    try:
+        spawn_mount(request)
+    except EngineUnavailable as exc:
+        if engine != "auto" or "erofs" not in exc.message:
+            raise
+        log.info("%s; trying the fuse engine", exc.message)
+        spawn_mount(replace(request, engine="fuse"))
+    return directory
+
+
+@contextmanager
+def mounted(version: OpenVersion, directory: Path, engine: str) -> Iterator[Path]:
+    """The package mounted at a directory while the block runs. Raises MountError."""
+    was_there = directory.exists()
+    start(version, directory, engine)
+    try:
+        yield directory
+    finally:
+        with suppress(NotMounted):  # by somebody else, meanwhile
+            _end(directory)
+        if not was_there:
+            with suppress(OSError):
+                directory.rmdir()
+
+
+def _end(directory: Path) -> None:
+    try:
+        end_mount(directory, lazy=False)
+    except FusepkgError:
+        end_mount(directory, lazy=True)  # in use: out of sight now, gone with its last user

@@ -1,0 +1,1 @@
+"""Packages as ordinary directories: written once, brought up to date, compared, made to match."""

@@ -1,0 +1,106 @@
+"""Bytes on their way into files: out of the cache where it has them, else straight from the bucket; always verified.
+
+Owns: the order of the two, and how wrong bytes are met. Must not know: files, directories.
+
+Nothing is put into the cache: what is installed lies in files, and need not be written twice. Safe for many threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import Hashing, chunk_count, chunk_size, combine_chunks, compute_digest
+
+from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
+from fusepkg.fetch.bucket import MISMATCH_TRIES, mismatch
+from fusepkg.fetch.chunks import cache_name, list_digest, nth_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fusepkg_cache import Cache
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.model.entry import Entry
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.store.protocol import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where bytes come from. ``cache`` is None where there is none to ask; ``chunk_list`` asks the registry."""
+
+    cache: Cache | None
+    store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]]
+    chunk_list: Callable[[Digest], list[bytes]]
+
+    def whole(self, entry: Entry) -> bytes:
+        """A blob of one chunk. Raises RemoteError, DigestMismatch."""
+        if not entry.size:
+            return b""
+        data = self.cache.get(cache_name(entry)) if self.cache is not None else None
+        return self._fetch(entry, 0, entry.size, entry.digest) if data is None else data
+
+    def chunks(self, entry: Entry) -> list[Digest] | None:
+        """The names of the chunks of a larger blob; None where nobody knows them: then only the whole can be checked.
+
+        Raises RemoteError.
+        """
+        name = list_digest(entry)
+        if name is None:
+            return None
+        count = chunk_count(entry.size)
+        raw = self.cache.get(name) if self.cache is not None else None
+        if raw is None:
+            try:
+                raw = b"".join(self.chunk_list(entry.digest))
+            except (ObjectMissing, AccessDenied, DigestMismatch) as exc:
+                log.info("%s has no usable chunk list: %s", entry.logical_key, exc.message)
+                return None
+        digests = [nth_digest(raw, index) for index in range(len(raw) // len(entry.digest.value))]
+        if len(digests) != count or combine_chunks([digest.value for digest in digests]) != entry.digest:
+            return None
+        return digests
+
+    def chunk(self, entry: Entry, index: int, expected: Digest | None) -> bytes:
+        """One chunk of a larger blob; where it is not known what it should be, the caller checks the whole.
+
+        Raises RemoteError, DigestMismatch.
+        """
+        size = chunk_size(entry.size)
+        offset, length = index * size, min(size, entry.size - index * size)
+        if self.cache is not None:
+            data = self.cache.get(expected) if expected is not None else None
+            data = self.cache.read(cache_name(entry), offset, length) if data is None else data
+            if data is not None and len(data) == length:
+                return data
+        return self._fetch(entry, offset, length, expected)
+
+    def pieces(self, entry: Entry) -> Iterator[bytes]:
+        """A larger blob that can only be checked as a whole, piece by piece.
+
+        Raises RemoteError, and DigestMismatch after the last piece.
+        """
+        hashing = Hashing(entry.digest.algorithm, entry.size)
+        for index in range(chunk_count(entry.size)):
+            piece = self.chunk(entry, index, None)
+            hashing.update(piece)
+            yield piece
+        if not entry.digest.matches(hashing.digest()):
+            raise mismatch(entry)
+
+    def _fetch(self, entry: Entry, offset: int, length: int, expected: Digest | None) -> bytes:
+        store, key = self.store_for(entry.physical_key)
+        version = entry.physical_key.version
+        for attempt in range(1, MISMATCH_TRIES + 1):
+            # One byte more than a whole blob has tells a longer object from the right one.
+            data = store.get(key, version=version, offset=offset, length=length + (length == entry.size))
+            if len(data) == length and (expected is None or expected.matches(compute_digest(expected.algorithm, data))):
+                return data
+            if attempt < MISMATCH_TRIES:
+                log.warning("%s: wrong bytes from %s, fetching again", entry.logical_key, entry.physical_key)
+        raise mismatch(entry)

@@ -1,0 +1,249 @@
+"""A package brought into a directory: what is missing or out of date is fetched, what the user changed stays.
+
+Owns: the order of the work, and the threads. Must not know: how one file is written (``writing``), printing.
+
+Files land one by one, each whole and verified, so an install can be interrupted at any time; the next one goes on from
+there.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg.checking.walking import place_of
+from fusepkg.errors import InstallError
+from fusepkg.fetch.chunks import is_chunked
+from fusepkg.installing.record import InstallRecord
+from fusepkg.installing.target import STAGING, opened_target
+from fusepkg.installing.writing import Job, Result, Writer
+from fusepkg.model.entry import EntryKind
+from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.publish.progress import Counters, Phase, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from fusepkg.index.opening import Index
+    from fusepkg.installing.getting import Origin
+    from fusepkg.installing.record import WrittenFile
+    from fusepkg.installing.writing import LargeFile, Outcome
+    from fusepkg.model.entry import Entry
+    from fusepkg.publish.progress import ProgressCallback
+
+THREADS = 16
+"""Files fetched at a time: enough to hide a round trip behind others."""
+
+_BATCH_FILES = 16
+_BATCH_BYTES = 1 << 20
+"""Small files of one piece of work: a thread's hand-over costs as much as writing one."""
+
+_END_TIMEOUT_S = 60.0
+"""How long an interrupted install waits for the requests under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallReport:
+    """What an install did. ``kept`` are the logical keys that the user has changed, and that stayed as they are."""
+
+    written: int
+    written_bytes: int
+    there: int
+    kept: tuple[str, ...]
+
+
+def install(
+    index: Index,
+    reference: str,
+    directory: Path,
+    origin: Origin,
+    data_dir: Path,
+    *,
+    progress: ProgressCallback = no_progress,
+) -> InstallReport:
+    """Make a directory hold one version of a package; ``reference`` is noted in its record.
+
+    What the user changed stays, and so do files that are not in the package. Raises InstallError, RemoteError,
+    IntegrityError.
+    """
+    counters = Counters(progress, Phase.DOWNLOAD, total=len(index.entries), total_bytes=index.total_bytes)
+    with opened_target(directory) as target, _recorded(data_dir, directory) as record:
+        record.start(reference, index.top_hash)
+        stop = StopFlag()
+        run = _Run(Writer(target, origin, stop), record, counters, stop)
+        run.all(_with_known(index.entries, record.files()))
+        record.finish()
+        return run.report()
+
+
+def write_anew(
+    index: Index,
+    reference: str,
+    directory: Path,
+    origin: Origin,
+    data_dir: Path,
+    *,
+    entries: Iterable[Entry],
+    removed: Iterable[tuple[str, bool]] = (),
+    progress: ProgressCallback = no_progress,
+) -> InstallReport:
+    """Remove files (by name, and whether each is an empty directory), and write entries whatever is there.
+
+    Raises InstallError, RemoteError, IntegrityError.
+    """
+    wanted = list(entries)
+    counters = Counters(progress, Phase.DOWNLOAD, total=len(wanted), total_bytes=sum(entry.size for entry in wanted))
+    with opened_target(directory) as target, _recorded(data_dir, directory) as record:
+        record.start(reference, index.top_hash)
+        for name, is_directory in removed:
+            target.remove(name, is_directory=is_directory)
+            record.remove(name)
+        stop = StopFlag()
+        run = _Run(Writer(target, origin, stop), record, counters, stop)
+        run.all(Job(entry, replace=True) for entry in wanted)
+        report = run.report()
+        if report.kept:
+            raise InstallError(
+                f"{directory}/{report.kept[0]} cannot be written: something is in its place",
+                hint="Move that away and try again",
+            )
+        record.finish()
+        return report
+
+
+@contextmanager
+def _recorded(data_dir: Path, directory: Path) -> Iterator[InstallRecord]:
+    record = InstallRecord(data_dir, directory)
+    try:
+        yield record
+    finally:
+        record.close()
+
+
+def _with_known(entries: Iterable[Entry], files: Iterator[WrittenFile]) -> Iterator[Job]:
+    """Each entry with what an earlier install wrote under its name; both come in tree order."""
+    known = next(files, None)
+    for entry in entries:
+        if entry.logical_key.startswith(f"{STAGING}/"):
+            raise InstallError(
+                f"{entry.logical_key}: a package with files of that name cannot be installed", hint="Mount it instead"
+            )
+        place = place_of(entry.logical_key)
+        while known is not None and known.place < place:
+            known = next(files, None)
+        yield Job(entry, known if known is not None and known.place == place else None)
+
+
+class _Run:
+    """One install; everything but the work of the threads happens in the calling thread."""
+
+    def __init__(self, writer: Writer, record: InstallRecord, counters: Counters, stop: StopFlag) -> None:
+        self._writer = writer
+        self._record = record
+        self._counters = counters
+        self._stop = stop
+        self._large: list[Job] = []
+        self._begun: list[LargeFile] = []
+        self._working = _Working()
+        self._results = dict.fromkeys(Result, 0)
+        self._written_bytes = 0
+        self._kept: list[str] = []
+
+    def all(self, jobs: Iterator[Job]) -> None:
+        """Do them: small files first, as most are, then large ones with all threads on each."""
+        try:
+            run_threads(
+                self._work, _batches(jobs), self._collect, threads=THREADS, name="fusepkg-install", stop=self._stop
+            )
+            run_threads(
+                self._work_on, self._parts(), self._collect, threads=THREADS, name="fusepkg-install", stop=self._stop
+            )
+        finally:
+            # An interrupt does not wait for the threads, but their descriptors must not be closed under them.
+            if self._working.wait(_END_TIMEOUT_S):
+                for large in self._begun:
+                    large.close()
+
+    def report(self) -> InstallReport:
+        """What was done."""
+        return InstallReport(
+            self._results[Result.WRITTEN], self._written_bytes, self._results[Result.THERE], tuple(self._kept)
+        )
+
+    def _work(self, batch: list[Job]) -> list[Outcome | Job]:
+        with self._working:
+            outcomes: list[Outcome | Job] = []
+            for job in batch:
+                self._stop.check()
+                settled = self._writer.settle(job)
+                if settled is None:
+                    is_large = is_chunked(job.entry) and job.entry.kind is not EntryKind.SYMLINK
+                    outcomes.append(job if is_large else self._writer.write(job))
+                else:
+                    outcomes.append(settled)
+            return outcomes
+
+    def _parts(self) -> Iterator[tuple[LargeFile, int]]:
+        for job in self._large:
+            large = self._writer.begin(job)
+            self._begun = [begun for begun in self._begun if begun.descriptor >= 0]
+            self._begun.append(large)
+            for index in range(len(large.values)):
+                yield large, index
+
+    def _work_on(self, part: tuple[LargeFile, int]) -> list[Outcome | Job]:
+        with self._working:
+            outcome = self._writer.write_part(*part)
+            return [] if outcome is None else [outcome]
+
+    def _collect(self, outcomes: list[Outcome | Job]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Job):
+                self._large.append(outcome)
+                continue
+            self._results[outcome.result] += 1
+            if outcome.result is Result.WRITTEN:
+                self._written_bytes += outcome.entry.size
+            if outcome.result is Result.KEPT:
+                self._kept.append(outcome.entry.logical_key)
+            elif outcome.file is not None:
+                self._record.add(outcome.file)
+            self._counters.add(1, outcome.entry.size)
+
+
+def _batches(jobs: Iterator[Job]) -> Iterator[list[Job]]:
+    batch: list[Job] = []
+    batch_bytes = 0
+    for job in jobs:
+        batch.append(job)
+        batch_bytes += job.entry.size
+        if len(batch) >= _BATCH_FILES or batch_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+    if batch:
+        yield batch
+
+
+class _Working:
+    """How many threads are at work."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until none is; whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._count, timeout_s)

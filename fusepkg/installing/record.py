@@ -1,0 +1,240 @@
+"""What was installed where: one small database per directory, kept apart from it.
+
+Owns: its tables, and what a directory is known by. Must not know: packages, how files are written.
+
+A file is known to be as it was written by its inode, size and times. The record may be lost: files are then hashed to
+tell whose they are. SQLite keeps it whole when the process is killed; when the power goes, its last rows may be lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import Algorithm, Digest
+
+from fusepkg.checking.walking import place_of
+from fusepkg.errors import InstallError
+from fusepkg.model.entry import EntryKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = "installed"
+"""Name below the data directory."""
+
+_VERSION = 1
+"""Of the tables; a database of another version is made anew."""
+
+_TABLES = """
+    CREATE TABLE install (
+        directory TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL, reference TEXT NOT NULL,
+        top_hash TEXT NOT NULL, is_complete INTEGER NOT NULL, time REAL NOT NULL
+    );
+    CREATE TABLE files (
+        place BLOB PRIMARY KEY, kind INTEGER NOT NULL, digest BLOB NOT NULL,
+        inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
+"""
+
+_ROWS_PER_COMMIT = 1_000
+"""Files forgotten at worst when the process is killed: they are hashed the next time."""
+
+_BUSY_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A package that was written into a directory. ``is_complete`` is False after a download that did not end."""
+
+    directory: Path
+    reference: str
+    top_hash: str
+    is_complete: bool
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file or link as it was after it was written, and what it held."""
+
+    place: bytes
+    kind: EntryKind
+    digest: Digest
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    def is_untouched(self, status: os.stat_result) -> bool:
+        """Whether nobody has changed the file since, not even its mode."""
+        return self.is_cut_off(status) or self._identity == (
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+    def is_cut_off(self, status: os.stat_result) -> bool:
+        """Whether a power cut took its bytes: another size, while whoever writes to a file changes its time."""
+        return (self.inode, self.mtime_ns) == (status.st_ino, status.st_mtime_ns) and self.size != status.st_size
+
+    @property
+    def _identity(self) -> tuple[int, int, int, int]:
+        return self.inode, self.size, self.mtime_ns, self.ctime_ns
+
+
+def written_file(logical_key: str, kind: EntryKind, digest: Digest, status: os.stat_result) -> WrittenFile:
+    """A file just written."""
+    return WrittenFile(
+        place_of(logical_key), kind, digest, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )
+
+
+def installed_at(data_dir: Path, directory: Path) -> Installed | None:
+    """What was installed into a directory; None where nothing was, or the directory is another one by now."""
+    path = _path_for(data_dir, directory)
+    if not path.exists():
+        return None
+    try:
+        with closing(_connect(path)) as database:
+            row = database.execute("SELECT * FROM install").fetchone()
+        status = directory.stat()
+    except (sqlite3.Error, OSError):
+        return None
+    if row is None or (row[1], row[2]) != (status.st_dev, status.st_ino):
+        return None
+    return Installed(Path(row[0]), row[3], row[4], bool(row[5]), row[6])
+
+
+class InstallRecord:
+    """The record of one directory, being written. Use it from one thread."""
+
+    def __init__(self, data_dir: Path, directory: Path) -> None:
+        self._directory = directory
+        path = _path_for(data_dir, directory)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._reading, self._writing = self._opened(path)
+        except (sqlite3.Error, OSError) as exc:
+            raise InstallError(
+                f"what is installed in {directory} cannot be recorded in {path}: {exc}",
+                hint="Make room, or name another data directory with FUSEPKG_DATA_DIR",
+            ) from exc
+        self._pending: list[WrittenFile] = []
+
+    def _opened(self, path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        if path.exists() and not _is_usable(path, self._directory):
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+        if not path.exists():
+            with closing(_connect(path)) as database, database:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
+        return _connect(path), _connect(path)
+
+    def start(self, reference: str, top_hash: str) -> None:
+        """Note what is being installed; until ``finish`` it counts as incomplete. Raises InstallError."""
+        status = self._directory.stat()
+        row = (str(self._directory.absolute()), status.st_dev, status.st_ino, reference, top_hash, 0, time.time())
+        with self._errors_as_ours(), self._writing:
+            self._writing.execute("DELETE FROM install")
+            self._writing.execute("INSERT INTO install VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def finish(self) -> None:
+        """Everything is there. Raises InstallError."""
+        self._write_out()
+        with self._errors_as_ours(), self._writing:
+            self._writing.execute("UPDATE install SET is_complete = 1, time = ?", (time.time(),))
+
+    def files(self) -> Iterator[WrittenFile]:
+        """What was written by earlier installs, in tree order."""
+        for place, kind, digest, inode, size, mtime_ns, ctime_ns in self._reading.execute(
+            "SELECT * FROM files ORDER BY place"
+        ):
+            with suppress(ValueError):  # of a newer version: as if it were not there
+                yield WrittenFile(place, EntryKind(kind), _unpack(digest), inode, size, mtime_ns, ctime_ns)
+
+    def add(self, file: WrittenFile) -> None:
+        """Note a file that was written. Raises InstallError."""
+        self._pending.append(file)
+        if len(self._pending) >= _ROWS_PER_COMMIT:
+            self._write_out()
+
+    def remove(self, logical_key: str) -> None:
+        """Forget a file. Raises InstallError."""
+        with self._errors_as_ours(), self._writing:
+            self._writing.execute("DELETE FROM files WHERE place = ?", (place_of(logical_key),))
+
+    def close(self) -> None:
+        """Write what is left. Raises InstallError."""
+        try:
+            self._write_out()
+        finally:
+            self._reading.close()
+            self._writing.close()
+
+    def _write_out(self) -> None:
+        rows = [
+            (file.place, int(file.kind), _pack(file.digest), file.inode, file.size, file.mtime_ns, file.ctime_ns)
+            for file in self._pending
+        ]
+        self._pending = []
+        with self._errors_as_ours(), self._writing:
+            self._writing.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _errors_as_ours(self) -> _RecordErrors:
+        return _RecordErrors(self._directory)
+
+
+class _RecordErrors:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise InstallError(
+                f"what is installed in {self._directory} cannot be recorded: {error}",
+                hint="Make room below the data directory (FUSEPKG_DATA_DIR) and try again",
+            ) from error
+
+
+def _path_for(data_dir: Path, directory: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(os.path.realpath(directory))).hexdigest()[:32]
+    return data_dir / FOLDER / f"{name}.sqlite"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+    database.execute("PRAGMA synchronous = NORMAL")
+    return database
+
+
+def _is_usable(path: Path, directory: Path) -> bool:
+    """Whether the record is whole and of this directory, not of one that had its name before."""
+    try:
+        with closing(_connect(path)) as database:
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            row = database.execute("SELECT device, inode FROM install").fetchone()
+        status = directory.stat()
+    except (sqlite3.Error, OSError):
+        return False
+    return version == _VERSION and (row is None or row == (status.st_dev, status.st_ino))
+
+
+def _pack(digest: Digest) -> bytes:
+    return digest.algorithm.value.encode() + b"\0" + digest.value
+
+
+def _unpack(packed: bytes) -> Digest:
+    name, _, value = packed.partition(b"\0")
+    return Digest(Algorithm(name.decode()), value)

@@ -1,0 +1,80 @@
+"""Whether a directory is what a package says, and making it so."""
+
+from __future__ import annotations
+
+from fusepkg.index.opening import Index
+from fusepkg.installing.matching import describe, find_differences, force_to_match, shown_key
+from fusepkg.installing.record import installed_at
+from tests.unit.installing.conftest import Shop
+
+
+def differences(shop: Shop, index: Index) -> list[str]:
+    found = find_differences(index, shop.directory)
+    return [f"{shown_key(difference)} {describe(difference, 'bucket/data:v1')}" for difference in found]
+
+
+def force(shop: Shop, index: Index) -> list[str]:
+    changes = force_to_match(index, "bucket/data:v1", shop.directory, shop.origin, shop.data_dir)
+    return [str(change).partition("~")[0] for change in changes]
+
+
+def test_each_difference_in_its_words_and_what_mends_it(shop: Shop) -> None:
+    index = shop.version(
+        shop.file("changed", b"changed"),
+        shop.file("missing", b"missing"),
+        shop.file("run", b"run", executable=True),
+        shop.file("same", b"same"),
+        shop.empty("nothing"),
+    )
+    shop.install(index)
+    assert differences(shop, index) == []
+    (shop.directory / "changed").write_bytes(b"CHANGED")
+    (shop.directory / "missing").unlink()
+    (shop.directory / "run").chmod(0o644)
+    (shop.directory / "nothing").rmdir()
+    (shop.directory / "more/empty").mkdir(parents=True)
+    (shop.directory / "more/file").write_bytes(b"")
+    assert differences(shop, index) == [
+        "changed exists locally, but contents do not match manifest bucket/data:v1",
+        "missing does not exist locally, but exists in the manifest bucket/data:v1",
+        "more/empty/ exists locally, but does not exist in the manifest bucket/data:v1",
+        "more/file exists locally, but does not exist in the manifest bucket/data:v1",
+        "nothing/ does not exist locally, but exists in the manifest bucket/data:v1",
+        "run is a plain file, but an executable file in the manifest bucket/data:v1",
+    ]
+    shop.fetched()
+    assert force(shop, index) == [
+        "changed replaced with s3://bucket/data/changed",
+        "missing downloaded from s3://bucket/data/missing",
+        "more/empty/ removed",
+        "more/file removed",
+        "nothing/ made",
+        "run replaced with s3://bucket/data/run",
+    ]
+    assert shop.fetched() == ["changed", "missing", "run"]
+    assert differences(shop, index) == []
+    assert force(shop, index) == []
+    assert sorted(path.name for path in shop.directory.iterdir()) == ["changed", "missing", "nothing", "run", "same"]
+
+
+def test_files_and_directories_that_swapped_places(shop: Shop) -> None:
+    shop.install(shop.version(shop.file("a", b"a"), shop.file("b/1", b"1"), shop.file("b/2/3", b"3")))
+    index = shop.version(shop.file("a/1", b"1"), shop.file("b", b"b"))
+    force(shop, index)
+    assert shop.found() == {"a/1": b"1", "b": b"b"}
+    installed = installed_at(shop.data_dir, shop.directory)
+    assert installed is not None
+    assert (installed.top_hash, installed.is_complete) == (index.top_hash, True)
+    assert shop.install(index).there == 2
+
+
+def test_a_link_out_of_the_directory_is_removed_and_what_it_named_is_not(shop: Shop) -> None:
+    outside = shop.tmp_path / "outside"
+    outside.mkdir()
+    (outside / "1.jpg").write_bytes(b"somebody else's")
+    index = shop.version(shop.file("train/1.jpg", b"one"))
+    shop.directory.mkdir()
+    (shop.directory / "train").symlink_to(outside)
+    assert [change.partition(" ")[0] for change in force(shop, index)] == ["train", "train/1.jpg"]
+    assert shop.found() == {"train/1.jpg": b"one"}
+    assert (outside / "1.jpg").read_bytes() == b"somebody else's"
