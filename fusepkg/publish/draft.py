@@ -277,12 +277,12 @@ class Draft:
         The same ``seed`` and the same names give the same choice.
         """
         total = len(self)
-        count = amount if isinstance(amount, int) else round(amount * total)
         if isinstance(amount, bool) or not (0 < amount <= (total if isinstance(amount, int) else 1)):
             raise UsageError(
                 f"{amount} of {total} entries cannot be chosen", hint="Give a number of entries, or a part such as 0.1"
             )
-        chosen = set(random.Random(seed).sample(self.keys_in_order(), max(1, count)))
+        count = amount if isinstance(amount, int) else max(1, round(amount * total))
+        chosen = set(random.Random(seed).sample(self.keys_in_order(), count))
         self._remove([key for key in self.tree.slots if key not in chosen])
 
     def _remove(self, keys: Sequence[str]) -> None:
