@@ -116,17 +116,30 @@ else:
 """
 
 READ = """
-package = quilt3.Package.browse(arguments["name"], arguments["registry"], arguments.get("top_hash"))
-quilt3.Package.install(
-    arguments["name"], arguments["registry"], top_hash=arguments.get("top_hash"), dest=arguments["into"],
-)
+name, registry, top_hash = arguments["name"], arguments["registry"], arguments.get("top_hash")
+package = quilt3.Package.browse(name, registry, top_hash)
+quilt3.Package.install(name, registry, top_hash, dest=arguments["into"])
 answer({
     "top_hash": package.top_hash,
+    "message": package._meta.get("message"),
     "meta": package.meta,
+    "directories": {key: package[key].meta for key in arguments.get("directories", ())},
     "files": {key: entry.meta for key, entry in package.walk() if entry.meta},
-    "verified": package.verify(os.path.join(arguments["into"])),
-    "packages": list(quilt3.list_packages(arguments["registry"])),
-    "versions": [list(version) for version in quilt3.list_package_versions(arguments["name"], arguments["registry"])],
+    "version_ids": [entry.physical_key.version_id for _, entry in package.walk()],
+    "verified": package.verify(arguments["into"]),
+    "packages": list(quilt3.list_packages(registry)),
+    "versions": dict(quilt3.list_package_versions(name, registry)),
 })
 """
-"""Browses, installs and verifies a version: the latest, or ``top_hash``."""
+"""Browses, installs and verifies a version: the latest, or ``top_hash``; tells all quilt3 knows of it."""
+
+ADD_FILE = """
+name, registry = arguments["name"], arguments["registry"]
+package = quilt3.Package.browse(name, registry)
+package.set("theirs.txt", arguments["file"])
+if registry.startswith("s3://"):
+    answer(package.push(name, registry, message="theirs").top_hash)
+else:
+    answer(package.build(name, registry, message="theirs"))
+"""
+"""Publishes a version with one file more on top of the latest; without ``force``, quilt3 checks what it is based on."""

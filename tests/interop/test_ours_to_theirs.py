@@ -1,0 +1,118 @@
+"""What fusepkg publishes in quilt3's format the real quilt3 browses, installs and verifies, with the same top hash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusepkg.model.entry import Entry
+from fusepkg.model.manifest import write_directory, write_entry, write_header
+from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.registry.quilt3 import put_quilt3_package
+from tests.command import Fusepkg
+from tests.interop.places import META, Place, contents_of
+from tests.interop.quilt import ADD_FILE, FIRST_PUSH_S, READ, run_quilt3
+from tests.manifests import file_entry, in_order, top_hash_of
+
+
+def push(fusepkg: Fusepkg, folder: Path, place: Place, *options: str) -> str:
+    done = fusepkg("push", "--registry-format", "quilt3", "--json", *options, folder, place.reference("ns/data"))
+    top_hash: str = json.loads(done.stdout)["top_hash"]
+    return top_hash
+
+
+def read(place: Place, into: Path, **options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = run_quilt3(READ, name="ns/data", registry=place.registry, into=into, **options)
+    return found
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["local", *(pytest.param(kind, marks=pytest.mark.s3) for kind in ("unversioned", "versioned"))],
+    indirect=True,
+)
+def test_a_package_is_browsed_installed_and_verified(
+    place: Place, folder: Path, fusepkg: Fusepkg, tmp_path: Path
+) -> None:
+    top_hash = push(fusepkg, folder, place, "--message", "Größe 😀", "--meta", json.dumps(META))
+    found = read(place, tmp_path / "into")
+    assert (found["top_hash"], found["message"], found["meta"]) == (top_hash, "Größe 😀", META)
+    assert found["verified"] is True
+    assert contents_of(tmp_path / "into") == contents_of(folder)
+    assert found["packages"] == ["ns/data"]
+    assert set(found["versions"].values()) == {top_hash}
+    assert "latest" in found["versions"]
+    assert all(found["version_ids"]) == place.versioned
+    assert [info.key for info in place.store.list(".quilt/") if not info.key.startswith(".quilt/chunks/")] == [
+        *(f".quilt/named_packages/ns/data/{pointer}" for pointer in sorted(found["versions"])),
+        f".quilt/packages/{top_hash}",
+    ]
+    assert fusepkg("hash", place.reference("ns/data")).stdout.strip() == top_hash
+    fusepkg("verify", place.reference("ns/data"))
+
+
+def test_two_revisions_and_one_of_theirs_between(place: Place, fusepkg: Fusepkg, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("first\n")
+    (folder / "b.txt").write_text("the same\n")
+    first = push(fusepkg, folder, place)
+    assert push(fusepkg, folder, place) == first
+    (tmp_path / "theirs.txt").write_text("theirs\n")
+    later = FIRST_PUSH_S + 10**9  # after those of today
+    second = run_quilt3(ADD_FILE, name="ns/data", registry=place.registry, file=tmp_path / "theirs.txt", now=later)
+    assert fusepkg("hash", place.reference("ns/data")).stdout.strip() == second
+    assert fusepkg("cat", place.reference("ns/data"), "theirs.txt").stdout == "theirs\n"
+    (folder / "a.txt").write_text("third\n")
+    (folder / "theirs.txt").write_text("theirs\n")
+    third = push(fusepkg, folder, place, "--message", "Third")
+    for top_hash, expected in {
+        first: {"a.txt": b"first\n", "b.txt": b"the same\n"},
+        third: contents_of(folder),
+    }.items():
+        found = read(place, tmp_path / top_hash, top_hash=top_hash)
+        assert (found["top_hash"], found["verified"]) == (top_hash, True)
+        assert contents_of(tmp_path / top_hash) == expected
+        assert set(found["versions"].values()) == {first, second, third}
+        assert found["versions"]["latest"] == third
+        assert len(found["versions"]) == 4
+    assert read(place, tmp_path / "latest")["top_hash"] == third
+    history = json.loads(fusepkg("log", "--json", place.reference("ns/data")).stdout)
+    assert {one["hash"] for one in history} == {first, second, third}
+
+
+def test_metadata_of_files_and_directories(place: Place, tmp_path: Path) -> None:
+    metas: dict[str, Any] = {"a": {}, "d/b": {"user_meta": META}, "d/é😀": {"user_meta": {}, "format": {"name": "x"}}}
+    entries = []
+    for key, meta in metas.items():
+        data = key.encode()
+        info = place.store.create(f"ns/data/{key}", data)
+        found = file_entry(key, data, meta=meta)
+        physical_key = parse_physical_key(place.store.url(info.key, info.version))
+        entries.append(Entry(key, physical_key, found.size, found.digest, found.meta))
+    header = {"version": "v0", "user_meta": META, "message": "with metadata"}
+    lines = [write_header(header), write_directory("d/", META), *map(write_entry, in_order(entries))]
+    (tmp_path / "manifest").write_bytes(b"".join(lines))
+    top_hash = top_hash_of(entries, header)
+    put_quilt3_package(place.store, "ns/data", top_hash, tmp_path / "manifest", None)
+    read_by_theirs = read(place, tmp_path / "into", directories=["d"])
+    assert read_by_theirs["top_hash"] == top_hash
+    assert read_by_theirs["directories"] == {"d": META}
+    assert read_by_theirs["files"] == {
+        key: meta.get("user_meta", {}) for key, meta in metas.items() if meta.get("user_meta")
+    }
+    assert read_by_theirs["verified"] is True
+
+
+def test_what_quilt3_would_not_find_is_refused(place: Place, fusepkg: Fusepkg, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("a\n")
+    for name in ("data", "ns/with.dot", "ns/data:v1"):
+        options = ("--registry-format", "quilt3", tmp_path / "folder", place.reference(name))
+        done = fusepkg("push", *options, check=False)
+        assert done.returncode == 2, name
+        assert "quilt3" in done.stderr
+    assert list(place.store.list("")) == []
