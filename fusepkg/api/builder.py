@@ -20,7 +20,7 @@ from fusepkg.api.inputs import opened_packages
 from fusepkg.api.package import Package
 from fusepkg.api.session import current_session
 from fusepkg.api.version import LOCAL_MANIFEST, OpenVersion, open_version
-from fusepkg.daemon.records import is_alive, read_records
+from fusepkg.daemon.records import mounts_below
 from fusepkg.errors import UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
@@ -168,7 +168,7 @@ class PackageBuilder:
         if not is_workspace(text):
             self._draft.add(text, logical_key, follow_symlinks=follow_symlinks)
             return self
-        mounts = _mounts_below(Path.cwd())
+        mounts = mounts_below(Path.cwd())
         named = [_named(one) for one in inputs]
         add_workspace(
             self._draft,
@@ -322,14 +322,3 @@ def _line(item: Item) -> tuple[str, str]:
 def _named(package: str | Package) -> str:
     """A reference with the hash of the very version."""
     return str((Package(package) if isinstance(package, str) else package).reference)
-
-
-def _mounts_below(directory: Path) -> dict[str, str]:
-    """The mounts of packages in a directory: reference by path below it."""
-    found = {}
-    for record in read_records():
-        mountpoint = Path(record.mountpoint)
-        if is_alive(record) and mountpoint != directory and mountpoint.is_relative_to(directory):
-            package = parse_reference(record.reference).package
-            found[mountpoint.relative_to(directory).as_posix()] = f"{package}@{record.top_hash}"
-    return found

@@ -43,6 +43,7 @@ from fusepkg.publish.draft import Draft
 from fusepkg.publish.items import Item
 from fusepkg.publish.names import as_directory
 from fusepkg.publish.sources import shown_path
+from fusepkg.publish.workspace import is_workspace
 from fusepkg.settings import Settings
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A logical key of the package.")]
@@ -83,9 +84,9 @@ class Builder:
         write_state(self.directory, state)
         self.state = state
 
-    def draft(self) -> Draft:
+    def draft(self, state: BuilderState | None = None) -> Draft:
         """The version that is being made."""
-        return draft_of(self.settings, self.state)
+        return draft_of(self.settings, state or self.state)
 
     def change(self, change: Change) -> Item | None:
         """Make one more change and write it down; gives what was added, where it is one line."""
@@ -160,7 +161,8 @@ def add(
         text = builder.source(source)
         draft = builder.draft()
         item = add_source(draft, text, key)
-        builder.save(builder.state.with_change(Add(item.logical, text), shown_items(draft)))
+        change = Add(item.logical, text, record=draft.record if is_workspace(text) else None)
+        builder.save(builder.state.with_change(change, shown_items(draft)))
         say(_added(item, builder.package))
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.cli.builder_state import STATE_NAME, Add, Change, Move, Remove, Set, SetMeta, Shown
+from fusepkg.cli.builder_state import Add, Change, Move, Remove, Set, SetMeta, Shown
 from fusepkg.cli.output import progress_bar
+from fusepkg.daemon.records import mounts_below
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.draft import Draft
+from fusepkg.publish.workspace import STATE_NAME, add_workspace, is_workspace
 from fusepkg.registry.opening import open_package
 from fusepkg.registry.remembered import Remembered
 from fusepkg.store.opening import StoreSet
@@ -45,18 +48,35 @@ def draft_of(settings: Settings, state: BuilderState) -> Draft:
 
     Raises what the changes raise: FolderUnfit where a file is gone, KeyCollision, EntryNotFound, RemoteError.
     """
-    header, reference = state.header, reference_of(state)
-    stores = StoreSet(settings.s3, settings.data_dir)
-    draft = Draft(reference, stores, tag=header.tag)
-    if header.base is not None:
-        index = open_version(settings, stores, replace(reference, top_hash=header.base))
-        draft.add_package(index)
-        draft.user_meta = index.header.get("user_meta")
-        if header.tag is not None:
-            draft.based_on[header.tag] = header.base
-    draft.message = header.message
+    base = state.header.base
+    if base is None:
+        draft = _empty_draft(settings, state)
+    else:
+        stores = StoreSet(settings.s3, settings.data_dir)
+        index = open_version(settings, stores, replace(reference_of(state), top_hash=base))
+        draft = draft_of_version(settings, state, index)
+        if not state.is_pushed:
+            draft.message = state.header.message
     for change in state.changes:
         make_change(settings, draft, change)
+    return draft
+
+
+def draft_of_version(settings: Settings, state: BuilderState, index: Index) -> Draft:
+    """A version that is there already, to be changed or published; its message and metadata are kept."""
+    draft = _empty_draft(settings, state)
+    draft.add_package(index)
+    draft.user_meta = index.header.get("user_meta")
+    draft.message = index.header.get("message")
+    return draft
+
+
+def _empty_draft(settings: Settings, state: BuilderState) -> Draft:
+    header = state.header
+    draft = Draft(reference_of(state), StoreSet(settings.s3, settings.data_dir))
+    draft.message = header.message
+    if header.base is not None and header.tag is not None:
+        draft.based_on[header.tag] = header.base
     return draft
 
 
@@ -65,8 +85,11 @@ def make_change(settings: Settings, draft: Draft, change: Change) -> Item | None
     match change:
         case Add(key, source, package) if package:
             draft.add_package(open_version(settings, draft.stores, parse_reference(package)), key)
-        case Add(key, source):
-            return add_source(draft, source, key)
+        case Add(key, source, _, record):
+            item = add_source(draft, source, key)
+            if record is not None:
+                draft.record = record
+            return item
         case Set(key, source, meta):
             return draft.set(key, source, meta)
         case SetMeta("", meta):
@@ -81,7 +104,13 @@ def make_change(settings: Settings, draft: Draft, change: Change) -> Item | None
 
 
 def add_source(draft: Draft, source: str, key: str | None) -> Item:
-    """Add a file, a folder or objects; without ``key`` they keep the name they have."""
+    """Add a file, a folder or objects; without ``key`` they keep the name they have.
+
+    All of the working directory is a workspace: what is ignored in it stays out, and how it came about is recorded.
+    """
+    if is_workspace(source):
+        mounts = mounts_below(Path.cwd())
+        return add_workspace(draft, logical_key=key or "", inputs=mounts.values(), own=mounts)
     return draft.add(source, key, leave_out=None if "://" in source else _leave_out(source))
 
 

@@ -21,12 +21,10 @@ import msgspec
 
 from fusepkg.errors import BuilderUnfit, InvalidReference
 from fusepkg.model.reference import parse_reference
+from fusepkg.publish.workspace import STATE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-STATE_NAME = "fusepkg-builder.jsonl"
-"""Name of the file; a directory that has it is a builder's working directory."""
 
 FORMAT = 1
 
@@ -40,12 +38,14 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Add(_Line, frozen=True, tag="add", rename={"source": "from"}):
     """A file, a directory, an object or objects of a bucket, added below a key; with ``package``, a version's entries.
 
-    Local sources are relative to the working directory.
+    Local sources are relative to the working directory. ``record`` is what was recorded when all of that was added:
+    git's commit, and the packages mounted in it.
     """
 
     key: str
     source: str = ""
     package: str = ""
+    record: dict[str, Any] | None = None
 
 
 class Set(_Line, frozen=True, tag="set", rename={"source": "from"}):
@@ -120,6 +120,10 @@ class BuilderState(msgspec.Struct, frozen=True):
         """The same with one more change: what was built and pushed is not it any more."""
         header = msgspec.structs.replace(self.header, built=None, pushed=None)
         return BuilderState(header, (*self.changes, change), tuple(items))
+
+    def with_header(self, **fields: Any) -> BuilderState:  # noqa: ANN401 - the fields of Header
+        """The same with another header."""
+        return BuilderState(msgspec.structs.replace(self.header, **fields), self.changes, self.items)
 
 
 def find_directory(start: Path) -> Path | None:

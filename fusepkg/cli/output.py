@@ -141,7 +141,7 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn())
-    # Results printed meanwhile go above the bar where they go to the terminal too; elsewhere they must not end up there.
+    # Results printed meanwhile go above the bar if they go to the terminal too; elsewhere they must not end up there.
     shown_together = sys.stdout.isatty()
     with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shown_together) as bars:
         task = bars.add_task("", total=None, amount="")

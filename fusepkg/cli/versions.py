@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fusepkg.registry.catalogue import Named
     from fusepkg.registry.opening import OpenedPackage
     from fusepkg.registry.tags import TagMove
+    from fusepkg.store.protocol import ObjectStore
 
 _KIND_WORDS = {
     EntryKind.FILE: "a plain file",
@@ -178,12 +179,22 @@ def tag(
             f"{reference.package} has no version {top_hash}",
             hint=f"See its versions with: fusepkg log {reference.package}",
         )
-    before = read_tag(store, reference.name, target.tag)
-    if before is not None and before.top_hash == top_hash:
-        _describe_move(target, tag_history(store, reference.name, target.tag, limit=1)[0], moved=False, as_json=as_json)
-        return
-    move = move_tag(store, reference.name, target.tag, top_hash, before, message=message)
-    _describe_move(target, move, moved=True, as_json=as_json)
+    move, moved = link_tag(store, target, top_hash, message=message)
+    describe_move(target, move, moved, as_json=as_json)
+
+
+def link_tag(
+    store: ObjectStore, target: Reference, top_hash: str, *, message: str | None = None
+) -> tuple[TagMove, bool]:
+    """Make a tag name a version that is there; False beside its last move where it did so before.
+
+    Raises TagConflict.
+    """
+    before = tag_history(store, target.name, target.tag, limit=1)
+    if before and before[0].top_hash == top_hash:
+        return before[0], False
+    expected = before[0].state if before else None
+    return move_tag(store, target.name, target.tag, top_hash, expected, message=message), True
 
 
 def rollback(
@@ -205,10 +216,11 @@ def rollback(
     wanted = resolve(store, parse_reference(f"{reference.package}@{top_hash}")).top_hash if top_hash else None
     before = read_tag(store, reference.name, reference.tag)
     move = roll_back(store, reference.name, reference.tag, wanted, message=message)
-    _describe_move(reference, move, moved=before is None or move.number != before.number, as_json=as_json)
+    describe_move(reference, move, before is None or move.number != before.number, as_json=as_json)
 
 
-def _describe_move(target: Reference, move: TagMove, *, moved: bool, as_json: bool) -> None:
+def describe_move(target: Reference, move: TagMove, moved: bool, *, as_json: bool = False) -> None:
+    """Tell what a tag names now."""
     if as_json:
         print_json({"reference": str(target), **_move_facts(move), "previous": move.previous, "tag_moved": moved})
     elif not moved:

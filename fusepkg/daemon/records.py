@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fusepkg.errors import ControlError, NotMounted
+from fusepkg.model.reference import parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,3 +267,14 @@ def top_mount(path: Path) -> Mounted | None:
 def mounted_at(path: Path) -> bool:
     """Whether something is mounted exactly there."""
     return top_mount(path) is not None
+
+
+def mounts_below(directory: Path) -> dict[str, str]:
+    """What is mounted inside a directory: references with whole hashes, by path below it."""
+    found = {}
+    for record in read_records():
+        mountpoint = Path(record.mountpoint)
+        if is_alive(record) and mountpoint != directory and mountpoint.is_relative_to(directory):
+            package = parse_reference(record.reference).package
+            found[mountpoint.relative_to(directory).as_posix()] = f"{package}@{record.top_hash}"
+    return found

@@ -1,0 +1,202 @@
+"""build-manifest, push-data, push-manifest: publishing step by step what a builder describes.
+
+Owns: what these commands take and print, and what of a version is kept between them. Must not know: how a version is
+hashed, placed or published.
+
+What `push-data` has placed is kept as an index in the data directory, so that `push-manifest` looks at no data. It may
+be lost: then the data are pushed again, which sends nothing that is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusepkg.cli.builder import Builder, opened_builder
+from fusepkg.cli.builder_draft import draft_of_version, reference_of, shown_items
+from fusepkg.cli.builder_state import FORMAT, BuilderState, Header
+from fusepkg.cli.options import settings_of
+from fusepkg.cli.output import note, progress_bar, say, short, show_phase
+from fusepkg.cli.versions import describe_move, link_tag
+from fusepkg.errors import FileChanged, LocalFilesRemain
+from fusepkg.index.build import build_index
+from fusepkg.index.opening import Index, open_index
+from fusepkg.model.reference import parse_tag
+from fusepkg.publish import push_data as publish_data
+from fusepkg.publish import push_manifest as publish_manifest
+from fusepkg.publish.build import build_manifest, write_manifest
+from fusepkg.publish.draft import Draft
+from fusepkg.publish.progress import ProgressCallback
+from fusepkg.registry.remembered import Remembered
+from fusepkg.store.opening import open_store
+
+_FOLDER = "builder"
+"""Name below the data directory."""
+
+_NAME_DIGITS = 16
+"""Hex digits of the hash that tells the builders of a machine apart."""
+
+MessageOption = Annotated[
+    str | None, typer.Option("--message", "-m", metavar="TEXT", help="Why, for `log`; part of the version.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command("build-manifest")(build)
+    app.command("push-data")(push_data)
+    app.command("push-manifest")(push_manifest)
+
+
+def build(context: typer.Context, message: MessageOption = None) -> None:
+    """Hash what the version holds, and tell the top hash it will have."""
+    with opened_builder(settings_of(context)) as builder:
+        state = builder.state if message is None else builder.state.with_header(message=message)
+        say("Building manifest...")
+        with _at_work(builder) as (remembered, progress):
+            draft = builder.draft(state)
+            top_hash = build_manifest(draft, remembered=remembered, progress=progress)
+        if top_hash != state.header.pushed:
+            state = BuilderState(state.header, state.changes, shown_items(draft)).with_header(pushed=None)
+        builder.save(state.with_header(built=top_hash))
+        say(f"Tophash: {top_hash}")
+
+
+def push_data(
+    context: typer.Context,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="PREFIX", help="Where in the bucket data go; default: the package's name.")
+    ] = None,
+    local_files_only: Annotated[
+        bool, typer.Option("--local-files-only", help="Leave objects of buckets where they are.")
+    ] = False,
+) -> None:
+    """Upload local files, and copy objects that lie elsewhere. Overwrites nothing."""
+    with opened_builder(settings_of(context)) as builder, _at_work(builder) as (remembered, progress):
+        draft = builder.draft()
+        _require_as_built(builder.state, build_manifest(draft, remembered=remembered, progress=progress))
+        publish_data.push_data(
+            draft,
+            prefix,
+            local_files_only=local_files_only,
+            remembered=remembered,
+            progress=progress,
+            report=lambda pushed: say(str(pushed)),
+        )
+        top_hash = build_manifest(draft, remembered=remembered)
+        _keep(builder, draft, top_hash)
+        state = BuilderState(builder.state.header, builder.state.changes, shown_items(draft))
+        builder.save(state.with_header(pushed=top_hash))
+
+
+def push_manifest(
+    context: typer.Context,
+    tag: Annotated[str | None, typer.Option("--tag", "-t", metavar="TAG", help="Make this tag name it.")] = None,
+    message: MessageOption = None,
+    force_allow_local_files: Annotated[
+        bool,
+        typer.Option("--force-allow-local-files", help="Publish it although it names files of this machine alone."),
+    ] = False,
+) -> None:
+    """Publish the version: its manifest, then the tag. The manifest is built if that was not done."""
+    if tag is not None:
+        parse_tag(tag)
+    with opened_builder(settings_of(context)) as builder:
+        if builder.state.is_pushed:
+            _push_again(builder, tag)
+        else:
+            _publish(builder, tag, message, allow_local_files=force_allow_local_files)
+
+
+def _push_again(builder: Builder, tag: str | None) -> None:
+    """Nothing has changed since: another tag at most."""
+    header, reference = builder.state.header, reference_of(builder.state)
+    assert header.base is not None, "it has been pushed"
+    if tag is None:
+        say(f"{reference.package}@{short(header.base)} is pushed already")
+        return
+    store = open_store(reference.bucket, builder.settings.s3, builder.settings.data_dir)
+    target = replace(reference, tag=tag)
+    describe_move(target, *link_tag(store, target, header.base))
+    builder.save(builder.state.with_header(tag=tag))
+
+
+def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_local_files: bool) -> None:
+    state = builder.state
+    placed = _kept(builder)
+    with _at_work(builder) as (remembered, progress):
+        draft = builder.draft() if placed is None else draft_of_version(builder.settings, state, placed)
+        if draft.has_local_files() and not allow_local_files:
+            raise LocalFilesRemain(
+                "Manifest contains pointers to local files",
+                hint="Use push-data to first push those files to s3 or --force-allow-local-files if this is "
+                "intentional",
+            )
+        if state.header.built is not None:
+            _require_as_built(state, build_manifest(draft, remembered=remembered, progress=progress))
+        if message is not None:
+            draft.message = message
+        top_hash = publish_manifest.push_manifest(
+            draft, tag, allow_local_files=True, remembered=remembered, progress=progress, report=_report
+        )
+    items = shown_items(draft) if placed is None else state.items
+    builder.save(BuilderState(Header(state.header.builder, FORMAT, base=top_hash, tag=tag), items=items))
+    shutil.rmtree(_kept_root(builder), ignore_errors=True)
+    if tag is None:
+        note(f"No tag names it: fusepkg tag {reference_of(state).package}@{short(top_hash)} TAG")
+
+
+def _report(
+    event: publish_manifest.ManifestBuilt | publish_manifest.ManifestPushed | publish_manifest.TagLinked,
+) -> None:
+    say(str(event))
+    if isinstance(event, publish_manifest.ManifestBuilt):
+        say("")
+
+
+def _require_as_built(state: BuilderState, top_hash: str) -> None:
+    built = state.header.built
+    if built is not None and built != top_hash:
+        raise FileChanged(
+            f"files of {reference_of(state).package} have changed since its manifest was built: "
+            f"it would be {short(top_hash)}, not {short(built)}",
+            hint="Look whether they should have, then run: fusepkg build-manifest",
+        )
+
+
+@contextmanager
+def _at_work(builder: Builder) -> Iterator[tuple[Remembered, ProgressCallback]]:
+    with closing(Remembered(builder.settings.remembered_dir)) as remembered, progress_bar() as show:
+        yield remembered, show_phase(show)
+
+
+# --- what push-data has placed -------------------------------------------------------------------------------
+
+
+def _keep(builder: Builder, draft: Draft, top_hash: str) -> None:
+    root = _kept_root(builder)
+    shutil.rmtree(root, ignore_errors=True)  # the top hash does not cover where data lie
+    with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
+        manifest = Path(scratch, "manifest")
+        write_manifest(draft, manifest)
+        build_index(manifest, root, expected_top_hash=top_hash, allow_file_keys=True)
+
+
+def _kept(builder: Builder) -> Index | None:
+    pushed = builder.state.header.pushed
+    return None if pushed is None else open_index(_kept_root(builder), pushed)
+
+
+def _kept_root(builder: Builder) -> Path:
+    name = f"{builder.directory}\n{builder.state.header.builder}"
+    return (
+        builder.settings.data_dir / _FOLDER / hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    )
