@@ -222,6 +222,7 @@ class _Push:
                 message=contents.header["message"],
             )
         counters.add(1, manifest_bytes)
+        Counters(self._progress, Phase.TAG, total=1).add(1, 0)
         assert after is not None, "a push always has a tag"
         return after
 
