@@ -24,7 +24,7 @@ from fusepkg.fetch.chunks import cached_digests
 from fusepkg.installing.getting import Origin
 from fusepkg.installing.install import install
 from fusepkg.installing.matching import describe, find_differences, force_to_match, shown_key
-from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.publish.progress import Counters, Phase
 from fusepkg.registry.manifests import get_chunk_list
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ _KEPT_NAMED = 3
 def download(version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback) -> None:
     """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
     settings = version.session.settings
-    report = install(
-        version.index, name, Path(directory), _origin(version), settings.data_dir, progress=progress or no_progress
-    )
+    report = install(version.index, name, Path(directory), _origin(version), settings.data_dir, progress=progress)
     if report.kept:
         named = ", ".join(report.kept[:_KEPT_NAMED]) + (", ..." if len(report.kept) > _KEPT_NAMED else "")
         log.warning(
