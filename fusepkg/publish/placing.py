@@ -70,11 +70,6 @@ class Placed:
     physical_key: PhysicalKey
     uploaded: bool
 
-    @property
-    def may_vanish(self) -> bool:
-        """Whether it is another publisher's version, found while that may still be taken back."""
-        return not self.uploaded and self.physical_key.version is not None
-
 
 class Placing:
     """Places blobs under one prefix. ``listed`` has size by key of all that lies there, None if nobody listed.
@@ -111,20 +106,6 @@ class Placing:
             put_chunk_list(self._store, blob.hashed.digest, blob.hashed.chunks)
         return placed
 
-    def confirm(self, placed: Placed) -> Placed | None:
-        """Place a blob again if the version that was found for it has been taken back since; None if it is there.
-
-        Some servers ignore the condition of a create in versioned buckets; stores then take back the version of
-        whoever was not first, moments after it was made. Until then it looks like any other.
-        """
-        self._stop.check()
-        place = placed.physical_key
-        try:
-            self._store.head(place.key, version=place.version)
-        except ObjectMissing:
-            return self.place(placed.blob)
-        return None
-
     def _place_at_once(self, blob: Blob | StoredBlob) -> Placed:
         for key in candidate_keys(self._prefix, blob, plain=True):
             found = self._head(key, blob)
@@ -135,7 +116,7 @@ class Placing:
                 if created is not None:
                     return self._placed(blob, created, uploaded=True)
                 found = self._look(key)  # another publisher was first, or has been and took it back
-            if found is not None and _is_blob(found, blob):
+            if found is not None and _is_blob(found, blob) and self._store.stays(found):
                 return self._placed(blob, found, uploaded=False)
         raise self._collision(blob)
 

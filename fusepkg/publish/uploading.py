@@ -1,12 +1,10 @@
 """Bringing many blobs into a bucket, in threads.
 
-Owns: listing before many uploads, and looking again at what another publisher may take back. Must not know: keys,
-manifests, what the blobs are for.
+Owns: listing before many uploads, and counting them. Must not know: keys, manifests, what the blobs are for.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import BucketNotFound
@@ -31,9 +29,6 @@ UPLOAD_THREADS = 16
 
 LIST_ABOVE_UPLOADS = 1_000
 """More uploads than this and one listing of the prefix, a request per 1,000 keys, beats a HEAD for each."""
-
-SETTLE_S = 1.0
-"""How long racing publishers get to find out who was first, where the server leaves that to them: two requests."""
 
 
 def is_new_directory(store: ObjectStore) -> bool:
@@ -60,7 +55,7 @@ def place_blobs(
 ) -> list[Placed]:
     """Place every blob below a prefix; ``is_new`` for a directory that the first of them will make.
 
-    ``report`` hears of each as it is done; where a blob had to be placed again, the list given back is right.
+    ``report`` hears of each as it is done.
 
     Raises: FileChanged, DigestMismatch, ObjectCollision, and what stores raise.
     """
@@ -69,23 +64,13 @@ def place_blobs(
     if listed is None and len(blobs) > LIST_ABOVE_UPLOADS:
         listed = {info.key: info.size for info in store.list(f"{prefix}/")}
     placing = Placing(store, prefix, listed, stop, open_place)
-    done: dict[int, Placed] = {}
+    done: list[Placed] = []
 
     def collect(placed: Placed) -> None:
-        done[id(placed.blob)] = placed
+        done.append(placed)
         counters.add(1, placed.blob.size)
         if report is not None:
             report(placed)
 
-    def collect_again(placed: Placed | None) -> None:
-        if placed is not None:
-            done[id(placed.blob)] = placed
-            doubtful.append(placed)
-
     run_threads(placing.place, blobs, collect, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=stop)
-    doubtful = list(done.values())
-    while found := [placed for placed in doubtful if placed.may_vanish]:
-        time.sleep(SETTLE_S)
-        doubtful = []
-        run_threads(placing.confirm, found, collect_again, threads=UPLOAD_THREADS, name="fusepkg-upload", stop=stop)
-    return list(done.values())
+    return done

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from fusepkg.publish import uploading
 from fusepkg.store.directory import DirectoryStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
@@ -23,9 +22,3 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "folder"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody races in these tests but by arrangement."""
-    monkeypatch.setattr(uploading, "SETTLE_S", 0.0)

@@ -53,6 +53,9 @@ class RecordingStore:
         self._enter("list", prefix)
         return self.inner.list(prefix, limit=limit)
 
+    def stays(self, found: ObjectInfo) -> bool:
+        return self.inner.stays(found)
+
     def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
         self._enter("create", key)
         info = self.inner.create(key, source, metadata=metadata)
