@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.command import Fusepkg, run_fusepkg
 from tests.machine import why_no_s3
+from tests.moto import start_moto
 from tests.proxy import Proxy
 from tests.rgw import Gateway, aws_environment, start_gateway
 
@@ -84,6 +85,21 @@ def s3(rgw: Gateway, monkeypatch: pytest.MonkeyPatch) -> Gateway:
     for name, value in aws_environment(rgw.endpoint, rgw.owner).items():
         monkeypatch.setenv(name, value)
     return rgw
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """An S3 server that tells checksums, started when the first test asks."""
+    with ExitStack() as stack:
+        yield start_moto(tmp_path_factory.mktemp("moto"), stack)
+
+
+@pytest.fixture
+def attesting_s3(moto: Gateway, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    """That server, with the environment pointing every AWS tool at it."""
+    for name, value in aws_environment(moto.endpoint, moto.owner).items():
+        monkeypatch.setenv(name, value)
+    return moto
 
 
 @pytest.fixture
