@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from fusepkg.api.inputs import note_opened
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.registry import layout
 from fusepkg.registry.opening import open_package
 from fusepkg.vfs.tree import PackageTree
 
@@ -51,7 +50,7 @@ def open_version(
     store = session.stores.for_bucket(reference.bucket)
     opened = open_package(store, reference, session.settings.indexes_dir, session.remembered, progress)
     note_opened(f"{reference.package}@{opened.resolved.top_hash}")
-    manifest = parse_physical_key(store.url(layout.manifest_key(reference.name, opened.resolved.top_hash)))
+    manifest = parse_physical_key(store.url(opened.manifest_key))
     return OpenVersion(
         session, reference, opened.resolved.tag or tag, opened.index, PackageTree(opened.index), manifest.readable
     )

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
 from fusepkg.index.build import build_index
+from fusepkg.index.files import index_directory
 from fusepkg.index.opening import open_index
 from fusepkg.index.scratch import scratch_directory
 from fusepkg.registry.indexes import note_package
-from fusepkg.registry.layout import Layout
+from fusepkg.registry.layout import Layout, manifest_key
 from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.registry.resolve import Resolved, resolve
 
@@ -37,19 +38,23 @@ log = logging.getLogger(__name__)
 _SCRATCH = "manifest-"
 """How temporary directories begin."""
 
+_FOUND_IN = "layout"
+"""File beside those of an index: a word that says in which of the bucket's layouts its manifest was found."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedPackage:
     """One version of a package, ready to be read.
 
     ``index_root`` is where its index lies; ``offline_since_s`` when its tag was last seen to name it (Unix time), where
-    the bucket could not be asked this time.
+    the bucket could not be asked this time; ``manifest_key`` where in the bucket the manifest was found.
     """
 
     resolved: Resolved
     index: Index
     index_root: Path
     offline_since_s: float | None
+    manifest_key: str
 
 
 def resolve_or_remember(
@@ -105,7 +110,9 @@ def open_package(
         index = _open(index_root, resolved.top_hash)
         assert index is not None, "an index just built can be opened"
     note_package(index_root, reference)
-    return OpenedPackage(resolved, index, index_root, offline_since_s)
+    where = _found_in(index.directory) or resolved.where or Layout.FUSEPKG
+    key = manifest_key(reference.name, resolved.top_hash, where)
+    return OpenedPackage(resolved, index, index_root, offline_since_s, key)
 
 
 def _open(index_root: Path, top_hash: str) -> Index | None:
@@ -118,7 +125,8 @@ def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: C
     with _disk_errors_as_ours(index_root), scratch_directory(index_root, _SCRATCH) as scratch:
         manifest = scratch / "manifest.jsonl"
         progress("Fetching the manifest", 0, 0)
-        fetch_manifest(store, reference.name, resolved.top_hash, manifest, first=resolved.where or Layout.FUSEPKG)
+        first = resolved.where or Layout.FUSEPKG
+        where = fetch_manifest(store, reference.name, resolved.top_hash, manifest, first=first)
         build_index(
             manifest,
             index_root,
@@ -126,6 +134,16 @@ def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: C
             allow_file_keys=reference.bucket.scheme != "s3",
             progress=lambda done, total: progress("Building the index", done, total),
         )
+        with suppress(OSError):  # a full disk: the index is whole without it
+            (index_directory(index_root, resolved.top_hash) / _FOUND_IN).write_text(where.value)
+
+
+def _found_in(index: Path) -> Layout | None:
+    """The layout the manifest of an index was found in; None where that is forgotten, with an index built anew."""
+    try:
+        return Layout((index / _FOUND_IN).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager
