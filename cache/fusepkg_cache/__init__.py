@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fusepkg_cache.cache import SMALL_LIMIT_BYTES, Cache, CacheInfo, Cleared
+from fusepkg_cache.cache import SMALL_LIMIT_BYTES, Cache, Cleared
 from fusepkg_cache.claims import Claim
 from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 from fusepkg_cache.errors import (
+    BlobTooLarge,
     CacheClosed,
     CacheError,
     CacheFull,
@@ -13,7 +14,9 @@ from fusepkg_cache.errors import (
     CacheUnusable,
     DigestMismatch,
 )
+from fusepkg_cache.info import CacheInfo
 from fusepkg_cache.lower import Lower
+from fusepkg_cache.pins import Pin
 from fusepkg_cache.stage import Stage
 from fusepkg_cache.unnamed import UnnamedBlob
 from fusepkg_cache.verify import VerifyReport
@@ -21,6 +24,7 @@ from fusepkg_cache.verify import VerifyReport
 __all__ = [
     "SMALL_LIMIT_BYTES",
     "Algorithm",
+    "BlobTooLarge",
     "Cache",
     "CacheClosed",
     "CacheError",
@@ -33,6 +37,7 @@ __all__ = [
     "Digest",
     "DigestMismatch",
     "Lower",
+    "Pin",
     "Stage",
     "UnnamedBlob",
     "VerifyReport",

@@ -7,20 +7,24 @@ who calls. The contract is in ``cache/README.md``.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import lmdb
 
 from fusepkg_cache import tiers
 from fusepkg_cache._translate import translated
-from fusepkg_cache.bound import shrink
+from fusepkg_cache.bound import find_all_files
 from fusepkg_cache.claims import PATIENCE_S
 from fusepkg_cache.digest import require_match
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
-from fusepkg_cache.layout import LAYOUT_VERSION
+from fusepkg_cache.eviction import drop_unwanted
+from fusepkg_cache.info import CacheInfo, information
 from fusepkg_cache.lower import Lower
+from fusepkg_cache.records import key_of
 from fusepkg_cache.session import acquire, release, sessions_lock
 from fusepkg_cache.stage import Stage
 from fusepkg_cache.staging import sweep
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from fusepkg_cache.claims import Claim
     from fusepkg_cache.digest import Digest
+    from fusepkg_cache.pins import Pin
     from fusepkg_cache.session import Session
 
 log = logging.getLogger(__name__)
@@ -42,6 +47,9 @@ SMALL_LIMIT_BYTES = 128 * 1024
 """Largest blob kept in LMDB. One READ of the kernel asks for at most this much of a file by default, so such a blob
 is given in one copy; as a file it would cost an open, a stat, a close and a rounding to 4 KiB. Above it a part-read
 should not have to check the whole blob, and LMDB has to find a run of free pages for each value."""
+
+_SIZES_AT_ONCE = 4096
+"""Blobs whose sizes are looked up in one transaction."""
 
 MAX_SMALL_LIMIT_BYTES = 1024 * 1024
 """Upper bound of the limit a caller may choose: values of a transaction have to fit its batch many times over."""
@@ -55,25 +63,8 @@ class Cleared:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class CacheInfo:
-    """What a cache holds, from totals that are kept with every change; nothing is scanned.
-
-    Large blobs whose record was lost count again once they were read. ``verification_failures`` are the blobs that
-    were found damaged, and dropped, by any process since the cache was made; ``errors`` the reads that this object
-    answered as misses because the disk failed.
-    """
-
-    directory: Path
-    layout_version: int
-    bytes: int
-    blobs: int
-    small_bytes: int
-    small_blobs: int
-    large_bytes: int
-    large_blobs: int
-    verification_failures: int
-    errors: int
+def _cleared(sizes: list[int]) -> Cleared:
+    return Cleared(len(sizes), sum(sizes))
 
 
 class _SourceError(Exception):
@@ -97,8 +88,9 @@ class Cache:
     Any number of threads may use one object, and any number of processes and objects one directory. Blobs of up to
     ``small_limit_bytes`` go to LMDB, larger ones to files; caches with different limits can share a directory.
 
-    With ``max_bytes``, whatever is put makes those blobs go, in the background, that nobody used for longest, so that
-    the bytes of all blobs stay near it. Of several objects of a process on one directory, the smallest bound counts.
+    With ``max_bytes``, whatever is put makes those blobs go that nobody used for longest, so that the bytes of all
+    blobs stay near it; with ``min_free_bytes`` also while the disk has less room left than that. Of several objects of
+    a process on one directory, the strictest bounds count.
 
     ``lower`` is another cache directory, which is only read: what is missed here and found there is checked, kept here
     and given out. ``cache.lower`` asks it alone.
@@ -109,15 +101,17 @@ class Cache:
         directory: Path,
         *,
         max_bytes: int | None = None,
+        min_free_bytes: int | None = None,
         small_limit_bytes: int = SMALL_LIMIT_BYTES,
         lower: Path | None = None,
     ) -> None:
         if not 0 <= small_limit_bytes <= MAX_SMALL_LIMIT_BYTES:
             raise ValueError(f"small_limit_bytes is {small_limit_bytes}, not in 0..{MAX_SMALL_LIMIT_BYTES}")
-        if max_bytes is not None and max_bytes < 0:
-            raise ValueError(f"max_bytes is {max_bytes}")
+        for name, bound in (("max_bytes", max_bytes), ("min_free_bytes", min_free_bytes)):
+            if bound is not None and bound < 0:
+                raise ValueError(f"{name} is {bound}")
         self._small_limit_bytes = small_limit_bytes
-        self._max_bytes = max_bytes
+        self._bounds = (max_bytes, min_free_bytes)
         session = self._acquire(directory)
         self._open: Session | None = session
         self.directory = session.layout.directory
@@ -197,7 +191,11 @@ class Cache:
 
         Where its ``size`` is known, a file of another one is not copied.
         """
-        return self.lower is not None and self.lower.give(digest, partial(self._keep, digest), size=size) is not None
+        session = self._session()
+        if self.lower is None or self.lower.give(digest, partial(self._keep, digest), size=size) is None:
+            return False
+        session.recency.note_lower()
+        return True
 
     def stage(self) -> Stage:
         """A context manager that takes blobs and makes them visible together; see ``Stage``."""
@@ -215,25 +213,81 @@ class Cache:
         """Drop a blob, for all processes; whether it was kept. Raises CacheUnusable."""
         return self.clear([digest]).blobs > 0
 
-    def clear(self, digests: Iterable[Digest] | None = None) -> Cleared:
-        """Drop all blobs, or those named, for all processes. Blobs put meanwhile may stay. Raises CacheUnusable."""
+    def clear(self, digests: Iterable[Digest] | None = None, *, unused_since: float | None = None) -> Cleared:
+        """Drop all blobs, or those named, for all processes. Blobs put meanwhile may stay. Raises CacheUnusable.
+
+        With ``unused_since``, in seconds of Unix time, only those of them that nobody used since, and that are not
+        pinned. Without it pinned blobs go too; their pins stay, and hold them again when they are put again.
+        """
         session = self._session()
         with translated(f"cannot clear the cache in {self.directory}"):
+            if unused_since is not None:
+                named = None if digests is None else {key_of(digest) for digest in digests}
+                session.recency.write()
+                find_all_files(session)
+                return _cleared(
+                    drop_unwanted(
+                        session,
+                        lambda blob: blob.used >= unused_since or (named is not None and blob.key not in named),
+                    )
+                )
             if digests is not None:
-                sizes = tiers.remove(session, digests)
-                return Cleared(len(sizes), sum(sizes))
+                return _cleared(tiers.remove(session, digests))
             removed = [session.blobs.remove(digest) for digest in session.blobs]  # first: LMDB may need their room
             blobs, size = session.environment.empty()
             sweep(session.layout.staging)
         sizes = [file_size for file_size in removed if file_size is not None]
         return Cleared(blobs + len(sizes), size + sum(sizes))
 
+    def retain(self, named: Iterable[Digest], *, dry_run: bool = False) -> Cleared:
+        """Drop what is neither named nor pinned, nor was put or used since the call began. Raises CacheUnusable.
+
+        With ``dry_run`` nothing is dropped: the answer is what would be.
+        """
+        session = self._session()
+        began = int(time.time())
+        with translated(f"cannot clear the cache in {self.directory}"):
+            keys = {key_of(digest) for digest in named}
+            session.recency.write()
+            find_all_files(session)
+            return _cleared(
+                drop_unwanted(session, lambda blob: blob.key in keys or blob.used >= began, dry_run=dry_run)
+            )
+
     def shrink(self, max_bytes: int) -> Cleared:
-        """Drop blobs, least recently used first, until what is left has at most so many bytes. Raises CacheUnusable."""
+        """Drop blobs, least recently used first, until what is left has at most so many bytes. Raises CacheUnusable.
+
+        Pinned blobs stay.
+        """
         session = self._session()
         with translated(f"cannot shrink the cache in {self.directory}"):
-            sizes = shrink(session, max_bytes)
-        return Cleared(len(sizes), sum(sizes))
+            return _cleared(session.bound.shrink(max_bytes))
+
+    # --- pinning ------------------------------------------------------------------------------------------------
+
+    def pin(self, name: str, digests: Iterable[Digest]) -> None:
+        """Never evict these blobs, whether they are kept now or put later; in place of those ``name`` had before.
+
+        On return no process evicts them. Raises CacheUnusable.
+        """
+        session = self._session()
+        with translated(f"cannot pin {name} in the cache in {self.directory}"):
+            session.pins.put(name, digests, int(time.time()))
+            session.commits.change(lambda _: None)  # whoever is choosing what to evict is done after this
+
+    def unpin(self, name: str) -> bool:
+        """Let blobs be evicted again that no other pin has; whether there was such a pin. Raises CacheUnusable."""
+        session = self._session()
+        with translated(f"cannot unpin {name} in the cache in {self.directory}"):
+            removed = session.pins.remove(name)
+        session.bound.unpinned()
+        return removed
+
+    def pins(self) -> list[Pin]:
+        """All pins, in order of their names. Raises CacheUnusable."""
+        session = self._session()
+        with translated(f"cannot look into the cache in {self.directory}"):
+            return session.pins.all()
 
     # --- looking after ------------------------------------------------------------------------------------------
 
@@ -241,20 +295,20 @@ class Cache:
         """What is kept. Raises CacheUnusable."""
         session = self._session()
         with translated(f"cannot look into the cache in {self.directory}"):
-            session.environment.refresh()
-            totals, small_blobs, large_blobs = session.environment.view(tiers.counted)
-        return CacheInfo(
-            directory=self.directory,
-            layout_version=LAYOUT_VERSION,
-            bytes=totals.small_bytes + totals.large_bytes,
-            blobs=small_blobs + large_blobs,
-            small_bytes=totals.small_bytes,
-            small_blobs=small_blobs,
-            large_bytes=totals.large_bytes,
-            large_blobs=large_blobs,
-            verification_failures=totals.verification_failures,
-            errors=self._errors,
-        )
+            return information(session, self._errors)
+
+    def sizes(self, digests: Iterable[Digest]) -> Iterator[int | None]:
+        """The size of each blob in turn, None for those that are not kept; many at a time. Raises CacheUnusable.
+
+        Large blobs that are not counted yet are not seen, see ``CacheInfo.complete``.
+        """
+        session = self._session()
+        rest = iter(digests)
+        while keys := [key_of(digest) for digest in islice(rest, _SIZES_AT_ONCE)]:
+            with translated(f"cannot look into the cache in {self.directory}"):
+                session.environment.refresh()
+                found = session.environment.view(tiers.sizes, keys)
+            yield from found
 
     def verify(self, *, repair: bool = False, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
         """Hash every blob in full; with ``repair`` drop what is damaged and record what is found.
@@ -282,12 +336,15 @@ class Cache:
 
     def _acquire(self, directory: Path) -> Session:
         session = acquire(directory)
-        session.bound.limit(self._max_bytes)
+        session.bound.limit(*self._bounds)
         return session
 
     def _read(self, digest: Digest, offset: int, length: int | None, *, own_only: bool) -> bytes | None:
         try:
-            data = tiers.read(self._session(), digest, offset, length)
+            session = self._session()
+            data = tiers.read(session, digest, offset, length)
+            if data is None:
+                session.recency.note_miss()
         except (OSError, lmdb.Error, CacheUnusable) as exc:
             self._count_error(exc)
             data = None

@@ -6,14 +6,16 @@ does.
 A transaction ends in an fsync, which costs a disk milliseconds however little was written. So one thread per open
 cache takes all changes that wait and makes them together; those that come meanwhile wait for its next turn. (A thread
 of our own rather than the first caller's: a signal's exception never ends up in the middle of a transaction there.)
-The thread starts with the first change; it is a daemon, for a change that is killed in the middle does no harm.
-Between two transactions, and while nothing waits, it does the cache's upkeep, a small step at a time.
+The thread starts when it is first needed; it is a daemon, for a change that is killed in the middle does no harm.
+Between two transactions, and while nothing waits, it does the cache's upkeep, a small step at a time. At the end of
+each transaction, ``settle`` may drop blobs to make room for what was put.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -50,12 +52,20 @@ class _Waiting(Generic[_T]):
 class Commits:
     """The writer of one environment."""
 
-    def __init__(self, environment: Environment, upkeep: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        upkeep: Callable[[], bool] = lambda: False,
+        settle: Callable[[Changes], None] = lambda changes: None,
+    ) -> None:
         self._environment = environment
         self._upkeep = upkeep
+        self._settle = settle
         self._queue: deque[_Waiting[Any]] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
+        self._wake_s: float | None = None
+        self._upkeep_failed = False
         self._closed = False
 
     def change(self, make: Callable[[Changes], _T], weight_bytes: int = 0) -> _T:
@@ -72,11 +82,16 @@ class Commits:
             if self._closed:
                 raise CacheClosed("the cache was closed")
             self._queue.append(waiting)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write, name="fusepkg-cache-writer", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            self._start()
         return waiting.made
+
+    def wake(self, after_s: float) -> None:
+        """Have the upkeep looked after then, at the latest, even if nothing changes."""
+        with self._changed:
+            when = time.monotonic() + after_s
+            if not self._closed and (self._wake_s is None or when < self._wake_s):
+                self._wake_s = when
+                self._start()
 
     def close(self) -> None:
         """Make the changes that wait, then end the thread."""
@@ -85,6 +100,12 @@ class Commits:
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="fusepkg-cache-writer", daemon=True)
+            self._thread.start()
+        self._changed.notify()
 
     def _write(self) -> None:
         more = False
@@ -95,16 +116,27 @@ class Commits:
 
     def _keep_up(self) -> bool:
         try:
-            return self._upkeep()
+            more = self._upkeep()
+            self._upkeep_failed = False
+            return more
         except (OSError, lmdb.Error, CacheError) as exc:
-            log.warning("the cache cannot be kept within its bound: %s", exc)
+            level = logging.DEBUG if self._upkeep_failed else logging.WARNING
+            self._upkeep_failed = True
+            log.log(level, "the cache cannot be kept within its bound: %s", exc)
             return False
 
     def _next_batch(self, *, wait: bool) -> list[_Waiting[Any]] | None:
-        """The changes of the next transaction, if wanted once there are any; None when closed and all done."""
+        """The changes of the next transaction, if wanted once there are any; None when closed and all done.
+
+        None of them may be there, when it is time for upkeep.
+        """
         with self._changed:
             while wait and not self._queue and not self._closed:
-                self._changed.wait()
+                left_s = None if self._wake_s is None else self._wake_s - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    self._wake_s = None
+                    break
+                self._changed.wait(left_s)
             if self._closed and not self._queue:
                 return None
             batch: list[_Waiting[Any]] = []
@@ -114,9 +146,14 @@ class Commits:
                 weight += batch[-1].weight_bytes
             return batch
 
+    def _make_all(self, batch: list[_Waiting[Any]], changes: Changes) -> list[Any]:
+        made = [waiting.make(changes) for waiting in batch]
+        self._settle(changes)
+        return made
+
     def _make(self, batch: list[_Waiting[Any]]) -> None:
         try:
-            results = self._environment.change(lambda changes: [waiting.make(changes) for waiting in batch])
+            results = self._environment.change(lambda changes: self._make_all(batch, changes))
         except Exception as exc:  # noqa: BLE001  # whatever it is, those who wait must learn of it
             if len(batch) == 1 or isinstance(exc, CacheUnusable):
                 for waiting in batch:

@@ -27,6 +27,7 @@ from fusepkg_cache.datafile import ensure_length, fault, reserve_lock_file
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
 from fusepkg_cache.gate import Gate
 from fusepkg_cache.layout import prepare
+from fusepkg_cache.records import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,7 +127,7 @@ class Environment:
         self._changes += 1
         if self._changes % READER_CHECK_EVERY == 0:
             environment.reader_check()
-        with environment.begin(write=True) as transaction:
+        with environment.begin(write=True, buffers=True) as transaction:
             if self._current_identity() != self._identity:
                 raise _Replaced
             self._ensure_length(environment)
@@ -141,6 +142,18 @@ class Environment:
         with self._gate:
             size: int = self._lmdb().info()["map_size"]
             return size
+
+    @property
+    def slack_bytes(self) -> int:
+        """What is free inside the file, about: LMDB uses it again, and gives none of it back."""
+        with self._gate:
+            environment = self._lmdb()
+            with environment.begin() as transaction:
+                kept = [transaction.stat(table) for table in self._tables.all]
+            pages: int = environment.info()["last_pgno"] + 1
+            page_bytes: int = kept[0]["psize"]
+            used: int = sum(some["branch_pages"] + some["leaf_pages"] + some["overflow_pages"] for some in kept)
+            return max(0, pages - used) * page_bytes
 
     @property
     def generation(self) -> int:
@@ -168,11 +181,12 @@ class Environment:
         with self._alone("cannot clear the cache in {}"), self._layout.locked():
             if self._current_identity() != self._identity or self._environment is None:
                 self._open()
-            emptied = (0, 0)
+            emptied, past = (0, 0), (0, Counts())
             try:
-                with self._lmdb().begin(write=True) as transaction:  # keeps the writers of all processes out
+                with self._lmdb().begin(write=True, buffers=True) as transaction:  # keeps all writers out
                     changes = Changes(transaction, self._tables)
-                    emptied = (changes.small_blobs(), changes.totals.small_bytes)
+                    emptied = (changes.blobs[0], changes.totals.small_bytes)
+                    past = (changes.totals.verification_failures, changes.counts)
                     changes.drop_all()
                     self._move_away()
             except lmdb.Error as exc:  # damaged, or no room: others will notice with their next change only
@@ -182,6 +196,10 @@ class Environment:
             self._shut()
             shutil.rmtree(self._layout.damaged, ignore_errors=True)  # before the fresh one needs room
             self._open()
+            with self._lmdb().begin(write=True, buffers=True) as transaction:
+                changes = Changes(transaction, self._tables)
+                changes.begin_with(*past)
+                changes.settle()
         return emptied
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Owns: the classes and their stable codes. Must not know: errno and LMDB (``_tran
       DigestMismatch       the bytes given are not the bytes named
       CacheUnusable        go on without the cache
         CacheFull          no room on the disk, in a quota
+          BlobTooLarge     larger than the bound of the cache
         CacheReadOnly      the directory cannot be written to
         CacheClosed        ``close`` was called
 
@@ -47,6 +48,12 @@ class CacheFull(CacheUnusable):
     """The disk or a quota has no room left."""
 
     code = "cache.full"
+
+
+class BlobTooLarge(CacheFull):
+    """The blob alone is larger than the cache may be; others fit."""
+
+    code = "cache.blob_too_large"
 
 
 class CacheReadOnly(CacheUnusable):

@@ -9,6 +9,7 @@ holds. Must not know: what is inside the environment or a blob.
     <directory>/v1/lmdb/{data,lock}.mdb                 small blobs, block sums of large ones, totals
     <directory>/v1/lmdb.damaged/                        the last environment that was found damaged, if any
     <directory>/v1/blobs/<algorithm>/<2 hex>/<hex>      large blobs, raw bytes
+    <directory>/v1/pins/<hex>                           lists of blobs that are not evicted
     <directory>/v1/staging/<token>/                     unfinished files of one process
 
 The version is in the path, so that a newer program can keep ``v2`` beside ``v1`` and neither harms the other.
@@ -84,6 +85,11 @@ class Layout:
     def blobs(self) -> Path:
         """Large blobs."""
         return self.root / "blobs"
+
+    @property
+    def pins(self) -> Path:
+        """Lists of blobs that are not evicted; made with the first."""
+        return self.root / "pins"
 
     @property
     def staging(self) -> Path:

@@ -12,7 +12,7 @@ hundredth of the cost.)
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 import xxhash
 
@@ -29,6 +29,7 @@ _ALGORITHMS = {code: algorithm for algorithm, code in _CODES.items()}
 _SIZE = struct.Struct("<Q")
 _USED = struct.Struct("<Q")
 _TOTALS = struct.Struct("<QQQ")
+_NUMBER = struct.Struct("<Q")
 
 
 def key_of(digest: Digest) -> bytes:
@@ -155,3 +156,28 @@ def totals_from(value: bytes | memoryview | None) -> Totals:
     if value is None or len(value) != _TOTALS.size:
         return Totals()
     return Totals(*_TOTALS.unpack(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What has happened so far, in all processes. New ones go to the end: those an older program wrote lack them."""
+
+    evictions: int = 0
+    evicted_bytes: int = 0
+    small_hits: int = 0
+    large_hits: int = 0
+    lower_hits: int = 0
+    misses: int = 0
+
+    def packed(self) -> bytes:
+        """As LMDB keeps it."""
+        return b"".join([_NUMBER.pack(number) for number in astuple(self)])
+
+    def __add__(self, more: Counts) -> Counts:
+        return Counts(*map(sum, zip(astuple(self), astuple(more), strict=True)))
+
+
+def counts_from(value: bytes | memoryview | None) -> Counts:
+    """The counts LMDB keeps, zero for those it lacks."""
+    whole = memoryview(value or b"")[: len(fields(Counts)) * _NUMBER.size]
+    return Counts(*[number for (number,) in _NUMBER.iter_unpack(whole[: len(whole) // _NUMBER.size * _NUMBER.size])])

@@ -26,6 +26,7 @@ from fusepkg_cache.environment import Environment
 from fusepkg_cache.errors import CacheUnusable
 from fusepkg_cache.files import Blobs
 from fusepkg_cache.layout import prepare
+from fusepkg_cache.pins import Pins
 from fusepkg_cache.recency import Recency
 from fusepkg_cache.staging import Staging
 
@@ -86,12 +87,25 @@ class Session:
         self.process = os.getpid()
         self.users = 0
         self.environment = Environment(layout)
-        self.bound = Bound(self)
-        self.commits = Commits(self.environment, self.bound.step)
-        self.recency = Recency(self.commits)
         self.staging = Staging(layout.staging)
         self.blobs = Blobs(layout.blobs)
+        self.pins = Pins(layout.pins, self.staging)
+        self.bound = Bound(self)
+        self.commits = Commits(self.environment, self.bound.step, self.bound.settle)
+        self.recency = Recency(self.commits)
         self.claims = Claims(layout.claims_file)
+
+        self._count_files()
+
+    def _count_files(self) -> None:
+        """Have files counted that nobody counted yet, in the background."""
+        if not self.bound.walk_due:
+            return
+        if os.listdir(self.layout.blobs):
+            self.commits.wake(0)
+        else:
+            with suppress(OSError, lmdb.Error):  # a full disk, say: later, then
+                self.environment.change(lambda changes: changes.walked())
 
     @property
     def ours(self) -> bool:
@@ -133,5 +147,6 @@ def release(session: Session) -> None:
         with suppress(CacheUnusable, OSError, lmdb.Error):  # a full disk, say: only the order of eviction suffers
             session.recency.write()
         session.commits.close()
+        session.bound.close()
         session.environment.close()
         session.staging.close()

@@ -57,8 +57,9 @@ class Stage:
             self._discard()
 
     def add(self, digest: Digest, data: bytes) -> None:
-        """Take a blob; nobody sees it yet. Raises DigestMismatch, CacheUnusable."""
+        """Take a blob; nobody sees it yet. Raises DigestMismatch, BlobTooLarge, CacheUnusable."""
         self._session.check_process()
+        self._session.bound.require_room(len(data))
         require_match(digest, data)
         if self._present(digest):
             return

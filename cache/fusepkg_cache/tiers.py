@@ -12,22 +12,33 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.errors import DigestMismatch
+import lmdb
+
+from fusepkg_cache.errors import CacheUnusable, DigestMismatch
 from fusepkg_cache.files import check_in_full, read_checked
-from fusepkg_cache.records import Span, key_of, record_of, seal, span_of, split, unseal
+from fusepkg_cache.records import (
+    Span,
+    key_of,
+    record_of,
+    recorded_bytes,
+    seal,
+    sealed_bytes,
+    span_of,
+    split,
+    unseal,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import lmdb
+    from collections.abc import Iterable, Iterator
 
     from fusepkg_cache.changes import Changes, Tables
     from fusepkg_cache.digest import Digest
-    from fusepkg_cache.records import Totals
+    from fusepkg_cache.records import Counts, Totals
     from fusepkg_cache.session import Session
 
 log = logging.getLogger(__name__)
@@ -59,10 +70,24 @@ def _has_record(transaction: lmdb.Transaction, tables: Tables, key: bytes) -> bo
     return record is not None and span_of(record, 0, 0) is not None
 
 
-def counted(transaction: lmdb.Transaction, tables: Tables) -> tuple[Totals, int, int]:
-    """The totals, and the number of small and of large blobs."""
-    small, large = (transaction.stat(table)["entries"] for table in (tables.small, tables.large))
-    return tables.totals_in(transaction), small, large
+def counted(transaction: lmdb.Transaction, tables: Tables) -> tuple[Totals, Counts, tuple[int, int], int]:
+    """The totals, the counts, the number of small and of large blobs, and when all files were last counted."""
+    return (
+        tables.totals_in(transaction),
+        tables.counts_in(transaction),
+        tables.blobs_in(transaction),
+        tables.walked_in(transaction),
+    )
+
+
+def sizes(transaction: lmdb.Transaction, tables: Tables, keys: list[bytes]) -> list[int | None]:
+    """The sizes of blobs, None for those that are not kept."""
+    found: list[int | None] = []
+    for key in keys:
+        small = transaction.get(key, db=tables.small)
+        large = transaction.get(key, db=tables.large) if small is None else None
+        found.append(sealed_bytes(small) if small is not None else None if large is None else recorded_bytes(large))
+    return found
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -85,18 +110,20 @@ def read(session: Session, digest: Digest, offset: int, length: int | None) -> b
         if not unseal(digest, total, data):
             session.commits.change(lambda changes: drop_damaged_small(changes, digest))
             return None
-        session.recency.note(key)
+        session.recency.note_small(key)
         return data if length is None else data[offset : offset + length]
     descriptor = session.blobs.open(digest)
     if descriptor is None:
         if found is not None:
             session.commits.change(lambda changes: drop_record_of_missing(changes, session, digest))
         return None
-    session.recency.note(key)
     try:
-        return _read_file(session, digest, descriptor, found, offset, length)
+        part = _read_file(session, digest, descriptor, found, offset, length)
     finally:
         os.close(descriptor)
+    if part is not None:
+        session.recency.note_large(key)
+    return part
 
 
 def _read_file(
@@ -108,7 +135,8 @@ def _read_file(
         if record is None:
             drop_damaged_file(session, digest, descriptor)
             return None
-        session.commits.change(lambda changes: changes.put_record(key_of(digest), record))
+        with suppress(OSError, lmdb.Error, CacheUnusable):  # a full disk, say: the bytes are right all the same
+            session.commits.change(lambda changes: changes.put_record(key_of(digest), record))
         span = span_of(record, offset, length)
         data = None if span is None else read_checked(descriptor, digest, span)
         if span is None or data is None:  # changed between the two reads
@@ -167,7 +195,8 @@ def _drop_keys(changes: Changes, keys: list[bytes]) -> list[int]:
 
 
 def put_small(session: Session, digest: Digest, data: bytes) -> None:
-    """Keep a blob in LMDB."""
+    """Keep a blob in LMDB. Raises BlobTooLarge."""
+    session.bound.require_room(len(data))
     key = key_of(digest)
     session.environment.refresh()  # being there in one that was replaced would be of no use to others
     if session.environment.view(_has_small, key):
@@ -179,9 +208,9 @@ def put_small(session: Session, digest: Digest, data: bytes) -> None:
 def put_pieces(session: Session, digest: Digest, pieces: Iterable[bytes]) -> None:
     """Keep a blob of any size as a file; its bytes are checked as they lie there, before anyone can see them.
 
-    Raises DigestMismatch.
+    Raises: DigestMismatch, BlobTooLarge.
     """
-    path = session.staging.write(pieces)
+    path = session.staging.write(_fitting(session, pieces))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -197,8 +226,17 @@ def put_pieces(session: Session, digest: Digest, pieces: Iterable[bytes]) -> Non
     session.commits.change(lambda changes: changes.put_record(key_of(digest), record))
 
 
+def _fitting(session: Session, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    there_are = 0
+    for piece in pieces:
+        there_are += len(piece)
+        session.bound.require_room(there_are)
+        yield piece
+
+
 def put_large(session: Session, digest: Digest, data: bytes) -> None:
-    """Keep a blob as a file."""
+    """Keep a blob as a file. Raises BlobTooLarge."""
+    session.bound.require_room(len(data))
     key = key_of(digest)
     there = session.blobs.size(digest) == len(data)
     if not there:

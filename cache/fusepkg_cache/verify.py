@@ -115,7 +115,7 @@ class _Check:
 
 def verify(session: Session, *, repair: bool, progress: Callable[[int, int], None] | None) -> VerifyReport:
     """Check all blobs. See ``Cache.verify``."""
-    totals, _, _ = session.environment.view(counted)
+    totals, *_ = session.environment.view(counted)
     digests = list(session.blobs)
     there_are = totals.small_bytes + sum(session.blobs.size(digest) or 0 for digest in digests)
     check = _Check(session, repair, lambda done: progress(done, max(done, there_are)) if progress else None)

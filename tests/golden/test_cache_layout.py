@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lmdb
-from fusepkg_cache import Algorithm, Cache, Digest, compute_digest
+from fusepkg_cache import Algorithm, Cache, Digest, Pin, compute_digest
 from fusepkg_cache.records import BLOCK_BYTES
 
 GOLDEN = Path(__file__).with_name("cache_layout.txt")
@@ -36,6 +36,9 @@ def entries(directory: Path) -> Iterator[str]:
             yield f"{name}/ {mode:o}"
         elif path.suffix == ".mdb":
             yield f"{name} {mode:o}"
+        elif path.parent.name == "pins":
+            data = path.read_bytes()
+            yield f"{name} {mode:o} {data[:8].hex()} now, in seconds, 8 bytes {data[16:].hex()}"
         else:
             yield f"{name} {mode:o} {path.stat().st_size} {path.read_bytes()[:16].hex()}"
     with lmdb.open(str(directory / "v1" / "lmdb"), max_dbs=8, map_size=1 << 30) as environment:
@@ -44,7 +47,9 @@ def entries(directory: Path) -> Iterator[str]:
             with environment.begin() as transaction:
                 for key, value in transaction.cursor(db=handle):
                     shown = value.hex()
-                    if table == b"used" and 0 <= time.time() - int.from_bytes(value, "little") < 60:
+                    if (table == b"used" or key == b"walked") and 0 <= time.time() - int.from_bytes(
+                        value, "little"
+                    ) < 60:
                         shown = "now, in seconds, 8 bytes"
                     yield f"{table.decode()} {key.hex()} = {shown}"
 
@@ -58,6 +63,10 @@ def written(directory: Path) -> str:
         cache.put(compute_digest(Algorithm.SHA2_256_CHUNKED, LARGE), LARGE)
         cache.put(scoped(SMALL), SMALL)
         cache.put(scoped(LARGE), LARGE)
+        for data in (SMALL, LARGE, LARGE):
+            cache.get(scoped(data))
+        cache.get(compute_digest(Algorithm.SHA2_256, LARGE))
+        cache.pin("a pin", [scoped(SMALL), compute_digest(Algorithm.SHA2_256, LARGE)])
     return "".join(f"{line}\n" for line in entries(directory))
 
 
@@ -72,12 +81,15 @@ def test_an_old_cache_is_read(tmp_path: Path) -> None:
     for line in GOLDEN.read_text().splitlines():
         if " = " in line:
             table, key, _, *value = line.split(" ")
-            if table != "used":  # old caches lack some, and the times are not in the golden text
+            if table != "used" and value[0] != "now,":  # old caches lack some, and times are not in the golden text
                 records.append((table.encode(), bytes.fromhex(key), bytes.fromhex("".join(value))))
         elif line.split(" ")[0].endswith("/"):
             (directory / line.split(" ")[0]).mkdir(parents=True)
         elif "/blobs/" in line:
             (directory / line.split(" ")[0]).write_bytes(LARGE)
+        elif "/pins/" in line:
+            name, _, magic, *_, rest = line.split(" ")
+            (directory / name).write_bytes(bytes.fromhex(magic) + bytes(8) + bytes.fromhex(rest))
         elif "VERSION" in line:
             (directory / "v1" / "VERSION").write_bytes(bytes.fromhex(line.split(" ")[3]))
     with lmdb.open(str(directory / "v1" / "lmdb"), max_dbs=8, map_size=1 << 30) as environment:
@@ -99,6 +111,9 @@ def test_an_old_cache_is_read(tmp_path: Path) -> None:
         assert not found.unrecorded
         assert (cache.info().bytes, cache.info().blobs) == (4 * len(SMALL) + 2 * len(LARGE), 7)
         assert cache.info().verification_failures == 0
+        assert cache.pins() == [Pin("a pin", blobs=2, since=0)]
+        assert cache.shrink(0).blobs == 6
+        assert cache.get(scoped(SMALL)) == SMALL
 
 
 if __name__ == "__main__":
