@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
-from fusepkg_cache import UnnamedBlob
+from fusepkg_cache import BlobTooLarge, UnnamedBlob
 from fusepkg_cache.errors import CacheError, CacheUnusable
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class Keeper:
         if self._may_try():
             try:
                 await trio.to_thread.run_sync(self._put, digest, data, limiter=self._threads)
+            except BlobTooLarge as exc:
+                log.debug("%s is not kept: %s", digest, exc)
             except CacheError as exc:
                 self._refused(exc)
             except Exception:
@@ -152,6 +154,8 @@ class Keeper:
         if in_cache and self._may_try():
             try:
                 kept = await draw(partial(self._put_pieces, digest))
+            except BlobTooLarge as exc:
+                log.debug("%s is not kept: %s", digest, exc)
             except CacheUnusable as exc:
                 self._refused(exc)
             else:
