@@ -2,8 +2,8 @@
 
 Owns: what counts as a difference. Must not know: mounts, printing.
 
-Nothing remembered is used: a check reads all bytes. The directory and the manifest are read side by side, in tree
-order, so that memory does not grow with either.
+All bytes of a file are read, unless the caller trusts it. The directory and the manifest are read side by side, in
+tree order, so that memory does not grow with either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fusepkg.publish.parallel import StopFlag, run_threads
 from fusepkg.publish.progress import Counters, Phase, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from fusepkg_cache.digest import Digest
@@ -79,9 +79,12 @@ def compare_directory(
     count: int = 0,
     total_bytes: int = 0,
     leave_out: Collection[str] = (),
+    trusted: Callable[[Entry, Found], bool] = lambda _entry, _found: False,
     progress: ProgressCallback = no_progress,
 ) -> list[Difference]:
     """All differences, in tree order. ``entries`` come in tree order; ``leave_out`` are names at the top.
+
+    ``trusted`` is asked in that order, and says which files need not be read.
 
     Raises FolderUnfit where there is no such directory.
     """
@@ -101,7 +104,8 @@ def compare_directory(
         counters.add(result[1], result[2])
 
     pairs = _side_by_side(entries, walk_directory(directory, leave_out=leave_out))
-    run_threads(check, _batches(pairs), collect, threads=HASH_THREADS, name="fusepkg-verify", stop=stop)
+    doubtful = (pair for pair in pairs if pair[0] is None or pair[1] is None or not trusted(pair[0], pair[1]))
+    run_threads(check, _batches(doubtful), collect, threads=HASH_THREADS, name="fusepkg-verify", stop=stop)
     return sorted(differences, key=lambda difference: place_of(difference.logical_key))
 
 

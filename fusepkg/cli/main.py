@@ -13,7 +13,7 @@ import traceback
 import typer
 from fusepkg_cache.errors import CacheError
 
-from fusepkg.cli import builder, builder_push, cache, mounts, options, packages, push, status, versions
+from fusepkg.cli import builder, builder_push, cache, install, mounts, options, packages, push, status, versions
 from fusepkg.cli.output import print_error
 from fusepkg.errors import CacheFailure, FusepkgError
 
@@ -32,7 +32,7 @@ app = typer.Typer(
     callback=options.decide_settings,
     cls=options.SettingsAnywhere,
 )
-for commands in (push, mounts, status, packages, versions, builder, builder_push, cache):
+for commands in (push, mounts, install, status, packages, versions, builder, builder_push, cache):
     commands.register(app)
 
 

@@ -33,6 +33,7 @@ from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
 from fusepkg.errors import EngineUnavailable, EntryNotFound, NoEntry, NotADirectory, UsageError
 from fusepkg.model.reference import parse_reference
+from fusepkg.settings import Settings
 
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
 
@@ -56,10 +57,20 @@ def mount(
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
 ) -> None:
     """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
-    settings = settings_of(context)
+    request = mount_request(settings_of(context), ref, directory, engine, allow_other=allow_other)
+    if foreground:
+        _mount_here(request)
+    else:
+        _describe_mount(mount_behind(request))
+
+
+def mount_request(
+    settings: Settings, ref: str, directory: Path, engine: str = "auto", *, allow_other: bool = False
+) -> MountRequest:
+    """What is to be mounted where. Raises InvalidReference, UsageError."""
     if engine not in ("auto", "erofs", "fuse"):
         raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
-    request = MountRequest(
+    return MountRequest(
         reference=parse_reference(ref),
         mountpoint=directory,
         engine=engine,
@@ -70,17 +81,17 @@ def mount(
         s3=settings.s3,
         debug=settings.debug,
     )
-    if foreground:
-        _mount_here(request)
-        return
+
+
+def mount_behind(request: MountRequest) -> Ready:
+    """Mount in the background; where the better engine cannot, with the other. Raises MountError."""
     try:
-        ready = _mount_behind(request)
+        return _mount_behind(request)
     except EngineUnavailable as exc:
-        if engine != "auto" or "erofs" not in exc.message:
+        if request.engine != "auto" or "erofs" not in exc.message:
             raise
         note(f"{exc.message}; trying the fuse engine")
-        ready = _mount_behind(replace(request, engine="fuse"))
-    _describe_mount(ready)
+    return _mount_behind(replace(request, engine="fuse"))
 
 
 def _mount_behind(request: MountRequest) -> Ready:
@@ -174,10 +185,17 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     say(f"Mounted: {record.mountpoint}, {record.engine} engine, process {record.pid}, since {since}")
     say(f"Holds: {counted(facts['entries'], 'file')}, {human_bytes(facts['total_bytes'])}")
     say(f"Fetched: {counted(counters['fetched_objects'], 'object')}, {human_bytes(counters['fetched_bytes'])}")
+    if counters["lower_objects"]:
+        lower = counted(counters["lower_objects"], "object")
+        say(f"Taken from the lower cache: {lower}, {human_bytes(counters['lower_bytes'])}")
+    if counters["shared_objects"]:
+        say(f"Fetched by other processes meanwhile: {counted(counters['shared_objects'], 'object')}")
     say(f"Served: {human_bytes(counters['served_bytes'])}; {counted(counters['cache_hits'], 'read')} from the cache")
     if counters["failed_fetches"] or counters["cache_failures"]:
         failed = counters["failed_fetches"], counters["cache_failures"]
         say("Failed fetches: {:,}; failed writes to the cache: {:,}".format(*failed))
+    if facts["cache_refusal"]:
+        say(f"Cache: not in use: {facts['cache_refusal']}")
     if record.offline_since_s is not None:
         say(f"Offline: the tag was last seen to name this version at {time_text(record.offline_since_s)}")
     say(f"Log: {record.log}")

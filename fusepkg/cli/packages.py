@@ -14,6 +14,7 @@ import typer
 
 from fusepkg.checking.directory import Difference, compare_directory
 from fusepkg.checking.objects import check_objects
+from fusepkg.cli.install import index_of
 from fusepkg.cli.opening import opened_package
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
 from fusepkg.cli.output import (
@@ -30,6 +31,8 @@ from fusepkg.cli.output import (
 from fusepkg.daemon import records
 from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
 from fusepkg.index.opening import open_index
+from fusepkg.installing.matching import find_changes, find_differences
+from fusepkg.installing.record import installed_at
 from fusepkg.model.reference import parse_bucket, parse_reference
 from fusepkg.publish.push import folder_hash
 from fusepkg.registry.catalogue import list_packages
@@ -126,9 +129,11 @@ def cat(
 
 def print_hash(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(metavar="DIR|REF", help="A mounted directory, a folder, or a package.")],
+    target: Annotated[
+        str, typer.Argument(metavar="DIR|REF", help="A mounted or installed directory, a folder, or a package.")
+    ],
 ) -> None:
-    """Print a top hash: of what is mounted, of what pushing a folder would give, or of what a reference names."""
+    """Print a top hash: of what is mounted or installed, of what pushing a folder gives, of a reference."""
     settings = settings_of(context)
     if not _is_directory(target):
         store = open_store(parse_reference(target).bucket, settings.s3, settings.data_dir)
@@ -141,18 +146,28 @@ def print_hash(
     try:
         record, inner = records.find_record(Path(target))
     except NotMounted:
-        with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
-            top_hash = folder_hash(Path(target), remembered=remembered, progress=show_phase(show))
-        say(top_hash)
+        say(_directory_hash(settings, Path(target)))
         return
     if inner != ".":
         raise UsageError(f"{target} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
     say(record.top_hash)
 
 
+def _directory_hash(settings: Settings, directory: Path) -> str:
+    installed = installed_at(settings.data_dir, directory)
+    if installed is not None:
+        if find_changes(index_of(settings, installed), directory, settings.data_dir):
+            note(f"Warning: files have been changed since it was installed: fusepkg status {directory}")
+        return installed.top_hash
+    with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
+        return folder_hash(directory, remembered=remembered, progress=show_phase(show))
+
+
 def verify(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(metavar="DIR|REF", help="A mounted directory, a copy, or a package.")],
+    target: Annotated[
+        str, typer.Argument(metavar="DIR|REF", help="A mounted or installed directory, a copy, or a package.")
+    ],
     ref: Annotated[str, typer.Argument(metavar="[REF]", help="For a copy: what it should be.")] = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -173,23 +188,25 @@ def verify(
 
 
 def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[list[Difference], str]:
-    if ref:
-        entries = opened_package(settings, ref).index.entries
+    installed = None if ref else installed_at(settings.data_dir, directory)
+    if ref or installed is not None:
+        index = opened_package(settings, ref).index if installed is None else index_of(settings, installed)
+        what = ref if installed is None else f"{installed.reference} ({short(installed.top_hash)})"
         with progress_bar() as show:
-            return compare_directory(directory, entries, progress=show_phase(show)), f"{directory} as {ref}"
+            return find_differences(index, directory, progress=show_phase(show)), f"{directory} as {what}"
     try:
         record, inner = records.find_record(directory)
     except NotMounted as exc:
         raise UsageError(
-            f"{directory} is not a mount, so what it should be is not known",
+            f"Nothing is mounted or installed in {directory}, so what it should be is not known",
             hint=f"Say it: `fusepkg verify {directory} REF`",
         ) from exc
-    index = open_index(Path(record.index_root), record.top_hash)
-    if inner != "." or index is None:
+    mounted = open_index(Path(record.index_root), record.top_hash)
+    if inner != "." or mounted is None:
         raise UsageError(f"{directory} is not the directory of a mount", hint=f"That is {record.mountpoint}")
     with progress_bar() as show:
         what = f"{directory} as {record.reference} ({short(record.top_hash)})"
-        return compare_directory(directory, index.entries, progress=show_phase(show)), what
+        return compare_directory(directory, mounted.entries, progress=show_phase(show)), what
 
 
 def _verify_objects(settings: Settings, ref: str) -> tuple[list[Difference], str]:

@@ -14,11 +14,13 @@ import typer
 from fusepkg.cli.builder import PACKAGE_KEY
 from fusepkg.cli.builder_draft import reference_of
 from fusepkg.cli.builder_state import SetMeta, find_directory, read_state, require_directory
+from fusepkg.cli.install import show_installed
 from fusepkg.cli.mounts import show_mount
-from fusepkg.cli.options import JsonOption
+from fusepkg.cli.options import JsonOption, settings_of
 from fusepkg.cli.output import print_json, say, short
 from fusepkg.daemon import records
 from fusepkg.errors import NotMounted
+from fusepkg.installing.record import installed_at
 
 
 def register(app: typer.Typer) -> None:
@@ -35,12 +37,20 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell which package is mounted or installed in a directory, or what the one being made there holds."""
+    settings, looked_at = settings_of(context), directory or Path.cwd()
     try:
-        record, _ = records.find_record(directory or Path.cwd())
+        record, _ = records.find_record(looked_at)
     except NotMounted:
+        installed = installed_at(settings.data_dir, looked_at)
+        if installed is not None:
+            show_installed(settings, looked_at, installed, as_json)
+            return
         builder = require_directory(Path.cwd()) if directory is None else find_directory(directory)
         if builder is None:
-            raise
+            raise NotMounted(
+                f"no package is mounted, installed or made in {looked_at}",
+                hint="`fusepkg mounts` lists what is mounted",
+            ) from None
         _show_builder(builder, as_json)
         return
     show_mount(record, as_json)

@@ -5,20 +5,26 @@ Owns: what is removed and what is written anew, and the words for both. Must not
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusepkg.checking.directory import Difference, DifferenceKind, compare_directory
 from fusepkg.installing.install import write_anew
+from fusepkg.installing.record import InstallRecord
 from fusepkg.installing.target import STAGING
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
 from fusepkg.publish.progress import no_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from fusepkg.checking.walking import Found
     from fusepkg.index.opening import Index
     from fusepkg.installing.getting import Origin
+    from fusepkg.installing.record import WrittenFile
+    from fusepkg.model.entry import Entry
     from fusepkg.publish.progress import ProgressCallback
 
 _REASONS = {
@@ -55,6 +61,33 @@ def find_differences(index: Index, directory: Path, *, progress: ProgressCallbac
         leave_out={STAGING},
         progress=progress,
     )
+
+
+def find_changes(index: Index, directory: Path, data_dir: Path) -> list[Difference]:
+    """What has changed in a directory since a package was installed there: files as they were written are not read.
+
+    Raises FolderUnfit, InstallError.
+    """
+    with closing(InstallRecord(data_dir, directory)) as record:
+        trusted = _as_written(record.files())
+        return compare_directory(directory, index.entries, leave_out={STAGING}, trusted=trusted)
+
+
+def _as_written(files: Iterator[WrittenFile]) -> Callable[[Entry, Found], bool]:
+    known = next(files, None)
+
+    def is_as_written(entry: Entry, found: Found) -> bool:
+        nonlocal known
+        while known is not None and known.place < found.place:
+            known = next(files, None)
+        return (
+            known is not None
+            and known.place == found.place
+            and (known.kind, known.digest, known.size) == (entry.kind, entry.digest, found.status.st_size)
+            and known.is_untouched(found.status)
+        )
+
+    return is_as_written
 
 
 def describe(difference: Difference, name: str) -> str:
