@@ -213,7 +213,7 @@ class Package:
             return PackageEntry(self, inode.entry_number, key).meta
         if self._directory_meta is None:
             self._directory_meta = self.index.entries.directory_meta()
-        return dict(self._directory_meta.get(f"{key}/", {}).get("user_meta") or {})
+        return dict(self._directory_meta.get(f"{key}/", {}))
 
     def get_meta(self, path: str = "") -> dict[str, Any]:
         """Another name of ``get_metadata``."""

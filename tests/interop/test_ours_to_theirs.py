@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fusepkg import Package
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.physical_key import parse_physical_key
@@ -98,6 +99,7 @@ def test_metadata_of_files_and_directories(place: Place, tmp_path: Path) -> None
     (tmp_path / "manifest").write_bytes(b"".join(lines))
     top_hash = top_hash_of(entries, header)
     put_quilt3_package(place.store, "ns/data", top_hash, tmp_path / "manifest", None)
+    assert Package(place.reference("ns/data")).get_metadata("d") == META
     read_by_theirs = read(place, tmp_path / "into", directories=["d"])
     assert read_by_theirs["top_hash"] == top_hash
     assert read_by_theirs["directories"] == {"d": META}

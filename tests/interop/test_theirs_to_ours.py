@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fusepkg_cache.digest import Algorithm, compute_digest
 
+from fusepkg import Package
 from fusepkg.publish.push import folder_hash
 from fusepkg.registry.quilt3 import pointer_time
 from fusepkg.registry.tags import time_text
@@ -128,6 +129,10 @@ def test_metadata_of_directories_and_files(place: Place, fusepkg: Fusepkg, folde
     found = listed(fusepkg, place.reference("ns/data"))
     metas = {key: entry["meta"] for key, entry in found.items() if entry["meta"]}
     assert metas == {key: {"user_meta": meta} for key, meta in files.items()}
+    package = Package(place.reference("ns/data"))
+    assert {key: package.get_metadata(key) for key in files} == files
+    # a push of quilt3's makes the package anew from its entries, and drops what directories have
+    assert package.get_metadata("names") == (META if place.is_local else {})
     fusepkg("verify", place.reference("ns/data"))
 
 
