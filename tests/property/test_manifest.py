@@ -13,6 +13,7 @@ from fusepkg_cache.digest import CRC_BYTES, Algorithm, Digest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fusepkg import Package
 from fusepkg.errors import ManifestInvalid, UnsupportedFormat
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import check_index, open_index
@@ -21,6 +22,8 @@ from fusepkg.model.manifest import in_tree_order, read_manifest, sorted_in_tree_
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.model.record import EntryRecord, FastRecords, parse_record
 from fusepkg.model.tophash import TopHash, canonical_entry, hash_object
+from fusepkg.registry.layout import manifest_key
+from fusepkg.store.directory import DirectoryStore
 from tests.manifests import executable_entry, file_entry, in_order, manifest_of, symlink_entry, top_hash_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -151,6 +154,34 @@ def test_every_package_survives_its_index(package: list[Entry], header: dict[str
         assert shown == {entry.logical_key for entry in package}
 
 
+@given(packages(), headers)
+@settings(max_examples=30)
+def test_every_package_survives_the_api(entries: list[Entry], header: dict[str, Any]) -> None:
+    top_hash = top_hash_of(entries, header)
+    with tempfile.TemporaryDirectory() as registry:
+        DirectoryStore(Path(registry)).create(manifest_key("ns/name", top_hash), manifest_of(entries, header))
+        package = Package(f"file://{registry}//ns/name@{top_hash}")
+    assert (package.hash, len(package)) == (top_hash, len(entries))
+    assert package.meta == (header.get("user_meta") or {})
+    assert package.message == (header.get("message") or "")
+    assert [found.record for found in package] == entries
+    for entry in entries:
+        found = package[entry.logical_key]
+        assert found.record == entry
+        assert (found.physical_keys, found.size) == ([str(entry.physical_key)], entry.size)
+        user_meta = entry.meta.get("user_meta")
+        assert found.meta == (user_meta if isinstance(user_meta, dict) else {})
+        assert package.get_metadata(entry.logical_key) == found.meta
+    pending, shown = [""], set()
+    while pending:
+        for listed in package.ls(pending.pop()):
+            if listed.is_dir():
+                pending.append(listed.logical_key)
+            else:
+                shown.add(listed.logical_key)
+    assert shown == {entry.logical_key for entry in entries if entry.kind is not EntryKind.EMPTY_DIRECTORY}
+
+
 # --- bytes from strangers ------------------------------------------------------------------------------------
 
 
@@ -222,6 +253,26 @@ def test_a_changed_manifest_is_a_package_or_an_error(package: list[Entry], data:
         cut = data.draw(st.integers(0, 3))
         text[at : at + cut] = data.draw(st.sampled_from(SPLINTERS))
     read_all(bytes(text))
+
+
+@given(packages(), st.data())
+@settings(max_examples=50)
+@example([file_entry("a", size=2**63 - 1), file_entry("b", size=2**63 - 1)], None)
+@example([file_entry("/".join(["n"] * 2000))], None)
+def test_a_changed_manifest_is_an_index_or_an_error(package: list[Entry], data: st.DataObject | None) -> None:
+    text = bytearray(manifest_of(package))
+    if data is not None:
+        at = data.draw(st.integers(0, len(text)))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.sampled_from(SPLINTERS))
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            top_hash = build_index([bytes(text)], Path(scratch), expected_top_hash=None, allow_file_keys=False)
+        except (ManifestInvalid, UnsupportedFormat):
+            assert list(Path(scratch).glob("*/*")) == []
+            return
+        index = open_index(Path(scratch), top_hash)
+        assert index is not None
+        check_index(index)
 
 
 @given(packages(), st.sampled_from([b"\n", b"\r\n"]))
