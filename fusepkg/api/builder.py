@@ -294,7 +294,7 @@ class PackageBuilder:
         if self._draft.manifest_url is None or self._draft.has_local_files():
             return Package.of_version(self._open_local())
         reference = replace(self._draft.reference, top_hash=self._draft.top_hash)
-        return Package.of_version(open_version(self._session, reference, tag=self._pushed_tag))
+        return Package.of_version(open_version(self._session, reference, tag=self._pushed_tag, is_input=False))
 
     def _open_local(self) -> OpenVersion:
         """The version opened from a manifest that only this process has; gone when it ends."""

@@ -41,15 +41,19 @@ def open_version(
     reference: Reference,
     *,
     tag: str | None = None,
+    is_input: bool = True,
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> OpenVersion:
     """Open what a reference names; ``tag`` is remembered for one that has a hash.
+
+    It counts among what this process has read, unless ``is_input`` says that it has made it.
 
     Raises: PackageError, RemoteError, IntegrityError, CacheFailure.
     """
     store = session.stores.for_bucket(reference.bucket)
     opened = open_package(store, reference, session.settings.indexes_dir, session.remembered, progress)
-    note_opened(f"{reference.package}@{opened.resolved.top_hash}")
+    if is_input:
+        note_opened(f"{reference.package}@{opened.resolved.top_hash}")
     manifest = parse_physical_key(store.url(opened.manifest_key))
     return OpenVersion(
         session, reference, opened.resolved.tag or tag, opened.index, PackageTree(opened.index), manifest.readable
