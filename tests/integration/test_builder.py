@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,11 @@ def git(*words: str) -> str:
     who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", *who, *words], check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def recorded(made: PackageBuilder) -> dict[str, Any]:
+    record: dict[str, Any] = made.draft.header()["user_meta"]["workspace"]
+    return record
 
 
 # --- what it says --------------------------------------------------------------------------------------------
@@ -177,16 +183,13 @@ def test_a_pushed_workspace_says_how_to_make_it_again() -> None:
     assert record["command"] == sys.orig_argv
     git("add", ".")
     git("commit", "-qm", "second")
-    assert (
-        PackageBuilder("local/run", quiet=True).add(".").draft.header()["user_meta"]["workspace"]["git"]["dirty"]
-        is False
-    )
+    assert recorded(PackageBuilder("local/run", quiet=True).add("."))["git"]["dirty"] is False
 
 
 def test_outside_git_there_is_no_commit_and_other_pushes_record_nothing() -> None:
     fill({"a": "a"})
     made = PackageBuilder("local/run", quiet=True).add(".")
-    assert made.draft.header()["user_meta"]["workspace"]["git"] is None
+    assert recorded(made)["git"] is None
     for source in ("a", str(Path.cwd()), "../workspace"):
         assert PackageBuilder("local/run", quiet=True).add(source).draft.header()["user_meta"] is None
 
@@ -202,7 +205,9 @@ def test_a_mount_in_the_workspace_is_an_input_and_not_data(fusepkg: Fusepkg) -> 
     finally:
         fusepkg("umount", "data")
     assert made.keys() == ["code.py", "in/1"]
-    assert made.draft.header()["user_meta"]["workspace"]["inputs"] == [f"local/input@{given.hash}"]
+    assert f"local/input@{given.hash}" in recorded(made)["inputs"]
+    own = PackageBuilder("local/own", quiet=True).add("code.py").push_data_and_manifest()
+    assert f"local/own@{own.hash}" not in recorded(PackageBuilder("local/run", quiet=True).add("."))["inputs"]
 
 
 # --- how much it holds ---------------------------------------------------------------------------------------
