@@ -1,7 +1,7 @@
 """A second process with a cache of its own, which does what it is told: ``python -m tests.unit.cache.peer``.
 
 Each line on its standard input is a JSON list: the name of a method of ``Cache`` and its arguments, with digests and
-bytes in hex, or "open" and a directory, or "die". It answers each with a line of JSON.
+bytes in hex, or "open" with a directory and perhaps a bound, or "die". It answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def encoded(value: Any) -> Any:
         return {"digest": [value.algorithm.value, value.hex]}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
-    return value
+    return [encoded(each) for each in value] if isinstance(value, list) else value
 
 
 def decoded(value: Any) -> Any:
@@ -33,7 +33,7 @@ def decoded(value: Any) -> Any:
         return Digest(Algorithm(algorithm), bytes.fromhex(name))
     if isinstance(value, dict) and "bytes" in value:
         return bytes.fromhex(value["bytes"])
-    return value
+    return [decoded(each) for each in value] if isinstance(value, list) else value
 
 
 class Peer:
@@ -78,7 +78,7 @@ def main() -> None:
         if name == "open":
             if cache is not None:
                 cache.close()
-            cache = Cache(Path(arguments[0]))
+            cache = Cache(Path(arguments[0]), max_bytes=arguments[1] if len(arguments) > 1 else None)
         elif name == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         elif name == "stage":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Cache, Cleared, Digest, bound, changes, eviction
+from fusepkg_cache import Algorithm, BlobTooLarge, Cache, Cleared, Digest, bound, changes, eviction
 from fusepkg_cache.records import key_of, used_from
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
@@ -30,6 +30,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(changes, "time", clock)
+    monkeypatch.setattr("fusepkg_cache.cache.time", clock)
     monkeypatch.setattr(bound, "WALK_AGAIN_S", 1 << 40)  # real time is past the clock's
     return clock
 
@@ -204,3 +205,233 @@ def test_upkeep_that_fails_is_told_and_the_cache_goes_on(
             cache.put(digest, data)
         assert kept(cache, SMALLS)
     assert "cannot be kept within its bound" in caplog.text
+
+
+def test_what_does_not_fit_at_all_is_refused_and_pushes_nothing_out(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache", max_bytes=LARGE - 1) as cache:
+        cache.put(*SMALLS[0])
+        for put in (
+            lambda: cache.put(*LARGES[0]),
+            lambda: cache.put_pieces(LARGES[0][0], [LARGES[0][1][:200], LARGES[0][1][200:]]),
+            lambda: cache.stage().add(*LARGES[0]),
+        ):
+            with pytest.raises(BlobTooLarge):
+                put()
+        assert kept(cache, SMALLS) == [0]
+        assert cache.info().blobs == 1
+        cache.put(SMALLS[1][0], SMALLS[1][1])
+
+
+def test_what_is_put_makes_room_in_its_own_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bound.Bound, "step", lambda _: False)  # no background
+    with Cache(tmp_path / "cache", max_bytes=10 * SMALL) as cache:
+        for digest, data in SMALLS:
+            cache.put(digest, data)
+            assert cache.info().bytes <= 10 * SMALL * bound.HIGH_WATER
+        with cache.stage() as stage:
+            for digest, data in SMALLS:
+                stage.add(digest, data)
+            stage.commit()
+        assert cache.info().bytes <= 10 * SMALL * bound.HIGH_WATER
+
+
+def test_a_cache_far_above_its_bound_does_not_make_a_put_wait_for_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        for digest, data in SMALLS:
+            cache.put(digest, data)
+    monkeypatch.setattr(bound.Bound, "step", lambda _: False)
+    with Cache(tmp_path / "cache", max_bytes=4 * SMALL) as cache:
+        cache.put(*blob(SMALL, 100))
+        assert cache.info().evictions == 2  # twice what was put
+
+
+def test_pinned_blobs_are_not_evicted(cache: Cache) -> None:
+    for digest, data in SMALLS + LARGES:
+        cache.put(digest, data)
+    cache.pin("mine", [SMALLS[0][0], LARGES[0][0], blob(SMALL, 50)[0]])
+    assert cache.shrink(0) == Cleared(22, 19 * SMALL + 3 * LARGE)
+    assert kept(cache, SMALLS) == kept(cache, LARGES) == [0]
+    cache.put(*blob(SMALL, 50))  # pinned before it was there
+    cache.put(*blob(SMALL, 51))
+    assert cache.shrink(0).blobs == 1
+    assert blob(SMALL, 50)[0] in cache
+    assert cache.unpin("mine")
+    assert cache.shrink(0).blobs == 3
+
+
+def test_pins_that_fill_the_bound_leave_room_for_nothing_else_but_no_put_fails(tmp_path: Path, clock: Clock) -> None:
+    with Cache(tmp_path / "cache", max_bytes=10 * SMALL) as cache:
+        cache.pin("all", [digest for digest, _ in SMALLS])
+        for digest, data in SMALLS:
+            cache.put(digest, data)
+        for seed in range(100, 130):
+            cache.put(*blob(SMALL, seed))
+        assert kept(cache, SMALLS) == list(range(20))
+        cache.unpin("all")
+        keep_up(cache)
+        assert cache.info().bytes <= 10 * SMALL
+
+
+def test_a_round_in_vain_is_not_repeated_at_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eviction, "SAMPLE", 4)
+    for digest, data in SMALLS:
+        cache.put(digest, data)
+    cache.pin("all", [digest for digest, _ in SMALLS])
+    session = cache._session()
+    evictor = eviction.Evictor(session.blobs, session.pins)
+    rounds = 0
+    while not evictor.resting():
+        assert session.commits.change(lambda changes: evictor.drop(changes, 0)) == []
+        rounds += 1
+    assert rounds in (5, 6)  # 20 blobs, 4 at a time
+    cache.unpin("all")
+    assert session.commits.change(lambda changes: evictor.drop(changes, 0)) == []
+    evictor.wake()
+    assert session.commits.change(lambda changes: evictor.drop(changes, 0, steps=100)) == [SMALL] * 20
+
+
+def test_a_round_misses_nobody(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eviction, "SAMPLE", 3)
+    digests = [blob(10, seed, algorithm)[0] for seed in range(4) for algorithm in Algorithm]
+    for seed in range(4):
+        for algorithm in Algorithm:
+            cache.put(*blob(10, seed, algorithm))
+    session = cache._session()
+    evictor = eviction.Evictor(session.blobs, session.pins)
+    runs = [
+        {found.key for found in session.commits.change(lambda changes: evictor._run(changes, large=False))}
+        for _ in range(4)
+    ]
+    assert set().union(*runs) == {key_of(digest) for digest in digests}
+
+
+def test_collecting_keeps_what_is_named_pinned_or_new(cache: Cache) -> None:
+    for digest, data in SMALLS + LARGES:
+        cache.put(digest, data)
+    cache.pin("mine", [SMALLS[3][0], LARGES[3][0]])
+
+    def named() -> Iterator[Digest]:
+        cache.put(*blob(SMALL, 60))  # while it goes on
+        cache.get(SMALLS[4][0])
+        yield from (SMALLS[0][0], LARGES[0][0], blob(SMALL, 99)[0])
+
+    dropped = cache.retain(named(), dry_run=True)
+    assert dropped == Cleared(17 + 2, 17 * SMALL + 2 * LARGE)
+    assert kept(cache, SMALLS) == list(range(20))
+    cache.remove(blob(SMALL, 60)[0])
+    assert cache.retain(named()) == dropped
+    assert kept(cache, SMALLS) == [0, 3, 4]
+    assert kept(cache, LARGES) == [0, 3]
+    assert blob(SMALL, 60)[0] in cache
+    assert cache.info().blobs == cache.verify().blobs == 6
+
+
+def test_clearing_what_was_unused(cache: Cache) -> None:
+    for digest, data in SMALLS + LARGES:
+        cache.put(digest, data)
+    since = used(cache, SMALLS[10][0])
+    cache.pin("mine", [SMALLS[0][0]])
+    cache.get(SMALLS[1][0])
+    assert cache.clear([SMALLS[2][0], SMALLS[15][0]], unused_since=since) == Cleared(1, SMALL)
+    assert cache.clear(unused_since=since) == Cleared(7, 7 * SMALL)
+    assert kept(cache, SMALLS) == [0, 1, *range(10, 20)]
+    assert kept(cache, LARGES) == [0, 1, 2, 3]
+
+
+def test_clearing_what_is_named_or_all_takes_pinned_blobs_too_and_leaves_the_pins(cache: Cache) -> None:
+    cache.pin("mine", [SMALLS[0][0], LARGES[0][0]])
+    for call in (lambda: cache.clear([SMALLS[0][0], LARGES[0][0]]), cache.clear):
+        cache.put(*SMALLS[0])
+        cache.put(*LARGES[0])
+        assert call().blobs == 2
+        assert [pin.name for pin in cache.pins()] == ["mine"]
+    cache.put(*SMALLS[0])
+    assert cache.shrink(0).blobs == 0
+
+
+def test_pins_outlive_the_index(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        cache.pin("mine", [LARGES[0][0]])
+        for digest, data in LARGES:
+            cache.put(digest, data)
+    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    with Cache(tmp_path / "cache") as cache:
+        assert cache.shrink(0).blobs == 3
+        assert kept(cache, LARGES) == [0]
+        assert cache.info().pins == 1
+
+
+def test_sizes(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fusepkg_cache.cache._SIZES_AT_ONCE", 3)
+    cache.put(*SMALLS[0])
+    cache.put(*LARGES[0])
+    asked = [SMALLS[0][0], SMALLS[1][0], LARGES[0][0], LARGES[1][0], blob(0)[0], SMALLS[0][0]]
+    cache.put(*blob(0))
+    assert list(cache.sizes(iter(asked))) == [SMALL, None, LARGE, None, 0, SMALL]
+    assert list(cache.sizes([])) == []
+
+
+def test_counts_outlive_their_process_and_a_clear(tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    with Cache(directory) as cache:
+        cache.put(*SMALLS[0])
+        cache.put(*LARGES[0])
+        for _ in range(2):
+            cache.get(SMALLS[0][0])
+            cache.read(LARGES[0][0], 5, 10)
+        cache.get(LARGES[0][0])
+        cache.get(SMALLS[1][0])
+        cache.shrink(LARGE)
+
+    def counts(cache: Cache) -> tuple[int, ...]:
+        info = cache.info()
+        return (info.small_hits, info.large_hits, info.misses, info.evictions, info.evicted_bytes)
+
+    with Cache(directory) as cache, Peer() as peer:
+        assert counts(cache) == (2, 3, 1, 1, SMALL)
+        peer.call("open", str(directory))
+        peer.call("get", SMALLS[1][0])
+        peer.call("get", LARGES[0][0])
+        cache.clear()
+        cache.get(SMALLS[1][0])
+        peer.call("close")
+        assert counts(cache) == (2, 4, 3, 1, SMALL)
+
+
+def test_notes_are_written_after_a_while_without_being_asked(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fusepkg_cache.recency.WRITE_AFTER_S", 0.01)
+    cache.put(*SMALLS[0])
+    before = used(cache, SMALLS[0][0])
+    cache.get(SMALLS[0][0])
+    while used(cache, SMALLS[0][0]) == before:
+        pass
+    assert cache._session().recency.counts.small_hits == 0
+    assert cache.info().small_hits == 1
+
+
+def test_files_are_counted_in_the_background_without_a_bound_too(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        assert cache.info().complete
+        for digest, data in LARGES:
+            cache.put(digest, data)
+    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    with Cache(tmp_path / "cache") as cache:
+        while not cache.info().complete:
+            pass
+        assert cache.info().large_bytes == 4 * LARGE
+    with Cache(tmp_path / "cache") as cache:
+        assert not cache._session().bound.walk_due  # once, not with every process
+        assert cache._session().commits._thread is None
+
+
+def test_one_process_counts_the_files(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        cache.put(*LARGES[0])
+        session = cache._session()
+        walking = bound.walk(session)
+        next(walking)
+        assert list(bound.walk(session)) == []
+        walking.close()
+        assert len(list(bound.walk(session))) == 1
