@@ -115,7 +115,7 @@ class Cache:
         session = self._acquire(directory)
         self._open: Session | None = session
         self.directory = session.layout.directory
-        self.lower = None if lower is None else Lower(lower)
+        self.lower = None if lower is None else Lower(lower, self._note_lower)
         self._errors = 0
 
     def __enter__(self) -> Self:
@@ -191,11 +191,7 @@ class Cache:
 
         Where its ``size`` is known, a file of another one is not copied.
         """
-        session = self._session()
-        if self.lower is None or self.lower.give(digest, partial(self._keep, digest), size=size) is None:
-            return False
-        session.recency.note_lower()
-        return True
+        return self.lower is not None and self.lower.give(digest, partial(self._keep, digest), size=size) is not None
 
     def stage(self) -> Stage:
         """A context manager that takes blobs and makes them visible together; see ``Stage``."""
@@ -358,6 +354,11 @@ class Cache:
         else:
             data = self._read(digest, offset, length, own_only=True)
         return self.lower.read(digest, offset, length) if data is None else data
+
+    def _note_lower(self) -> None:
+        session = self._open
+        if session is not None:  # else it was closed while the lower tier took its time
+            session.recency.note_lower()
 
     def _keep(self, digest: Digest, size: int, pieces: Iterable[bytes]) -> bool:
         if size <= self._small_limit_bytes:

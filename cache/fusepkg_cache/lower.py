@@ -43,11 +43,15 @@ _T = TypeVar("_T")
 
 
 class Lower:
-    """A lower tier. ``hits`` are the blobs it gave, ``damaged`` those it has that are not what their names say."""
+    """A lower tier. ``hits`` are the blobs it gave, ``damaged`` those it has that are not what their names say.
 
-    def __init__(self, directory: Path) -> None:
+    ``on_hit`` is called with every hit, in the thread that asked.
+    """
+
+    def __init__(self, directory: Path, on_hit: Callable[[], None] = lambda: None) -> None:
         self.directory = directory.absolute()
         self._blobs = Blobs(self.directory / f"v{LAYOUT_VERSION}" / "blobs")
+        self._on_hit = on_hit
         self._warned: set[str] = set()
         self._look_again_s = 0.0
         self.hits = 0
@@ -107,6 +111,7 @@ class Lower:
         finally:
             os.close(descriptor)
         self.hits += 1
+        self._on_hit()
         return taken
 
     def _open(self, digest: Digest) -> int | None:

@@ -211,7 +211,8 @@ class BlobSource:
         pieces: list[bytes] = []
         for index, low, high in chunk_spans(entry, offset, end):
             digest = nth_digest(digests, index)
-            piece = self._keeper.read(digest, low, high - low)
+            # Most often a miss was counted of it just now: another look is cheaper, and counts nothing.
+            piece = self._keeper.read(digest, low, high - low) if self._keeper.has(digest) else None
             if piece is None:
                 start = index * size
                 chunk = await self._fetch(entry, digest, start, min(size, entry.size - start), digest)

@@ -56,10 +56,12 @@ def test_what_is_missed_is_found_below_and_kept_here(
     assert cache.get(digest, own_only=True) is cache.read(digest, 0, 10, own_only=True) is None
     assert cache.get(digest) == data
     assert digest in cache
+    assert cache.info().lower_hits == 1
+    assert cache.lower is not None
+    assert cache.lower.read(digest) == data
+    assert cache.info().lower_hits == cache.lower.hits == 2
     shutil.rmtree(shared / "v1" / "blobs")
     assert cache.get(digest) == cache.get(digest, own_only=True) == data
-    assert cache.lower is not None
-    assert cache.lower.hits == 1
     shutil.rmtree(shared / "v1" / "lmdb")
     assert contents(shared).items() <= before.items()
 
