@@ -174,6 +174,45 @@ print(json.dumps(dict(large=outcomes.get(LARGE), small=outcomes.get(SMALL), kept
     assert found["after"] == ["done", "done"]
 
 
+def test_10_a_floor_of_free_space_is_kept(tmp_path: Path) -> None:
+    found = in_namespace(
+        tmp_path,
+        "mount -t tmpfs -o size=20m none disk",
+        """
+import os, time
+FLOOR = 6_000_000
+def free():
+    disk = os.statvfs("disk")
+    return disk.f_bavail * disk.f_frsize
+cache = Cache(Path("disk/cache"), min_free_bytes=FLOOR)
+def settle():
+    while cache._session().bound._target() is not None:  # until there is nothing more to do
+        cache._session().commits.change(lambda changes: None)
+for seed in range(100):
+    cache.put(*blob(LARGE, seed))
+settle()
+filled = free()
+Path("disk/of somebody else").write_bytes(bytes(3_000_000))
+cache.put(*blob(SMALL, 0))
+settle()
+gave_way = free()
+left = cache.info().large_blobs
+cache.shrink(0)
+outcomes = {outcome(cache.put, *blob(SMALL, seed)) for seed in range(1500)}  # LMDB uses its own free pages again
+settle()
+print(json.dumps(dict(filled=filled - FLOOR, gave_way=gave_way - FLOOR, left=left, outcomes=sorted(outcomes),
+    small=free() - FLOOR, kept=cache.info().small_blobs, ok=cache.verify().ok)))
+""",
+    )
+    assert 0 <= found["filled"] < 2 * LARGE  # type: ignore[operator]
+    assert 0 <= found["gave_way"] < 2 * LARGE  # type: ignore[operator]
+    assert found["left"] > 5  # type: ignore[operator]
+    assert found["outcomes"] == ["done"]
+    assert found["small"] > -1_000_000  # type: ignore[operator]
+    assert found["kept"] > 100  # type: ignore[operator]
+    assert found["ok"] is True
+
+
 def test_10_a_disk_that_became_read_only(tmp_path: Path) -> None:
     found = in_namespace(
         tmp_path,

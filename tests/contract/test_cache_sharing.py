@@ -1,19 +1,23 @@
-"""Clauses 5 and 11 of ``cache/README.md``: many threads and processes on one cache, and blobs that go meanwhile."""
+"""Clauses 5, 11 and 12 of ``cache/README.md``: many threads and processes on one cache, and blobs that go meanwhile."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Cache, CacheClosed, Cleared
+from fusepkg_cache import Cache, CacheClosed, Cleared, Digest
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
 from tests.unit.cache.peer import Peer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -223,3 +227,83 @@ def test_11_reads_go_on_while_blobs_are_evicted(tmp_path: Path) -> None:
         assert cache.info().verification_failures == cache.info().errors == 0
         assert cache.verify().ok
     assert all(found in (data, None) for found, data in got)
+
+
+FILL = """
+import random, sys
+from pathlib import Path
+from fusepkg_cache import Cache
+from tests.unit.cache.blobs import blob
+
+chance = random.Random(int(sys.argv[2]))
+with Cache(Path(sys.argv[1]), max_bytes=int(sys.argv[3])) as cache:
+    print("open", flush=True)
+    for _ in range(int(sys.argv[4])):
+        digest, data = blob(chance.choice([5_000, 20_000, 150_000]), chance.randrange(400))
+        found = cache.get(digest)
+        if found is None:
+            cache.put(digest, data)
+        assert found in (data, None)
+    assert cache.info().errors == 0
+"""
+
+
+def test_11_the_bound_holds_while_several_processes_fill_the_cache(tmp_path: Path) -> None:
+    bound = 8_000_000
+    pinned = [blob(20_000, seed)[0] for seed in range(50)]
+    with Cache(tmp_path / "cache") as cache:
+        cache.pin("a pin", pinned[:25])
+        filling = [
+            subprocess.Popen(
+                [sys.executable, "-c", FILL, str(cache.directory), str(number), str(bound), "400"],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+            )
+            for number in range(4)
+        ]
+        seen: set[Digest] = set()
+        most = 0
+        while any(process.poll() is None for process in filling):
+            most = max(most, cache.info().bytes)
+            now = {digest for digest in pinned[:25] if digest in cache}
+            assert seen <= now
+            seen = now
+        for process in filling:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.returncode == 0
+        assert 0.9 * bound < most <= 1.05 * bound
+        assert seen
+        assert cache.info().evictions > 100
+        assert cache.verify().ok
+
+
+# --- 12: pinned
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_12_a_pin_holds_for_all_processes(cache: Cache, peer: Peer, size: int) -> None:
+    there, later, other = (blob(size, seed) for seed in range(3))
+    cache.put(*there)
+    peer.call("pin", "of another process", [there[0], later[0]])
+    cache.put(*later)
+    cache.put(*other)
+    assert cache.shrink(0) == Cleared(1, size)
+    assert peer.call("shrink_to", 0) == 0
+    for digest, data in (there, later):
+        assert cache.get(digest) == data
+    assert [(pin.name, pin.blobs) for pin in cache.pins()] == [("of another process", 2)]
+    assert cache.unpin("of another process")
+    assert not peer.call("unpin", "of another process")
+    assert peer.call("shrink_to", 0) == 2
+
+
+def test_12_a_pin_is_replaced_as_a_whole(cache: Cache) -> None:
+    blobs = [blob(SMALL, seed) for seed in range(3)]
+    for digest, data in blobs:
+        cache.put(digest, data)
+    cache.pin("tag", [blobs[0][0], blobs[1][0]])
+    cache.pin("another", [blobs[1][0]])
+    cache.pin("tag", [blobs[2][0]])
+    assert cache.shrink(0).blobs == 1
+    assert [digest in cache for digest, _ in blobs] == [False, True, True]

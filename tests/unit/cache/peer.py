@@ -91,6 +91,9 @@ def main() -> None:
         elif name == "clear":
             assert cache is not None
             result = cache.clear().blobs
+        elif name == "shrink_to":
+            assert cache is not None
+            result = cache.shrink(*arguments).blobs
         else:
             result = getattr(cache, name)(*map(decoded, arguments))
         print(json.dumps(encoded(result)), flush=True)
