@@ -79,7 +79,7 @@ def taken(cache: Cache, digest: Digest = DIGEST) -> bool:
         return claim.take() and claim.held
 
 
-def test_one_claim_at_a_time_in_one_thread_or_many(cache: Cache) -> None:
+def test_12_one_claim_at_a_time_in_one_thread_or_many(cache: Cache) -> None:
     with cache.claim(DIGEST) as claim, cache.claim(DIGEST, patience_s=LONG_S) as other:
         assert claim.take()
         assert claim.take(), "it is ours already"
@@ -92,14 +92,14 @@ def test_one_claim_at_a_time_in_one_thread_or_many(cache: Cache) -> None:
     assert taken(cache)
 
 
-def test_names_with_the_same_value_are_other_blobs(cache: Cache) -> None:
+def test_12_names_with_the_same_value_are_other_blobs(cache: Cache) -> None:
     """A chunked blob's list of chunks is named by the blob's own value."""
     with cache.claim(Digest(Algorithm.SHA2_256, DIGEST.value)) as claim:
         assert claim.take()
         assert taken(cache, Digest(Algorithm.SHA2_256_CHUNKED, DIGEST.value))
 
 
-def test_of_many_threads_one_fetches(cache: Cache) -> None:
+def test_12_of_many_threads_one_fetches(cache: Cache) -> None:
     fetched, got = [], []
 
     def read() -> None:
@@ -118,7 +118,7 @@ def test_of_many_threads_one_fetches(cache: Cache) -> None:
     assert got == [DATA] * 16
 
 
-def test_the_claim_of_another_process_ends_with_kill_9(cache: Cache) -> None:
+def test_12_the_claim_of_another_process_ends_with_kill_9(cache: Cache) -> None:
     with holder(cache, DIGEST) as process:
         assert not taken(cache)
         process.send_signal(signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_the_claim_of_another_process_ends_with_kill_9(cache: Cache) -> None:
         assert taken(cache)
 
 
-def test_a_holder_that_is_stopped_costs_patience_once(cache: Cache, later: Callable[[], None]) -> None:
+def test_12_a_holder_that_is_stopped_costs_patience_once(cache: Cache, later: Callable[[], None]) -> None:
     others = [blob(SMALL, seed)[0] for seed in range(1, 5)]
     with holder(cache, DIGEST, *others) as process:
         process.send_signal(signal.SIGSTOP)
@@ -142,7 +142,7 @@ def test_a_holder_that_is_stopped_costs_patience_once(cache: Cache, later: Calla
         assert not taken(cache), "later on holders are waited for again"
 
 
-def test_a_holder_that_shows_life_is_waited_for(cache: Cache, later: Callable[[], None]) -> None:
+def test_12_a_holder_that_shows_life_is_waited_for(cache: Cache, later: Callable[[], None]) -> None:
     with holder(cache, DIGEST) as process, cache.claim(DIGEST) as claim:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -157,20 +157,20 @@ def test_a_holder_that_shows_life_is_waited_for(cache: Cache, later: Callable[[]
         assert claim.take()
 
 
-def test_waiting_ends_where_the_blob_is_kept_though_the_claim_is_held(cache: Cache) -> None:
+def test_12_waiting_ends_where_the_blob_is_kept_though_the_claim_is_held(cache: Cache) -> None:
     with cache.claim(DIGEST) as claim, cache.claim(DIGEST, patience_s=LONG_S) as waiting:
         assert claim.take()
         cache.put(DIGEST, DATA)
         assert waiting.wait() is False
 
 
-def test_a_claim_comes_too_late_for_a_blob_kept_meanwhile(cache: Cache) -> None:
+def test_12_a_claim_comes_too_late_for_a_blob_kept_meanwhile(cache: Cache) -> None:
     with cache.claim(DIGEST) as claim:
         cache.put(DIGEST, DATA)
         assert claim.wait() is False
 
 
-def test_a_deleted_file_of_claims_is_made_again(cache: Cache) -> None:
+def test_12_a_deleted_file_of_claims_is_made_again(cache: Cache) -> None:
     with cache.claim(DIGEST) as claim:
         assert claim.take()
         (cache.directory / "v1" / "claims").unlink()
@@ -181,7 +181,7 @@ def test_a_deleted_file_of_claims_is_made_again(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("hindrance", ["a directory in its place", "no directory", "no descriptor left"])
-def test_where_there_can_be_no_claims_everybody_fetches(cache: Cache, hindrance: str) -> None:
+def test_12_where_there_can_be_no_claims_everybody_fetches(cache: Cache, hindrance: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if hindrance == "a directory in its place":
             (cache.directory / "v1" / "claims").mkdir()
@@ -198,7 +198,7 @@ def test_where_there_can_be_no_claims_everybody_fetches(cache: Cache, hindrance:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a read-only file system")
-def test_a_cache_that_became_read_only_has_no_claims(cache: Cache) -> None:
+def test_12_a_cache_that_became_read_only_has_no_claims(cache: Cache) -> None:
     cache.put(DIGEST, DATA)
     subprocess.run(["mount", "--bind", cache.directory, cache.directory], check=True)
     try:
@@ -217,7 +217,7 @@ def _child_of_a_holder(claim: Claim, pipe: Connection) -> None:
     pipe.recv()
 
 
-def test_a_forked_child_holds_nothing_and_gives_nothing_back(cache: Cache) -> None:
+def test_12_a_forked_child_holds_nothing_and_gives_nothing_back(cache: Cache) -> None:
     ours, theirs = multiprocessing.Pipe()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)  # Python 3.12 warns of forks with threads
@@ -243,7 +243,7 @@ def _fork_and_die(directory: Path, pipe: Connection) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_child_that_outlives_a_killed_holder_keeps_no_claim(cache: Cache) -> None:
+def test_12_a_child_that_outlives_a_killed_holder_keeps_no_claim(cache: Cache) -> None:
     ours, theirs = multiprocessing.Pipe()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)

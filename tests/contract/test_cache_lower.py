@@ -47,7 +47,7 @@ def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
 
 @pytest.mark.parametrize("algorithm", list(Algorithm))
 @pytest.mark.parametrize("size", SIZES)
-def test_what_is_missed_is_found_below_and_kept_here(
+def test_13_what_is_missed_is_found_below_and_kept_here(
     cache: Cache, shared: Path, size: int, algorithm: Algorithm
 ) -> None:
     digest, data = blob(size, algorithm=algorithm)
@@ -68,7 +68,7 @@ def test_what_is_missed_is_found_below_and_kept_here(
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 10), (100, LARGE), (LARGE - 1, 10), (LARGE, 1), (0, 0)])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_a_part(cache: Cache, size: int, offset: int, length: int) -> None:
+def test_13_a_part(cache: Cache, size: int, offset: int, length: int) -> None:
     digest, data = blob(size)
     assert cache.lower is not None
     assert cache.lower.read(digest, offset, length) == data[offset : offset + length]
@@ -76,7 +76,7 @@ def test_a_part(cache: Cache, size: int, offset: int, length: int) -> None:
     assert cache.read(digest, offset, length) == data[offset : offset + length]
 
 
-def test_another_machines_cache_serves_what_it_keeps_in_files(tmp_path: Path) -> None:
+def test_13_another_machines_cache_serves_what_it_keeps_in_files(tmp_path: Path) -> None:
     with Cache(tmp_path / "other") as other:
         other.put(*blob(SMALL))
         other.put(*blob(LARGE))
@@ -87,7 +87,7 @@ def test_another_machines_cache_serves_what_it_keeps_in_files(tmp_path: Path) ->
 
 @pytest.mark.parametrize("damage", ["a bit", "cut short", "longer", "empty", "a directory", "a FIFO"])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_a_damaged_blob_is_a_miss_with_one_warning_and_stays(
+def test_13_a_damaged_blob_is_a_miss_with_one_warning_and_stays(
     cache: Cache, shared: Path, size: int, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     digest, data = blob(size)
@@ -114,7 +114,7 @@ def test_a_damaged_blob_is_a_miss_with_one_warning_and_stays(
     assert cache.info().verification_failures == 0
 
 
-def test_a_file_of_another_size_is_not_read_at_all(cache: Cache, shared: Path) -> None:
+def test_13_a_file_of_another_size_is_not_read_at_all(cache: Cache, shared: Path) -> None:
     digest, data = blob(SMALL)
     path = file_of(shared, digest)
     path.chmod(0o600)
@@ -126,7 +126,7 @@ def test_a_file_of_another_size_is_not_read_at_all(cache: Cache, shared: Path) -
     assert cache.lower.damaged == 2
 
 
-def test_a_tier_that_vanishes_and_comes_back(cache: Cache, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_13_a_tier_that_vanishes_and_comes_back(cache: Cache, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     shared.rename(shared.with_name("away"))
     for seed in range(5):
         assert cache.get(blob(SMALL, seed)[0]) is None
@@ -137,7 +137,7 @@ def test_a_tier_that_vanishes_and_comes_back(cache: Cache, shared: Path, caplog:
 
 
 @pytest.mark.parametrize("there", ["a file", "an empty directory", "nothing"])
-def test_a_tier_that_is_none(tmp_path: Path, there: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_13_a_tier_that_is_none(tmp_path: Path, there: str, caplog: pytest.LogCaptureFixture) -> None:
     lower = tmp_path / "lower"
     if there == "a file":
         lower.write_text("")
@@ -174,7 +174,7 @@ def as_nobody(shared: Path, *digests: Digest) -> list[str]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_another_users_tier_serves_whom_it_lets_in(shared: Path) -> None:
+def test_13_another_users_tier_serves_whom_it_lets_in(shared: Path) -> None:
     here = shared.parent
     while here != here.parent:  # the directories of the test are private too
         here.chmod(here.stat().st_mode | 0o011)
@@ -189,7 +189,7 @@ def test_another_users_tier_serves_whom_it_lets_in(shared: Path) -> None:
     assert as_nobody(shared, strong, weak) == [str(SMALL), "None"], "anybody can make bytes for a weak hash"
 
 
-def test_a_weak_name_is_not_taken_from_a_file_that_others_can_write(shared: Path) -> None:
+def test_13_a_weak_name_is_not_taken_from_a_file_that_others_can_write(shared: Path) -> None:
     strong, weak = blob(SMALL)[0], blob(SMALL, algorithm=Algorithm.CRC64NVME)[0]
     lower = Lower(shared)
     for digest in (strong, weak):
@@ -199,7 +199,7 @@ def test_a_weak_name_is_not_taken_from_a_file_that_others_can_write(shared: Path
     assert lower.read(weak) is None
 
 
-def test_checksums_of_other_sources_are_other_blobs(cache: Cache, shared: Path) -> None:
+def test_13_checksums_of_other_sources_are_other_blobs(cache: Cache, shared: Path) -> None:
     data = blob(SMALL)[1]
     named = compute_digest(Algorithm.CRC64NVME, data)
     assert cache.get(Digest(Algorithm.CRC64NVME, named.computed + b"\1" * 24)) is None
@@ -208,7 +208,7 @@ def test_checksums_of_other_sources_are_other_blobs(cache: Cache, shared: Path) 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_where_it_cannot_be_kept_it_is_read_all_the_same(tmp_path: Path, shared: Path, size: int) -> None:
+def test_13_where_it_cannot_be_kept_it_is_read_all_the_same(tmp_path: Path, shared: Path, size: int) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", disk], check=True)
@@ -228,7 +228,7 @@ def test_where_it_cannot_be_kept_it_is_read_all_the_same(tmp_path: Path, shared:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_the_tier_below_may_be_the_cache_itself(tmp_path: Path) -> None:
+def test_13_the_tier_below_may_be_the_cache_itself(tmp_path: Path) -> None:
     with Cache(tmp_path / "cache", lower=tmp_path / "cache") as cache:
         digest, data = blob(LARGE)
         cache.put(digest, data)
