@@ -20,7 +20,7 @@ import trio
 from fusepkg_cache import Algorithm, Cache, compute_digest
 
 from fusepkg.engines import kernel
-from fusepkg.fetch import keeping
+from fusepkg.fetch import below, keeping
 from tests.command import Fusepkg
 from tests.mount.mounting import mounted
 from tests.proxy import Proxy, Stall
@@ -272,6 +272,40 @@ def test_readers_killed_at_random_moments_harm_nobody(fusepkg: Fusepkg, home: Pa
                 assert cache.verify().ok
         zygote.stdin.close()
     assert killed > 5
+
+
+# --- a lower cache that hangs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.fuse
+async def test_a_lower_cache_whose_file_system_hangs(
+    fusepkg: Fusepkg, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As NFS does when its server is gone: here a mount whose daemon is stopped."""
+    if kernel.why_no_fuse() is not None:
+        pytest.skip(f"the fuse engine cannot run: {kernel.why_no_fuse()}")
+    monkeypatch.setattr(below, "PATIENCE_S", 0.5)
+    desk = Desk(tmp_path / "cache")
+    entries = [desk.put(key, data) for key, data in FILES.items()]
+    with Cache(tmp_path / "exported", small_limit_bytes=0) as exported:
+        for entry in entries:
+            exported.put(entry.digest, FILES[entry.logical_key])
+    (tmp_path / "folder" / "v1").mkdir(parents=True)
+    (tmp_path / "exported" / "v1" / "blobs").rename(tmp_path / "folder" / "v1" / "blobs")
+    fusepkg("push", tmp_path / "folder", "local/exported:v1")
+    with mounted("local/exported:v1", tmp_path / "lower", "fuse") as mount:
+        async with desk.source(lambda: Cache(desk.directory, lower=mount.root)) as source:
+            first, *others = entries
+            assert await read_in_pages(source, first) == FILES[first.logical_key]
+            assert desk.store.calls == []
+            os.kill(mount.record.pid, signal.SIGSTOP)
+            try:
+                for entry in others[:5] + others[-1:]:
+                    assert await read_in_pages(source, entry) == FILES[entry.logical_key]
+                assert desk.fetched == 6
+            finally:
+                os.kill(mount.record.pid, signal.SIGCONT)
+    assert len([record for record in caplog.records if "does not answer" in record.message]) == 1
 
 
 # --- a cache that cannot be used ---------------------------------------------------------------------------------
