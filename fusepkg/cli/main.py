@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import traceback
+from typing import NoReturn
 
 import typer
 from fusepkg_cache.errors import CacheError
@@ -16,6 +18,7 @@ from fusepkg_cache.errors import CacheError
 from fusepkg.cli import builder, builder_push, cache, install, mounts, options, packages, push, status, versions
 from fusepkg.cli.output import print_error
 from fusepkg.errors import CacheFailure, FusepkgError
+from fusepkg.store.opening import abandon_uploads
 
 _INTERRUPTED = 130
 """Ctrl-C, as shells report it: 128 and the number of SIGINT."""
@@ -45,7 +48,17 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         status = _reader_gone()
+    if status == _INTERRUPTED:
+        _leave_now()
     sys.exit(status)
+
+
+def _leave_now() -> NoReturn:
+    """End without waiting for threads, whose requests may take minutes to be given up; a second Ctrl-C ends at once."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    abandon_uploads()
+    sys.stderr.flush()
+    os._exit(_INTERRUPTED)
 
 
 def _run() -> int | str | None:

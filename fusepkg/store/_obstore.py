@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -26,10 +28,10 @@ from fusepkg.errors import ObjectExists, ObjectMissing, RemoteTimeout, RemoteUna
 from fusepkg.store._s3_answers import answer_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from botocore.credentials import Credentials
-    from obstore import GetOptions
+    from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, S3Config, S3Credential, S3CredentialProvider
 
     from fusepkg.errors import FusepkgError
@@ -46,6 +48,8 @@ a chunk of 8 MiB still arrives over 75 kbit/s."""
 
 FIRST_BACKOFF = timedelta(milliseconds=200)
 LONGEST_BACKOFF = timedelta(seconds=3)
+
+_Result = TypeVar("_Result")
 
 _UNFIT = re.compile(r"[\x00-\x1f\x7f]|^/|/$|//|(^|/)\.\.?(/|$)|^$")
 """Keys obstore's paths refuse or change: control characters, empty parts, ``.`` and ``..``."""
@@ -90,9 +94,7 @@ class Reader:
         elif offset:
             options["range"] = {"offset": offset}
         try:
-            answer = obstore.get(self._store, key, options=options)
-            first, end = answer.range
-            data = answer.bytes().to_bytes()
+            (first, end), data = interruptible(lambda: _read(obstore.get(self._store, key, options=options)))
         except FileNotFoundError as exc:
             raise _translate(exc, target) from exc
         except (BaseError, ValueError) as exc:
@@ -102,6 +104,26 @@ class Reader:
         if first != offset or len(data) != end - first or (length is not None and len(data) > length):
             raise Unclear(f"asked for {offset}+{length}, got {first}-{end}, {len(data)} bytes")
         return data
+
+
+def _read(answer: GetResult) -> tuple[tuple[int, int], bytes]:
+    return answer.range, answer.bytes().to_bytes()
+
+
+def interruptible(call: Callable[[], _Result]) -> _Result:
+    """Make a call that waits in Rust, where Ctrl-C is not heard: the main thread waits for another that makes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    outcome: Future[_Result] = Future()
+
+    def make() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as exc:  # noqa: BLE001 - raised in the main thread
+            outcome.set_exception(exc)
+
+    threading.Thread(target=make, name="obstore-call", daemon=True).start()
+    return outcome.result()
 
 
 class Creator:
@@ -116,7 +138,11 @@ class Creator:
     def create(self, key: str, data: bytes, metadata: Mapping[str, str], target: Target) -> str | None:
         """Create one object if its key is free; its version. Raises ObjectExists, Unclear."""
         try:
-            answer = obstore.put(self._store, key, data, mode="create", attributes=dict(metadata), use_multipart=False)
+            answer = interruptible(
+                lambda: obstore.put(
+                    self._store, key, data, mode="create", attributes=dict(metadata), use_multipart=False
+                )
+            )
         except AlreadyExistsError as exc:
             if "PreconditionFailed" not in str(exc) and _status(str(exc)) != 412:
                 raise Unclear(str(exc).partition("\n")[0]) from exc  # 409 asks for another try

@@ -14,6 +14,7 @@ very bytes then counts as ours.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ PARTS_AT_ONCE = 4
 """Parts of one object in flight: fills a 10 Gbit/s line, holds four parts in memory."""
 
 ABORT_S = 1.0
-"""How long an interrupted upload waits for the server to drop what it has of it."""
+"""How long the end of an interrupted process waits for servers to drop what they have of its uploads."""
 
 CONFLICT_TRIES = 3
 """Tries of a create that S3 answers with 409, which asks for another."""
@@ -209,18 +210,33 @@ def in_parts(
     """Make one object of ``count`` parts, each made by ``send``; nothing is left where that fails."""
     begun: dict[str, Any] = {**names, "UploadId": client.create_multipart_upload(**names, **fields)["UploadId"]}
     pool = ThreadPoolExecutor(threads, "upload-part")
+    _under_way[begun["UploadId"]] = client, begun
     try:
         parts = list(pool.map(lambda number: send(begun, number), range(1, count + 1)))
-        return client.complete_multipart_upload(**begun, MultipartUpload={"Parts": parts}, **condition)
-    except BaseException as exc:
-        interrupted = not isinstance(exc, Exception)
-        pool.shutdown(wait=not interrupted, cancel_futures=True)
-        abort = threading.Thread(target=_abort, args=(client, begun), daemon=True)
-        abort.start()
-        abort.join(ABORT_S if interrupted else None)
+        answer = client.complete_multipart_upload(**begun, MultipartUpload={"Parts": parts}, **condition)
+    except Exception:
+        pool.shutdown(cancel_futures=True)
+        _abort(client, begun)
+        del _under_way[begun["UploadId"]]
         raise
     finally:
-        pool.shutdown(wait=False)
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupt waits for nothing
+    del _under_way[begun["UploadId"]]
+    return answer
+
+
+_under_way: dict[str, tuple[S3Client, dict[str, Any]]] = {}
+"""Uploads in parts that this process has begun, by their ids; those of interrupted calls stay."""
+
+
+def abandon() -> None:
+    """Have the servers drop all that is under way, as far as they answer in time: the process is about to end."""
+    aborts = [threading.Thread(target=_abort, args=one, daemon=True) for one in list(_under_way.values())]
+    for abort in aborts:
+        abort.start()
+    deadline = time.monotonic() + ABORT_S
+    for abort in aborts:
+        abort.join(max(0.0, deadline - time.monotonic()))
 
 
 def completed(number: int, answer: Mapping[str, Any]) -> CompletedPartTypeDef:

@@ -5,6 +5,7 @@ Owns: which kind of store a URL means, and one store per bucket. Must not know: 
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,12 @@ def open_store(bucket: BucketUrl, settings: S3Settings, data_dir: Path) -> Objec
     if bucket.scheme == "file":
         return DirectoryStore(Path(bucket.place))
     return S3Store(bucket.place, settings)
+
+
+def abandon_uploads() -> None:
+    """For a process that ends now, whatever its threads do: have servers drop what is half uploaded, if they answer."""
+    if writing := sys.modules.get("fusepkg.store._s3_write"):  # else nothing was uploaded
+        writing.abandon()
 
 
 class StoreSet:
