@@ -15,7 +15,7 @@ _SAFE = "/-_.~"
 _UNENCODED = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """What no URL holds as it is; urlsplit would drop some of these silently, and so name another object."""
 
-_PLAIN = re.compile(r"(?:s3://([A-Za-z0-9._-]+)/|file://(?=/))([A-Za-z0-9._~/-]+)")
+_PLAIN = re.compile(r"(?:s3://([A-Za-z0-9._-]+)/|file://(?=/))([A-Za-z0-9._~/-]+)(?:\?versionId=([A-Za-z0-9._~-]+))?")
 """URLs with nothing to decode, as nearly all are: reading a file parses one, and this takes a quarter of the time."""
 
 
@@ -42,8 +42,8 @@ class PhysicalKey:
 
 def parse_physical_key(url: str) -> PhysicalKey:
     """Read a physical key; raises ManifestInvalid (without a line: the caller knows it)."""
-    if plain := _PLAIN.fullmatch(url):
-        return PhysicalKey("s3", plain[1], plain[2]) if plain[1] else PhysicalKey("file", "", plain[2])
+    if (plain := _PLAIN.fullmatch(url)) and (plain[1] or not plain[3]):
+        return PhysicalKey("s3", plain[1], plain[2], plain[3]) if plain[1] else PhysicalKey("file", "", plain[2])
     if _UNENCODED.search(url):
         raise ManifestInvalid(f"physical key {url!r} holds a character that must be percent-encoded")
     try:
