@@ -12,7 +12,9 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fusepkg.errors import HashNotFound, ObjectExists, TagConflict, TagNotFound, UnsupportedFormat
+from fusepkg.errors import HashNotFound, ObjectExists, ObjectMissing, TagConflict, TagNotFound, UnsupportedFormat
 from fusepkg.registry import layout
 from fusepkg.registry.manifests import has_manifest
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 READ_THREADS = 16
 """Concurrent GETs while a history or the tags of a package are read: small objects, latency only."""
+
+_SETTLE_S, _SETTLE_TRIES = 0.1, 50
+"""How long it is waited, and how often, for publishers who were not first: they need two requests."""
 
 _SHORT_DIGITS = 9
 """Digits of a top hash in messages."""
@@ -123,11 +128,14 @@ def move_tag(
         publisher=publisher or current_publisher(),
     )
     number = expected.number + 1 if expected else 1
+    key = layout.tag_move_key(name, tag, number)
     try:
-        store.create(layout.tag_move_key(name, tag, number), msgspec.json.encode(content) + b"\n")
+        store.create(key, msgspec.json.encode(content) + b"\n")
     except ObjectExists as exc:
         theirs = tag_history(store, name, tag, limit=1)
-        if theirs and theirs[0].top_hash == new_hash:
+        if not theirs or theirs[0].number <= number:
+            theirs = [_parse_move(key, _get_settled(store, key))]
+        if theirs[0].top_hash == new_hash:
             return theirs[0]
         raise tag_conflict(name, tag, new_hash, theirs) from exc
     return _move(tag, number, content)
@@ -174,23 +182,17 @@ def current_publisher() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def time_text(time: datetime) -> str:
+def time_text(when: datetime) -> str:
     """A time as moves hold it."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
     def read(key: str) -> TagMove:
-        parsed = layout.parse_tag_move_key(key)
-        if parsed is None:
-            raise UnsupportedFormat(f"{key} lies among the moves of a tag but is none", hint="Remove that object")
         try:
-            content = msgspec.json.decode(store.get(key), type=_Content)
-        except msgspec.MsgspecError as exc:
-            raise UnsupportedFormat(f"{key} is not the move of a tag: {exc}") from exc
-        if not layout.is_top_hash(content.hash):
-            raise UnsupportedFormat(f"{key} does not name a top hash")
-        return _move(parsed[1], parsed[2], content)
+            return _parse_move(key, store.get(key))
+        except ObjectMissing:  # a moment ago it was listed
+            return _parse_move(key, _get_settled(store, key))
 
     waiting = iter(keys)
     first = list(islice(waiting, 2))
@@ -198,6 +200,34 @@ def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
         return [read(key) for key in first]
     with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
         return list(threads.map(read, [*first, *waiting]))
+
+
+def _get_settled(store: ObjectStore, key: str) -> bytes:
+    """A move that is there, once no publisher will take its own move back any more.
+
+    Where the server lets several creators succeed, the one who was not first does so moments later, and meanwhile there
+    may seem to be no move at all. One who was killed in between never does: then that move is the tag's.
+    """
+    for _ in range(_SETTLE_TRIES):
+        with suppress(ObjectMissing):
+            found = store.head(key)
+            if store.stays(found):
+                return store.get(key, version=found.version)
+        time.sleep(_SETTLE_S)
+    return store.get(key)
+
+
+def _parse_move(key: str, data: bytes) -> TagMove:
+    parsed = layout.parse_tag_move_key(key)
+    if parsed is None:
+        raise UnsupportedFormat(f"{key} lies among the moves of a tag but is none", hint="Remove that object")
+    try:
+        content = msgspec.json.decode(data, type=_Content)
+    except msgspec.MsgspecError as exc:
+        raise UnsupportedFormat(f"{key} is not the move of a tag: {exc}") from exc
+    if not layout.is_top_hash(content.hash):
+        raise UnsupportedFormat(f"{key} does not name a top hash")
+    return _move(parsed[1], parsed[2], content)
 
 
 def _move(tag: str, number: int, content: _Content) -> TagMove:

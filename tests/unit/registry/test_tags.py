@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fusepkg.errors import HashNotFound, TagConflict, TagNotFound, UnsupportedFormat
+from fusepkg.errors import HashNotFound, ObjectMissing, TagConflict, TagNotFound, UnsupportedFormat
 from fusepkg.registry import layout
 from fusepkg.registry.tags import (
     TagMove,
@@ -98,6 +98,13 @@ def test_of_many_racing_publishers_exactly_one_moves_the_tag(store: ObjectStore)
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(publish, range(8))) == 1
     assert len(tag_history(store, "n", "latest")) == 2
+
+
+def test_a_move_that_seems_gone_for_a_moment_is_waited_for(store: ObjectStore) -> None:
+    first = move_tag(store, "n", "latest", A, None)
+    flickering = FaultyStore(store, [Fault(call, error=ObjectMissing("gone")) for call in ("get", "head")])
+    assert tag_history(flickering, "n", "latest") == [first]
+    assert flickering.count("head") == 2
 
 
 def test_tags_are_listed_with_their_current_move(store: ObjectStore) -> None:
