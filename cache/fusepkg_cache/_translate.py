@@ -42,6 +42,10 @@ def unusable(exc: OSError | lmdb.Error, doing: str) -> CacheUnusable:
             number = errno.ENOSPC
     else:
         number, reason = exc.errno or 0, os.strerror(exc.errno) if exc.errno else str(exc)
+    if number == errno.ENODEV:
+        return CacheUnusable(
+            f"{doing}: its file system cannot map files", hint="Name a directory on a local file system"
+        )
     message = f"{doing}: {reason}"
     if number in FULL:
         return CacheFull(message, hint="Make room on the disk, or clear the cache")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import resource
@@ -14,46 +13,13 @@ import pytest
 from fusepkg_cache import Cache, CacheUnusable
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
+from tests.unit.cache.busy import BUSY
+from tests.unit.cache.namespace import in_namespace
 from tests.unit.cache.peer import Peer
 
 ROOT = Path(__file__).parents[2]
 
 KILLS = 15
-
-BUSY = """
-import itertools, random, sys, threading
-from pathlib import Path
-from fusepkg_cache import Cache
-from tests.unit.cache.blobs import LARGE, SMALL, blob
-
-cache = Cache(Path(sys.argv[1]))
-start = 1 + int(sys.argv[2])
-lock = threading.Lock()
-
-def tell(*blobs):
-    with lock:
-        for size, seed in blobs:
-            print(size, seed, flush=True)
-
-def work(number):
-    for step in itertools.count():
-        seed = start + number * 1000 + step
-        if number == 3:
-            with cache.stage() as stage:
-                for size in (SMALL, LARGE):
-                    stage.add(*blob(size, seed))
-                if step % 2:
-                    stage.commit()
-                    tell((SMALL, seed), (LARGE, seed))
-        else:
-            size = (SMALL, LARGE, 100)[number]
-            cache.put(*blob(size, seed))
-            cache.remove(blob(size, -seed)[0])
-            tell((size, seed))
-
-for number in range(4):
-    threading.Thread(target=work, args=(number,)).start()
-"""
 
 
 def test_7_kill_9_loses_nothing_that_was_put(tmp_path: Path) -> None:
@@ -106,38 +72,14 @@ def test_7_a_process_that_dies_in_the_middle_does_not_keep_others_out(tmp_path: 
 # --- 10: failing disks. Real ones, in a mount namespace that ends with the process.
 
 
-def in_namespace(tmp_path: Path, mount: str, program: str) -> dict[str, object]:
-    """What a program prints as JSON that runs with ``mount`` done, as root of a namespace of its own."""
-    enter = ["unshare", "--mount", "--map-root-user"] if os.geteuid() else ["unshare", "--mount"]
-    if subprocess.run([*enter, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
-        pytest.skip("needs a mount namespace of its own: root, or unprivileged user namespaces")
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "program.py").write_text(
-        "import json\nfrom pathlib import Path\nfrom fusepkg_cache import *\n"
-        "from tests.unit.cache.blobs import LARGE, SMALL, blob\n"
-        "def outcome(call, *arguments):\n"
-        "    try:\n        call(*arguments)\n"
-        "    except CacheError as exc:\n        return type(exc).__name__\n"
-        "    return 'done'\n" + program
-    )
-    done = subprocess.run(
-        [*enter, "sh", "-c", f"{mount} && exec {sys.executable} program.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/cache"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, object] = json.loads(done.stdout)
-    return result
+EXT4 = "truncate -s 8m image && mkfs.ext4 -q -m 0 -O ^has_journal image && mount -o loop image disk"
 
 
-def test_10_a_full_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mount", ["mount -t tmpfs -o size=3m none disk", EXT4], ids=["tmpfs", "ext4"])
+def test_10_a_full_disk(tmp_path: Path, mount: str) -> None:
     found = in_namespace(
         tmp_path,
-        "mount -t tmpfs -o size=3m none disk",
+        mount,
         """
 cache = Cache(Path("disk/cache"))
 kept = []

@@ -87,3 +87,12 @@ def test_the_digest_of_pieces_is_that_of_the_whole(algorithm: Algorithm) -> None
         for at in range(0, len(data), piece_bytes):
             hashing.update(data[at : at + piece_bytes])
         assert hashing.digest() == compute_digest(algorithm, data)
+
+
+def test_a_digest_is_written_without_an_empty_scope() -> None:
+    strong = compute_digest(Algorithm.SHA2_256, b"data")
+    assert str(strong) == f"sha2-256:{strong.hex}"
+    weak = compute_digest(Algorithm.CRC64NVME, b"data")
+    assert str(weak) == f"crc64nvme:{weak.hex[:16]}"
+    scoped = Digest(weak.algorithm, weak.computed + b"\0" * 23 + b"\1")
+    assert str(scoped) == f"crc64nvme:{scoped.hex}"
