@@ -81,7 +81,8 @@ class Digest:
         return found.algorithm is self.algorithm and found.computed == self.computed
 
     def __str__(self) -> str:
-        return f"{self.algorithm.value}:{self.hex}"
+        has_scope = self.value != self.computed.ljust(DIGEST_BYTES, b"\0")
+        return f"{self.algorithm.value}:{self.hex if has_scope else self.computed.hex()}"
 
 
 def chunk_size(blob_bytes: int) -> int:

@@ -161,7 +161,7 @@ logging.basicConfig(format="%(levelname)s")
 lower = Lower(Path(sys.argv[1]))
 for name in sys.argv[2:]:
     algorithm, _, value = name.partition(":")
-    data = lower.read(Digest(Algorithm(algorithm), bytes.fromhex(value)))
+    data = lower.read(Digest(Algorithm(algorithm), bytes.fromhex(value).ljust(32, b"\\0")))
     print(None if data is None else len(data), flush=True)
 """
 
