@@ -70,15 +70,12 @@ class Session:
 
     def cache(self) -> Cache:
         """The machine's cache of blobs. Raises CacheFailure."""
-        try:
-            return self._open_cache()
-        except CacheError as exc:
-            raise CacheFailure(exc.message, hint=exc.hint or "Name another with FUSEPKG_CACHE_DIR") from exc
-
-    def _open_cache(self) -> Cache:
         with self._lock:
             if self._cache is None:
-                self._cache = self.settings.cache.open()
+                try:
+                    self._cache = self.settings.cache.open()
+                except CacheError as exc:
+                    raise CacheFailure(exc.message, hint=exc.hint or "Name another with FUSEPKG_CACHE_DIR") from exc
             return self._cache
 
     def source(self, registry: BucketUrl) -> BlockingSource:
@@ -95,7 +92,7 @@ class Session:
         def chunk_list(digest: Digest) -> list[bytes]:
             return get_chunk_list(store, digest)
 
-        return BlobSource(self._open_cache, self.stores.for_key, chunk_list, nursery)
+        return BlobSource(self.settings.cache.open, self.stores.for_key, chunk_list, nursery)
 
     def close(self) -> None:
         """Close what is open; what is asked for later is opened anew."""
