@@ -99,9 +99,9 @@ def test_a_registry_one_may_not_write(shared: Shared, folder: Path, fusepkg: Fus
     assert "s3:PutObject" in refused.stderr
     assert len(json.loads(fusepkg("log", f"{shared.bucket}/data", "--json").stdout)) == 1
     assert fusepkg("cat", f"{shared.bucket}/data", "a").stdout == "one"
-    shared.server.s3.delete_bucket_policy(Bucket=shared.bucket)
-    fusepkg("push", folder, f"{shared.bucket}/data")
-    assert fusepkg("cat", f"{shared.bucket}/data", "a").stdout == "changed"
+    shared.allow([*READ, *WRITE, "s3:DeleteObjectVersion"])
+    fusepkg("push", folder, f"{shared.bucket}/data", env=shared.environment)
+    assert fusepkg("cat", f"{shared.bucket}/data", "a", env=shared.environment).stdout == "changed"
 
 
 def test_a_copy_that_may_not_be_made(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
