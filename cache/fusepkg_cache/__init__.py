@@ -17,6 +17,7 @@ from fusepkg_cache.errors import (
 from fusepkg_cache.info import CacheInfo
 from fusepkg_cache.lower import Lower
 from fusepkg_cache.pins import Pin
+from fusepkg_cache.plain import PlainFiles
 from fusepkg_cache.stage import Stage
 from fusepkg_cache.unnamed import UnnamedBlob
 from fusepkg_cache.verify import VerifyReport
@@ -38,6 +39,7 @@ __all__ = [
     "DigestMismatch",
     "Lower",
     "Pin",
+    "PlainFiles",
     "Stage",
     "UnnamedBlob",
     "VerifyReport",

@@ -1,29 +1,53 @@
-"""cache info, cache clear.
+"""cache info, clear, gc, verify, export.
 
-Owns: what these commands take and print. Must not know: how the cache is laid out.
+Owns: what these commands take and print. Must not know: how the cache is laid out, what is kept and why.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from fusepkg_cache import Cache
 
-from fusepkg.cli.options import JsonOption, settings_of
-from fusepkg.cli.output import counted, human_bytes, note, print_json, say
+from fusepkg.cli import pins
+from fusepkg.cli.opening import opened_package
+from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.output import (
+    EXIT_DIFFERENT,
+    counted,
+    human_bytes,
+    note,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    short,
+)
 from fusepkg.daemon import records
+from fusepkg.errors import UsageError
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.index.files import index_directory
 from fusepkg.index.opening import open_index
-from fusepkg.model.reference import parse_reference
-from fusepkg.registry.opening import index_root_for, resolve_or_remember
-from fusepkg.registry.remembered import Remembered
-from fusepkg.store.opening import open_store
+from fusepkg.registry.indexes import known_packages
+from fusepkg.store.opening import StoreSet
+from fusepkg.upkeep.collecting import collect, tagged_versions
+from fusepkg.upkeep.shares import share_of
+
+if TYPE_CHECKING:
+    from fusepkg_cache import Cache, CacheInfo
+
+    from fusepkg.settings import Settings
+    from fusepkg.upkeep.shares import Share
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def register(app: typer.Typer) -> None:
@@ -31,56 +55,223 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The cache all mounts of this machine share.")
     group.command()(info)
     group.command()(clear)
+    group.command()(gc)
+    group.command()(verify)
+    pins.register(group)
+    group.command()(export)
     app.add_typer(group, name="cache")
 
 
+# --- info --------------------------------------------------------------------------------------------------------
+
+
 def info(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Tell where the cache is and what it holds."""
+    """Tell where the cache is, what it holds and may hold, how it did, and how much of each package is there."""
     settings = settings_of(context)
-    cache = Cache(settings.blobs_dir)
-    try:
+    with settings.cache.open() as cache:
         facts = cache.info()
-    finally:
-        cache.close()
+        shares = _shares(settings, cache)
+    disk = shutil.disk_usage(settings.cache_dir)
     if as_json:
-        print_json(
-            {name: value if isinstance(value, int | dict) else str(value) for name, value in asdict(facts).items()}
-        )
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(facts).items()}
+        packages = [{"reference": name, "hash": top_hash, **asdict(share)} for name, top_hash, share in shares]
+        lower = str(settings.cache.lower) if settings.cache.lower else None
+        print_json(plain | {"lower_directory": lower, "disk_free_bytes": disk.free, "packages": packages})
         return
     say(f"Directory: {settings.cache_dir}")
-    say(f"Holds: {counted(facts.blobs, 'blob')}, {human_bytes(facts.bytes)}")
+    _say_facts(facts, disk.free)
+    if settings.cache.lower:
+        say(f"Lower cache: {settings.cache.lower}")
+    if shares:
+        say("")
+        print_table(
+            ("PACKAGE", "HASH", "FILES HERE", "BYTES HERE"),
+            [
+                (
+                    name,
+                    short(top_hash),
+                    f"{share.files_here:,} of {share.files:,}",
+                    f"{human_bytes(share.bytes_here)} of {human_bytes(share.bytes)}",
+                )
+                for name, top_hash, share in shares
+            ],
+        )
+
+
+def _say_facts(facts: CacheInfo, free_bytes: int) -> None:
+    still = "" if facts.complete else ", and those still being counted"
+    say(f"Holds: {counted(facts.blobs, 'blob')}, {human_bytes(facts.bytes)}{still}")
+    if facts.blobs:
+        small = f"{facts.small_blobs:,} small, {human_bytes(facts.small_bytes)}"
+        say(f"  {small}; {facts.large_blobs:,} large, {human_bytes(facts.large_bytes)}")
+    bound = "none" if facts.max_bytes is None else human_bytes(facts.max_bytes)
+    floor = human_bytes(facts.min_free_bytes or 0)
+    say(f"Bound: {bound}, as long as {floor} of its disk stay free ({human_bytes(free_bytes)} are)")
+    hits = f"{facts.small_hits:,} small, {facts.large_hits:,} large, {facts.lower_hits:,} lower"
+    say(f"Hits: {hits}; misses: {facts.misses:,}")
+    if facts.evictions:
+        say(f"Given up for room: {counted(facts.evictions, 'blob')}, {human_bytes(facts.evicted_bytes)}")
+    if facts.verification_failures:
+        say(f"Found damaged, and dropped: {counted(facts.verification_failures, 'blob')}")
+    if facts.pins:
+        say(f"Pins: {facts.pins:,}")
+
+
+def _shares(settings: Settings, cache: Cache) -> list[tuple[str, str, Share]]:
+    """Of every version that has an index here: the package, the hash, and what of it is cached."""
+    found = []
+    with progress_bar() as show:
+        for package in known_packages(settings.indexes_dir):
+            for top_hash in package.top_hashes:
+                index = open_index(package.root, top_hash)
+                if index is not None:
+                    share = share_of(cache, index, partial(show, f"Looking for {package}"))
+                    found.append((str(package), top_hash, share))
+    return found
+
+
+# --- dropping ----------------------------------------------------------------------------------------------------
 
 
 def clear(
     context: typer.Context,
     ref: Annotated[str, typer.Argument(metavar="[REF]", help="Only the data of this package.")] = "",
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Only what nobody used for so long: 90m, 12h, 7d, 2w.")
+    ] = "",
 ) -> None:
     """Drop cached data, also under live mounts: what they read next is fetched again."""
     settings = settings_of(context)
-    cache = Cache(settings.blobs_dir)
-    try:
-        if not ref:
-            dropped = cache.clear()
-            _drop_indexes(settings.indexes_dir)
+    unused_since = time.time() - _seconds(older_than) if older_than else None
+    index = opened_package(settings, ref).index if ref else None
+    with settings.cache.open() as cache:
+        if index is not None:
+            dropped = cache.clear(cached_digests(cache, index.entries), unused_since=unused_since)
         else:
-            reference = parse_reference(ref)
-            store = open_store(reference.bucket, settings.s3, settings.data_dir)
-            with closing(Remembered(settings.remembered_dir)) as remembered:
-                resolved, _ = resolve_or_remember(store, reference, remembered)
-            index = open_index(index_root_for(settings.indexes_dir, store, reference.name), resolved.top_hash)
-            dropped = cache.clear(cached_digests(cache, index.entries) if index else [])
-    finally:
-        cache.close()
+            dropped = cache.clear(unused_since=unused_since)
+            if unused_since is None:
+                _drop_indexes(settings)
     note(f"Dropped {counted(dropped.blobs, 'blob')}, {human_bytes(dropped.bytes)}")
 
 
-def _drop_indexes(directory: Path) -> None:
+def _seconds(age: str) -> float:
+    found = _AGE.fullmatch(age.strip())
+    if found is None:
+        raise UsageError(f"{age!r} is not an age", hint="Write a number and a unit: 90m, 12h, 7d, 2w")
+    return float(found[1]) * _UNIT_S[found[2]]
+
+
+def _drop_indexes(settings: Settings) -> None:
     """All but those of live mounts, which `verify` compares with, and of whoever builds one just now."""
-    live = {
+    live = _live_indexes()
+    for package in known_packages(settings.indexes_dir):
+        for top_hash in package.top_hashes:
+            if package.directory(top_hash).resolve() not in live:
+                shutil.rmtree(package.directory(top_hash), ignore_errors=True)
+
+
+def _live_indexes() -> set[Path]:
+    return {
         index_directory(Path(record.index_root), record.top_hash).resolve()
         for record in records.read_records()
         if records.is_alive(record)
     }
-    for index in directory.resolve().glob("*/v*/[!.]*"):
-        if index not in live:
-            shutil.rmtree(index, ignore_errors=True)
+
+
+def gc(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be dropped.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Drop what no tag in its bucket, no mount and no pin names. A bucket that does not answer keeps its packages."""
+    settings = settings_of(context)
+    stores = StoreSet(settings.s3, settings.data_dir)
+    with settings.cache.open() as cache:
+        pinned, live = {pin.name for pin in cache.pins()}, _live_indexes()
+        collected = collect(
+            cache,
+            lambda: known_packages(settings.indexes_dir),
+            lambda package: tagged_versions(package, settings.indexes_dir, stores.for_bucket),
+            lambda package, top_hash: (
+                f"{package}@{top_hash}" in pinned or package.directory(top_hash).resolve() in live
+            ),
+            dry_run=dry_run,
+        )
+    dropped = collected.blobs
+    if as_json:
+        print_json(
+            {
+                "dry_run": dry_run,
+                "blobs": dropped.blobs,
+                "bytes": dropped.bytes,
+                "versions": [f"{package}@{top_hash}" for package, top_hash in collected.versions],
+                "not_asked": [{"package": str(package), "reason": why} for package, why in collected.unasked],
+            }
+        )
+        return
+    for package, why in collected.unasked:
+        note(f"Kept all of {package}: {why}")
+    for package, top_hash in collected.versions:
+        say(f"{package}@{short(top_hash)}: no tag, mount or pin names it")
+    doing = "Would drop" if dry_run else "Dropped"
+    note(
+        f"{doing} {counted(len(collected.versions), 'version')}, {counted(dropped.blobs, 'blob')}, "
+        f"{human_bytes(dropped.bytes)}"
+    )
+
+
+# --- checking ----------------------------------------------------------------------------------------------------
+
+
+def verify(
+    context: typer.Context,
+    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged, and record what is found.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Hash everything in the cache. Exit 1 if anything is damaged, also where it was repaired."""
+    with settings_of(context).cache.open() as cache, progress_bar() as show:
+        report = cache.verify(repair=repair, progress=partial(show, "Checking", is_bytes=True))
+    if as_json:
+        facts: dict[str, Any] = asdict(report)
+        for name in ("damaged", "missing", "unrecorded"):
+            facts[name] = [str(digest) for digest in getattr(report, name)]
+        print_json(facts)
+    else:
+        for digest in report.damaged:
+            say(f"{digest} is damaged{', and was dropped' if repair else ''}")
+        for digests, what in ((report.missing, "of which only the record is left"), (report.unrecorded, "unrecorded")):
+            if digests:
+                note(f"{counted(len(digests), 'blob')} {what}: harmless{', and put right' if repair else ''}")
+        result = f"{len(report.damaged):,} damaged" if report.damaged else "verified"
+        note(f"{counted(report.blobs, 'blob')}, {human_bytes(report.bytes)}: {result}")
+        if report.damaged and not repair:
+            note("A read of a damaged blob drops it and fetches it again; --repair drops all now")
+    if not report.ok:
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+# --- sharing -----------------------------------------------------------------------------------------------------
+
+
+def export(
+    context: typer.Context,
+    ref: RefArgument,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if need be.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a package's data as files named by their hashes, which other machines read with --cache-lower DIR."""
+    from fusepkg_cache import PlainFiles
+
+    from fusepkg.cli.reading import blocking_source
+    from fusepkg.upkeep.exporting import export_version
+
+    settings = settings_of(context)
+    files = PlainFiles(directory)
+    opened = opened_package(settings, ref)
+    with closing(blocking_source(settings, opened.resolved.reference)) as source, progress_bar() as show:
+        written = export_version(opened.index, source, files, partial(show, "Exporting", is_bytes=True))
+    if as_json:
+        print_json({"directory": str(files.directory), "hash": opened.index.top_hash, **asdict(written)})
+        return
+    there = "" if written.files else "; all is there already"
+    note(f"Wrote {counted(written.files, 'file')}, {human_bytes(written.bytes)}{there}")

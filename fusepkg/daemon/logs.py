@@ -30,17 +30,21 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def log_path_for(cache_dir: Path, mountpoint: Path) -> Path:
     """The log of mounts at that directory; created, private.
 
-    It lies in the cache directory, or in the runtime directory where that cannot be written to: what is wrong with the
-    cache has to be told somewhere. Raises ControlError.
+    It lies in the cache directory, or in the runtime directory where that cannot be written to or its disk is full:
+    what is wrong with the cache has to be told somewhere. Raises ControlError.
     """
     place = os.fsencode(os.path.abspath(mountpoint))
     shown = os.path.basename(place).decode(errors="replace")[:MAX_NAME_CHARACTERS]
     legible = "".join(letter if letter.isprintable() else "?" for letter in shown) or "root"
     name = f"{legible}-{hashlib.sha256(place).hexdigest()[:8]}.log"
     try:
-        return _created(cache_dir / "logs", name)
+        path = _created(cache_dir / "logs", name)
+        disk = os.statvfs(path)
+        if disk.f_bavail * disk.f_frsize >= MAX_LOG_BYTES:
+            return path
     except OSError:
-        return _created(runtime_directory(), name)
+        pass
+    return _created(runtime_directory(), name)
 
 
 def _created(directory: Path, name: str) -> Path:

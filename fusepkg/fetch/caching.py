@@ -52,6 +52,7 @@ class CacheSettings:
         return Cache(
             self.directory,
             max_bytes=None if self.size is None else self.size.of_disk(disk_bytes),
+            min_free_bytes=self.free.of_disk(disk_bytes),
             lower=self.lower,
         )
 

@@ -1,0 +1,104 @@
+"""cache pin, unpin, pins.
+
+Owns: what these commands take and print. Must not know: how pins are kept.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from fusepkg.cli.opening import opened_package
+from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short, time_text
+from fusepkg.errors import UsageError
+from fusepkg.model.reference import parse_reference
+from fusepkg.registry.manifests import get_chunk_list
+from fusepkg.registry.opening import resolve_or_remember
+from fusepkg.registry.remembered import Remembered
+from fusepkg.store.opening import open_store
+from fusepkg.upkeep.pinning import pin_name, pin_version
+from fusepkg.upkeep.shares import share_of
+
+if TYPE_CHECKING:
+    from fusepkg_cache import Cache
+
+    from fusepkg.settings import Settings
+
+
+def register(group: typer.Typer) -> None:
+    """Add these commands to the group of the cache."""
+    group.command()(pin)
+    group.command()(unpin)
+    group.command("pins")(list_pins)
+
+
+def pin(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
+    """Keep a version in the cache: what is there of it, and what will be, does not make room for other data."""
+    settings = settings_of(context)
+    opened = opened_package(settings, ref)
+    reference, index = opened.resolved.reference, opened.index
+    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    name = pin_name(reference, index.top_hash)
+    with settings.cache.open() as cache, progress_bar() as show:
+        pin_version(cache, name, index, partial(get_chunk_list, store), partial(show, "Pinning"))
+        share = share_of(cache, index, partial(show, "Looking what is there"))
+    if as_json:
+        print_json({"name": name, "hash": index.top_hash, **asdict(share)})
+        return
+    say(f"Pinned {reference.package}@{short(index.top_hash)}")
+    note(
+        f"{human_bytes(share.bytes_here)} of {human_bytes(share.bytes)} are here; the rest is kept from when it is read"
+        if share.bytes_here < share.bytes
+        else f"All of it is here: {counted(share.files, 'file')}, {human_bytes(share.bytes)}"
+    )
+
+
+def unpin(context: typer.Context, ref: RefArgument) -> None:
+    """Let a version make room for other data again. Nothing is dropped now."""
+    settings = settings_of(context)
+    with settings.cache.open() as cache:
+        name = _pin_meant(settings, cache, ref)
+        cache.unpin(name)
+    package, _, top_hash = name.rpartition("@")
+    say(f"Unpinned {package}@{short(top_hash)}")
+
+
+def _pin_meant(settings: Settings, cache: Cache, ref: str) -> str:
+    """The name of the pin of a version. A hash is looked for among the pins, so that it needs no bucket."""
+    reference = parse_reference(ref)
+    names = [pin.name for pin in cache.pins() if pin.name.startswith(f"{reference.package}@")]
+    top_hash = reference.top_hash
+    if top_hash is None and names:
+        store = open_store(reference.bucket, settings.s3, settings.data_dir)
+        with closing(Remembered(settings.remembered_dir)) as remembered:
+            top_hash = resolve_or_remember(store, reference, remembered)[0].top_hash
+    meant = [name for name in names if top_hash and name.startswith(f"{reference.package}@{top_hash}")]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise UsageError(f"{ref} could be {' or '.join(meant)}", hint="Write as many digits as it takes to tell")
+    raise UsageError(
+        f"{ref} is not pinned",
+        hint=f"Pinned are {', '.join(names)}" if names else "`fusepkg cache pins` lists what is",
+    )
+
+
+def list_pins(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List what is pinned."""
+    with settings_of(context).cache.open() as cache:
+        found = sorted(cache.pins(), key=lambda pin: pin.name)
+    if as_json:
+        print_json([{"name": pin.name, "blobs": pin.blobs, "since": pin.since} for pin in found])
+        return
+    rows = [(*_split(pin.name), f"{pin.blobs:,}", time_text(pin.since)) for pin in found]
+    print_table(("PACKAGE", "HASH", "BLOBS", "SINCE"), rows)
+
+
+def _split(name: str) -> tuple[str, str]:
+    package, _, top_hash = name.rpartition("@")
+    return package, short(top_hash)

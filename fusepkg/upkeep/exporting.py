@@ -1,0 +1,95 @@
+"""Writing a version's blobs as plain files, for other machines to look into.
+
+Owns: in which pieces, fetching what is missing. Must not know: how the files are laid out, printing.
+
+A blob of several chunks is written as its chunks and the list of them, as a cache keeps it: whoever reads a part of
+it over a network then reads no more than that part. One that is named by another kind of hash is written whole.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import DIGEST_BYTES, chunk_count, chunk_digest, chunk_size
+
+from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fusepkg_cache import PlainFiles
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.index.opening import Index
+    from fusepkg.model.entry import Entry
+
+_THREADS = 8
+"""Entries written at a time: enough to hide round trips, and each may hold a chunk."""
+
+_BATCH = 256
+"""Entries handed to the threads at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Files written, and their bytes; the others were there already."""
+
+    files: int
+    bytes: int
+
+
+def export_version(
+    index: Index, source: BlockingSource, files: PlainFiles, progress: Callable[[int, int], None]
+) -> Exported:
+    """Write every blob of a version that is not there yet; ``progress`` hears the bytes that are done, of all.
+
+    Raises RemoteError, IntegrityError, CacheUnusable.
+    """
+    done = 0
+    written: list[int] = []
+    entries = iter(index.entries)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="fusepkg-export") as threads:
+        while batch := list(islice(entries, _BATCH)):
+            for entry, sizes in zip(batch, threads.map(lambda one: _export(one, source, files), batch), strict=True):
+                written += sizes
+                done += entry.size
+                progress(done, index.total_bytes)
+    return Exported(len(written), sum(written))
+
+
+def _export(entry: Entry, source: BlockingSource, files: PlainFiles) -> list[int]:
+    """The sizes of the files that were written for one entry."""
+    list_name = list_digest(entry) if is_chunked(entry) else None
+    if list_name is not None:
+        return _export_chunks(entry, list_name, source, files)
+    name = cache_name(entry)
+    if not entry.size or files.has(name, entry.size):
+        return []
+    files.put(name, _pieces(entry, source), size=entry.size)
+    return [entry.size]
+
+
+def _export_chunks(entry: Entry, list_name: Digest, source: BlockingSource, files: PlainFiles) -> list[int]:
+    """The list is written last, so where it is, the chunks are."""
+    if files.has(list_name, chunk_count(entry.size) * DIGEST_BYTES):
+        return []
+    sizes: list[int] = []
+    chunks: list[bytes] = []
+    for piece in _pieces(entry, source):
+        digest = chunk_digest(piece)
+        chunks.append(digest.value)
+        if not files.has(digest, len(piece)):
+            files.put(digest, [piece], size=len(piece))
+            sizes.append(len(piece))
+    chunk_list = b"".join(chunks)
+    files.put(list_name, [chunk_list], size=len(chunk_list))
+    return [*sizes, len(chunk_list)]
+
+
+def _pieces(entry: Entry, source: BlockingSource) -> Iterable[bytes]:
+    size = chunk_size(entry.size)
+    return (source.read(entry, at, size) for at in range(0, entry.size, size))

@@ -1,0 +1,63 @@
+"""How much of each package the cache holds.
+
+Owns: the names under which its bytes may lie there, and their sum. Must not know: buckets, printing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import DIGEST_BYTES
+
+from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest, nth_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fusepkg_cache import Cache
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.index.opening import Index
+    from fusepkg.model.entry import Entry
+
+BATCH = 4096
+"""Entries looked up at a time: the cache sorts them, and looks for all in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of a version is here: entries that can be read without the bucket, and the bytes, of all there are."""
+
+    files_here: int
+    bytes_here: int
+    files: int
+    bytes: int
+
+
+def share_of(cache: Cache, index: Index, progress: Callable[[int, int], None]) -> Share:
+    """What of one version the cache holds. Raises CacheUnusable, IndexDamaged."""
+    files_here = bytes_here = done = 0
+    entries = iter(index.entries)
+    while batch := list(islice(entries, BATCH)):
+        sizes = list(cache.sizes([cache_name(entry) for entry in batch]))
+        for entry, size in zip(batch, sizes, strict=True):
+            here = entry.size if size is not None or not entry.size else _chunks_here(cache, entry)
+            bytes_here += here
+            files_here += here == entry.size
+        done += len(batch)
+        progress(done, len(index.entries))
+    return Share(files_here, bytes_here, len(index.entries), index.total_bytes)
+
+
+def _chunks_here(cache: Cache, entry: Entry) -> int:
+    return sum(size or 0 for size in cache.sizes(list(chunk_digests(cache, entry))))
+
+
+def chunk_digests(cache: Cache, entry: Entry) -> Iterator[Digest]:
+    """The names of an entry's chunks, where it has several and the cache holds the list of them."""
+    name = list_digest(entry) if is_chunked(entry) else None
+    chunk_list = (cache.get(name, own_only=True) if name else None) or b""
+    for index in range(len(chunk_list) // DIGEST_BYTES):
+        yield nth_digest(chunk_list, index)
