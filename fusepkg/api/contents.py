@@ -31,7 +31,7 @@ def directory_range(entries: EntryTable, directory: str) -> range:
     place = tree_sort_key(directory)
 
     def place_of(number: int) -> str:
-        return tree_sort_key(entries.entry(number).logical_key)
+        return tree_sort_key(entries.logical_key(number))
 
     start = bisect_left(range(len(entries)), place, key=place_of)
     end = bisect_left(range(len(entries)), place[:-1] + "\1", lo=start, key=place_of)  # right after NUL, the separator

@@ -322,7 +322,7 @@ class Package:
     def _numbered(self, numbers: range) -> Iterator[PackageEntry]:
         entries = self.index.entries
         for number in numbers:
-            yield PackageEntry(self, number, entries.entry(number).logical_key)
+            yield PackageEntry(self, number, entries.logical_key(number))
 
     def _numbers(self, path: str) -> range:
         """The numbers of the entries that a path names. Raises EntryNotFound."""

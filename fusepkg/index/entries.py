@@ -204,14 +204,7 @@ class EntryTable:
 
     def entry(self, number: int) -> Entry:
         """The entry of that number. Raises IndexError past the last one."""
-        if not 0 <= number < self._header.entries:
-            raise IndexError(number)
-        at = self._header.records_at + number * RECORD_BYTES
-        packed = self._view[at : at + _RECORD.size]
-        heap_at, size, value, url_bytes, meta_bytes, key_bytes, algorithm, _ = _RECORD.unpack(packed)
-        heap = self._data[heap_at : heap_at + key_bytes + url_bytes + meta_bytes]
-        if _RECORD_SUM.unpack_from(self._view, at + _RECORD.size)[0] != _record_sum(number, bytes(packed) + heap):
-            raise damage_found(self._path, f"the record of entry {number} in {self._path} is damaged")
+        (_, size, value, url_bytes, _, key_bytes, algorithm, _), heap = self._record(number)
         url = heap[key_bytes : key_bytes + url_bytes]
         meta = heap[key_bytes + url_bytes :]
         return Entry(
@@ -221,6 +214,23 @@ class EntryTable:
             Digest(_ALGORITHMS[algorithm], value),
             {} if meta == EMPTY_META else json.loads(meta),
         )
+
+    def logical_key(self, number: int) -> str:
+        """The name of an entry, in a quarter of the time. Raises IndexError past the last one."""
+        fields, heap = self._record(number)
+        return heap[: fields[5]].decode()
+
+    def _record(self, number: int) -> tuple[tuple[Any, ...], bytes]:
+        """The fields of ``_RECORD``, and the piece of the heap they cut up, checked."""
+        if not 0 <= number < self._header.entries:
+            raise IndexError(number)
+        at = self._header.records_at + number * RECORD_BYTES
+        packed = self._data[at : at + _RECORD.size]
+        fields = _RECORD.unpack(packed)
+        heap = self._data[fields[0] : fields[0] + fields[3] + fields[4] + fields[5]]
+        if _RECORD_SUM.unpack_from(self._view, at + _RECORD.size)[0] != _record_sum(number, packed + heap):
+            raise damage_found(self._path, f"the record of entry {number} in {self._path} is damaged")
+        return fields, heap
 
     def start_block(self, number: int) -> int:
         """The data block an entry's bytes start in; for an entry without blocks, where the next one's do."""
