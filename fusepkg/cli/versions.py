@@ -104,7 +104,8 @@ def _described(change: Change) -> str:
         return f"{change.logical_key} (now {_KIND_WORDS[new.kind]}, was {_KIND_WORDS[old.kind]})"
     if change.is_meta_only:
         return f"{change.logical_key} (only its metadata)"
-    return f"{change.logical_key} ({human_bytes(new.size)}, was {human_bytes(old.size)})"
+    size = human_bytes(new.size) if new.size == old.size else f"{human_bytes(new.size)}, was {human_bytes(old.size)}"
+    return f"{change.logical_key} ({size})"
 
 
 def _version(opened: OpenedPackage) -> dict[str, str]:
