@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import InvalidReference, ObjectExists, ObjectMissing, TagConflict, UnsupportedFormat
@@ -21,6 +22,7 @@ from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import put_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from fusepkg.store.protocol import ObjectStore
@@ -33,6 +35,9 @@ LATEST = "latest"
 
 _SECOND = re.compile(r"[0-9]{10}", re.ASCII)
 """Names of the pointers that pushes leave, from 2001 to 2286; any other name is a tag's."""
+
+_LIST_THREADS = 16
+"""Namespaces listed at a time: small answers, latency only."""
 
 _POINTER_BYTES = 128
 """Read of a pointer: a top hash, and blanks around it."""
@@ -79,13 +84,20 @@ def list_pointers(store: ObjectStore, name: str, where: Layout = Layout.QUILT3) 
 
 def list_names(store: ObjectStore, where: Layout, *, at_most: int | None = None) -> list[str]:
     """Names of packages, at most so many: a LIST per namespace or thousand names, however many versions there are."""
-    if where is Layout.QUILT3:
-        spaces = store.list_directories(layout.QUILT3_NAMES)
-        places = (place for space in spaces for place in store.list_directories(space))
-        names = map(layout.parse_pointers_prefix, places)
-    else:
-        names = map(layout.parse_pointers_prefix, store.list_directories(layout.QUILT3_V2_NAMES))
-    return list(islice((name for name in names if name is not None), at_most))
+    if where is Layout.QUILT3_V2:
+        return _named(islice(store.list_directories(layout.QUILT3_V2_NAMES), at_most))
+
+    def list_one(space: str) -> list[str]:
+        return list(islice(store.list_directories(space), at_most))
+
+    spaces = islice(store.list_directories(layout.QUILT3_NAMES), at_most)
+    with ThreadPoolExecutor(_LIST_THREADS, thread_name_prefix="fusepkg-list") as threads:
+        return _named(chain.from_iterable(threads.map(list_one, spaces)))[:at_most]
+
+
+def _named(prefixes: Iterable[str]) -> list[str]:
+    """The packages whose pointers' keys start so."""
+    return [name for name in map(layout.parse_pointers_prefix, prefixes) if name is not None]
 
 
 def put_quilt3_package(

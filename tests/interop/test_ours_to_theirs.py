@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,11 @@ def test_a_package_is_browsed_installed_and_verified(
         *(f".quilt/named_packages/ns/data/{pointer}" for pointer in sorted(found["versions"])),
         f".quilt/packages/{top_hash}",
     ]
-    assert fusepkg("hash", place.reference("ns/data")).stdout.strip() == top_hash
-    fusepkg("verify", place.reference("ns/data"))
+    # and the registry of this machine in which quilt3 noted what it installed
+    installed = f"file://{os.environ['XDG_DATA_HOME']}/Quilt/packages//ns/data"
+    for reference in (place.reference("ns/data"), installed):
+        assert fusepkg("hash", reference).stdout.strip() == top_hash
+        fusepkg("verify", reference)
 
 
 def test_two_revisions_and_one_of_theirs_between(place: Place, fusepkg: Fusepkg, tmp_path: Path) -> None:
