@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from fusepkg.api.package import Package
 from fusepkg.api.session import current_session
 from fusepkg.api.version import LOCAL_MANIFEST, OpenVersion, open_version
 from fusepkg.daemon.records import mounts_below
-from fusepkg.errors import UsageError
+from fusepkg.errors import CacheFailure, UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
@@ -31,6 +32,7 @@ from fusepkg.publish.progress import no_progress
 from fusepkg.publish.push_data import push_data
 from fusepkg.publish.push_manifest import ManifestBuilt, push_manifest, require_no_local_files, require_pushed
 from fusepkg.publish.workspace import add_workspace, is_workspace
+from fusepkg.registry.opening import index_root_for
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
@@ -267,6 +269,7 @@ class PackageBuilder:
             remembered=self._session.remembered,
             progress=progress,
             report=lambda event: self._say(f"{event}\n" if isinstance(event, ManifestBuilt) else str(event)),
+            keep=self._index,
         )
         self._pushed_tag = self._draft.tag if tag is None else tag
         return self.as_package(allow_local_files=allow_local_files)
@@ -295,6 +298,17 @@ class PackageBuilder:
             return Package.of_version(self._open_local())
         reference = replace(self._draft.reference, top_hash=self._draft.top_hash)
         return Package.of_version(open_version(self._session, reference, tag=self._pushed_tag, is_input=False))
+
+    def _index(self, manifest: Path) -> None:
+        """Build the index from the manifest that is at hand, which would else be fetched again."""
+        bucket = self._draft.reference.bucket
+        if self._draft.has_local_files():
+            return
+        root = index_root_for(
+            self._session.settings.indexes_dir, self._draft.stores.for_bucket(bucket), self._draft.reference.name
+        )
+        with suppress(CacheFailure):  # whoever opens the package says so
+            build_index(manifest, root, expected_top_hash=self.hash, allow_file_keys=bucket.scheme != "s3")
 
     def _open_local(self) -> OpenVersion:
         """The version opened from a manifest that only this process has; gone when it ends."""

@@ -142,7 +142,7 @@ class _ObjectHashing:
     def __init__(self, draft: Draft, stop: StopFlag) -> None:
         self._stores: StoreSet = draft.stores
         self._stop = stop
-        self._spool = draft.spool_directory if draft.reference.bucket.scheme != "s3" else None
+        self._spool = draft.spool.directory() if draft.reference.bucket.scheme != "s3" else None
 
     def run(self, objects: list[tuple[RemoteObjects, int]], progress: ProgressCallback) -> None:
         total_bytes = sum(origin.objects[number][1] for origin, number in objects)

@@ -9,11 +9,6 @@ one of a million entries costs their names.
 
 from __future__ import annotations
 
-import random
-import shutil
-import tempfile
-import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import EntryNotFound, UsageError
@@ -25,7 +20,9 @@ from fusepkg.publish.items import Grouping, Item, in_order
 from fusepkg.publish.metadata import RECORD_KEY, checked_meta, with_user_meta
 from fusepkg.publish.names import as_directory, check_key, check_name, move_collision
 from fusepkg.publish.origins import DraftEntry, PackageEntries
+from fusepkg.publish.sampling import choose
 from fusepkg.publish.sources import find_source
+from fusepkg.publish.spool import Spool
 from fusepkg.publish.tree import Tree
 
 if TYPE_CHECKING:
@@ -55,20 +52,12 @@ class Draft:
         self.directory_meta: dict[str, dict[str, Any]] = {}
         self.all_items: list[Item] = []
         self.based_on: dict[str, str | None] = {}
+        self.spool = Spool()
         self.top_hash: str | None = None
         self.manifest_url: str | None = None
         self._message: str | None = None
         self._user_meta: dict[str, Any] | None = None
         self._record: dict[str, Any] | None = None
-        self._spool: Path | None = None
-
-    @property
-    def spool_directory(self) -> Path:
-        """Where bytes wait that were read to be hashed and will be wanted again; gone with the draft."""
-        if self._spool is None:
-            self._spool = Path(tempfile.mkdtemp(prefix="fusepkg-draft-"))
-            weakref.finalize(self, shutil.rmtree, self._spool, ignore_errors=True)
-        return self._spool
 
     def __len__(self) -> int:
         return len(self.tree.slots)
@@ -272,17 +261,8 @@ class Draft:
         self._remove([key for key in self.tree.slots if not wanted(self._entry(key))])
 
     def sample(self, amount: float, *, seed: int | None = None) -> None:
-        """Keep some entries, chosen at random: so many, or that part of them for a number below 1 with a point.
-
-        The same ``seed`` and the same names give the same choice.
-        """
-        total = len(self)
-        if isinstance(amount, bool) or not (0 < amount <= (total if isinstance(amount, int) else 1)):
-            raise UsageError(
-                f"{amount} of {total} entries cannot be chosen", hint="Give a number of entries, or a part such as 0.1"
-            )
-        count = amount if isinstance(amount, int) else max(1, round(amount * total))
-        chosen = set(random.Random(seed).sample(self.keys_in_order(), count))
+        """Keep some entries, chosen at random: a number of them, or a part such as 0.1. Raises UsageError."""
+        chosen = choose(self.keys_in_order(), amount, seed)
         self._remove([key for key in self.tree.slots if key not in chosen])
 
     def _remove(self, keys: Sequence[str]) -> None:

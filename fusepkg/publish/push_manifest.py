@@ -92,11 +92,13 @@ def push_manifest(
     remembered: Remembered | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[ManifestBuilt | ManifestPushed | TagLinked], None] = lambda _: None,
+    keep: Callable[[Path], None] = lambda _: None,
 ) -> str:
     """Put the manifest in the bucket, and make a tag name it: the one given, or the draft's own, or none.
 
     The tag moves only if it still names what it named when the draft was made from it, or first looked at it. With the
-    registry format ``quilt3`` it is quilt3's ``latest``, which always moves. Gives the top hash.
+    registry format ``quilt3`` it is quilt3's ``latest``, which always moves. ``keep`` is given the manifest, in a file
+    that is gone afterwards, once it is published. Gives the top hash.
 
     Raises: LocalFilesRemain unless ``allow_local_files``, TagConflict, InvalidReference, UsageError, and what stores
     raise. Until the tag moves, it names what it named.
@@ -128,6 +130,7 @@ def push_manifest(
             where=where,
             message=draft.message,
         )
+        keep(manifest)
     draft.manifest_url = parse_physical_key(store.url(manifest_key(name, top_hash, where))).readable
     report(ManifestPushed(draft.manifest_url))
     if tag is not None:

@@ -1,0 +1,103 @@
+"""Objects that lie elsewhere, brought below a prefix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fusepkg_cache.digest import Algorithm, Digest, compute_digest
+
+from fusepkg.errors import DigestMismatch, ObjectCollision
+from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
+from fusepkg.publish.blobs import Blob, StoredBlob
+from fusepkg.publish.folder import scan_file
+from fusepkg.publish.hashing import Hashed, hash_bytes
+from fusepkg.publish.parallel import StopFlag
+from fusepkg.publish.placing import COPIED_METADATA, DIGEST_METADATA, Placed, Placing
+from fusepkg.store.memory import MemoryStore
+from fusepkg.store.protocol import ObjectStore
+
+
+def stored(store: ObjectStore, content: bytes, *, key: str = "elsewhere/x", hashed: Hashed | None = None) -> StoredBlob:
+    info = store.create(key, content)
+    place = parse_physical_key(store.url(key, info.version))
+    return StoredBlob("file", place, len(content), hashed or hash_bytes(content))
+
+
+def place(store: ObjectStore, blob: Blob | StoredBlob, source: ObjectStore | None = None) -> Placed:
+    def open_place(where: PhysicalKey) -> tuple[ObjectStore, str]:
+        return source or store, where.key
+
+    return Placing(store, "p", None, StopFlag(), open_place).place(blob)
+
+
+def test_a_copy_gets_its_name_and_claims_no_more_than_is_known(store: ObjectStore) -> None:
+    blob = stored(store, b"content")
+    placed = place(store, blob)
+    assert placed.uploaded
+    assert store.get("p/file") == b"content"
+    assert store.head("p/file").metadata == {COPIED_METADATA: str(blob.hashed.digest)}
+    again = place(store, blob)
+    assert (again.physical_key, again.uploaded) == (placed.physical_key, False)
+
+
+def test_what_has_the_name_stays_and_the_copy_gets_another(store: ObjectStore) -> None:
+    store.create("p/file", b"theirs!")
+    blob = stored(store, b"content")
+    placed = place(store, blob)
+    assert store.get("p/file") == b"theirs!"
+    assert placed.physical_key.key.endswith(f"p/file~{blob.hashed.digest.hex[:16]}")
+    other = stored(store, b"CONTENT", key="elsewhere/y", hashed=blob.hashed)
+    assert not place(store, other).uploaded  # found by what it claims to be
+
+
+def test_an_unverified_copy_does_not_stand_for_a_file(store: ObjectStore, folder: Path) -> None:
+    wrong = stored(store, b"wrong!!", hashed=hash_bytes(b"content"))
+    place(store, wrong)
+    (folder / "file").write_bytes(b"content")
+    placed = place(store, Blob(scan_file(folder / "file"), hash_bytes(b"content")))
+    assert placed.uploaded
+    key = f"p/file~{hash_bytes(b'content').digest.hex[:16]}"
+    assert store.get(key) == b"content"
+    assert DIGEST_METADATA in store.head(key).metadata
+
+
+def test_an_upload_stands_for_a_copy(store: ObjectStore, folder: Path) -> None:
+    (folder / "file").write_bytes(b"content")
+    uploaded = place(store, Blob(scan_file(folder / "file"), hash_bytes(b"content")))
+    copied = place(store, stored(store, b"content"))
+    assert (copied.physical_key, copied.uploaded) == (uploaded.physical_key, False)
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_what_no_server_can_copy_passes_through_here_and_is_compared(store: ObjectStore, algorithm: Algorithm) -> None:
+    source = MemoryStore("source", versioned=False)
+    hashed = Hashed(compute_digest(algorithm, b"content"))
+    blob = stored(source, b"content", hashed=hashed)
+    if isinstance(store, MemoryStore):
+        place(store, blob, source)
+        assert store.get("p/file") == b"content"
+    source.overwrite("elsewhere/x", b"CONTENT")
+    target = MemoryStore("empty", versioned=False)
+    with pytest.raises(DigestMismatch, match="elsewhere/x"):
+        place(target, blob, source)
+    assert list(target.list("")) == []
+
+
+def test_a_weak_checksum_names_the_bytes_of_one_place_only() -> None:
+    digest = Digest(Algorithm.CRC64NVME, b"\1" * 8 + bytes(24))
+    one = StoredBlob("file", PhysicalKey("s3", "b", "one"), 1, Hashed(digest))
+    other = StoredBlob("file", PhysicalKey("s3", "b", "other"), 1, Hashed(digest))
+    assert one.identity != other.identity
+    assert one.identity.computed == other.identity.computed
+    strong = StoredBlob("file", PhysicalKey("s3", "b", "one"), 1, hash_bytes(b"x"))
+    assert strong.identity == hash_bytes(b"x").digest
+
+
+def test_every_name_taken_is_an_error(store: ObjectStore) -> None:
+    blob = stored(store, b"content")
+    digits = blob.hashed.digest.hex
+    for key in ("p/file", f"p/file~{digits[:16]}", f"p/file~{digits}"):
+        store.create(key, b"taken")
+    with pytest.raises(ObjectCollision, match="p/file"):
+        place(store, blob)
