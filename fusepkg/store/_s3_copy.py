@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, chunk_size
 
-from fusepkg.errors import FileChanged, ObjectExists
+from fusepkg.errors import FileChanged, ObjectExists, ObjectMissing
 from fusepkg.store import _s3_write
 from fusepkg.store._botocore import translate, translated, was_retried
-from fusepkg.store._s3_answers import checksums_of, real_version
+from fusepkg.store._s3_answers import bare_etag, checksums_of, real_version
 from fusepkg.store._s3_versions import Place, settle, settle_unnamed
 from fusepkg.store.protocol import CHANGED_HINT
 
@@ -57,6 +57,7 @@ class Copy:
     source: PhysicalKey
     source_target: Target
     size: int
+    source_etag: str | None
     fields: dict[str, Any]
 
     @property
@@ -106,15 +107,16 @@ def copy_guarded(client: S3Client, wanted: Copy, *, versioned: bool | None) -> C
     if versioned is not True:
         claimed = _s3_write.create(client, None, claim, parts_from=_s3_write.PUT_LIMIT_BYTES)
         if claimed is None:
-            return _replace_claim(client, wanted, pinned)
+            return _check_again(client, wanted, pinned, _replace_claim(client, wanted, pinned))
         with translated(place.target):
             client.delete_object(**wanted.names, VersionId=claimed)
     copied = _send(client, wanted, pinned)
     if copied.version is not None:
         settle(client, place, copied.version)
-        return copied
-    version = settle_unnamed(client, place, copied.etag, wanted.size)  # Ceph does not say which version it made
-    return replace(copied, version=real_version(version))
+    else:  # Ceph does not say which version it made
+        version = settle_unnamed(client, place, copied.etag, wanted.size)
+        copied = replace(copied, version=real_version(version))
+    return _check_again(client, wanted, pinned, copied)
 
 
 def _claim(wanted: Copy) -> bytes:
@@ -154,7 +156,22 @@ def _pin(client: S3Client, wanted: Copy) -> dict[str, Any]:
         raise FileChanged(
             f"{wanted.source} has {found['ContentLength']} bytes instead of {wanted.size}", hint=CHANGED_HINT
         )
+    if wanted.source_etag not in (None, bare_etag(found["ETag"])):
+        raise FileChanged(f"{wanted.source} changed", hint=CHANGED_HINT)
     return {"CopySourceIfMatch": found["ETag"]}
+
+
+def _check_again(client: S3Client, wanted: Copy, pinned: dict[str, Any], copied: Copied) -> Copied:
+    """Take the copy back where the source changed meanwhile: Ceph ignores the condition on it."""
+    try:
+        if not pinned or _pin(client, wanted) == pinned:
+            return copied
+    except (FileChanged, ObjectMissing):
+        pass
+    version: dict[str, Any] = {"VersionId": copied.version} if copied.version else {}
+    with translated(wanted.place.target):
+        client.delete_object(**wanted.names, **version)
+    raise FileChanged(f"{wanted.source} changed while it was copied", hint=CHANGED_HINT)
 
 
 @contextmanager

@@ -90,7 +90,8 @@ class DirectoryStore:
                 metadata = metadata_of(self._own, file)
             except ValueError as exc:
                 raise RemoteProtocol(f"{self.url(key)}: its metadata are not what was written") from exc
-            return ObjectInfo(key, os.fstat(file).st_size, None, metadata)
+            found = os.fstat(file)
+            return ObjectInfo(key, found.st_size, None, metadata, etag=_etag(found))
 
     def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
         """See ObjectStore."""
@@ -181,15 +182,23 @@ class DirectoryStore:
             return self._create(key, reader, metadata or {})
 
     def copy(
-        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+        self,
+        source: PhysicalKey,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         """See ObjectStore. The files share their blocks where the file system can."""
         if source.scheme != "file":
             raise CopyUnsupported(f"{source} does not lie in a directory")
         with DirectoryStore(Path("/"), verbatim=True).reader(source.key.removeprefix("/")) as reader:
-            found = os.fstat(reader.fileno()).st_size
-            if found != size:
-                raise FileChanged(f"{source} has {found} bytes instead of {size}", hint=CHANGED_HINT)
+            found = os.fstat(reader.fileno())
+            if found.st_size != size:
+                raise FileChanged(f"{source} has {found.st_size} bytes instead of {size}", hint=CHANGED_HINT)
+            if etag not in (None, _etag(found)):
+                raise FileChanged(f"{source} changed", hint=CHANGED_HINT)
             return self._create(key, reader, metadata or {})
 
     def stays(self, found: ObjectInfo) -> bool:
@@ -296,6 +305,10 @@ class DirectoryStore:
             raise AccessDenied(f"{self.url(key)}: {exc.strerror}", hint="Check who owns the directory") from exc
         except OSError as exc:
             raise RemoteUnavailable(f"{self.url(key)}: {exc.strerror or exc}", hint="Check the disk") from exc
+
+
+def _etag(file: os.stat_result) -> str:
+    return f"{file.st_ino}-{file.st_mtime_ns}-{file.st_size}"
 
 
 def _reader(source: bytes | Path) -> BinaryIO:

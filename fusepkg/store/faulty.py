@@ -140,10 +140,16 @@ class FaultyStore:
         return self._write("create", key, lambda: self.inner.create(key, source, metadata=metadata))
 
     def copy(
-        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+        self,
+        source: PhysicalKey,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         """See ObjectStore."""
-        return self._write("copy", key, lambda: self.inner.copy(source, key, size=size, metadata=metadata))
+        return self._write("copy", key, lambda: self.inner.copy(source, key, size=size, etag=etag, metadata=metadata))
 
     def stays(self, found: ObjectInfo) -> bool:
         """See ObjectStore."""

@@ -56,7 +56,7 @@ class MemoryStore:
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
         """See ObjectStore."""
         found = self._find(key, version)
-        return replace(found.info, checksums=self._checksums(found.data))
+        return replace(found.info, checksums=self._checksums(found.data), etag=_etag(found.data))
 
     def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
         """See ObjectStore."""
@@ -85,7 +85,13 @@ class MemoryStore:
         return self._write(key, source, metadata, exclusive=True)
 
     def copy(
-        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+        self,
+        source: PhysicalKey,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         """See ObjectStore."""
         if (source.scheme, source.bucket) != ("s3", self.bucket):
@@ -93,6 +99,8 @@ class MemoryStore:
         data = self._find(source.key, source.version).data
         if len(data) != size:
             raise FileChanged(f"{source} has {len(data)} bytes instead of {size}", hint=CHANGED_HINT)
+        if etag not in (None, _etag(data)):
+            raise FileChanged(f"{source} changed", hint=CHANGED_HINT)
         return replace(self.create(key, data, metadata=metadata), checksums=self._checksums(data))
 
     def stays(self, found: ObjectInfo) -> bool:
@@ -131,3 +139,7 @@ class MemoryStore:
             info = ObjectInfo(key, len(data), version, dict(metadata or {}))
             versions.append(_Object(data, info))
         return info
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -27,8 +27,8 @@ CHANGED_HINT = "The object changed since its hash was computed: add it again"
 class ObjectInfo:
     """What is known of an object without its bytes. ``metadata`` is empty in listings.
 
-    ``checksums`` are what the server tells of the bytes it holds, in answer to ``head`` and ``copy`` only. They are no
-    part of what the object is: two that differ in them alone are equal.
+    ``head`` also tells the ``etag``, which changes with the bytes; ``head`` and ``copy`` the ``checksums`` the server
+    keeps. They are no part of what the object is: two that differ in them alone are equal.
     """
 
     key: str
@@ -36,6 +36,7 @@ class ObjectInfo:
     version: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     checksums: Checksums | None = field(default=None, compare=False)
+    etag: str | None = field(default=None, compare=False)
 
 
 def directories_of(infos: Iterable[ObjectInfo], prefix: str) -> list[str]:
@@ -99,15 +100,24 @@ class ObjectStore(Protocol):
         ...
 
     def copy(
-        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+        self,
+        source: PhysicalKey,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         """Copy an object of ``size`` bytes to a free key, within the store's server: no byte passes through here.
+
+        A source without a version may be replaced at any time: ``etag`` is what ``head`` told when it was looked at,
+        and a copy of anything else is refused.
 
         As exclusive as ``create``. Where the server's answer is lost after the copy was made, ObjectExists may be
         raised for the very copy: look at what is there before another key is chosen.
 
         Raises: CopyUnsupported where the source is out of the server's reach, ObjectExists, ObjectMissing where there
-        is no source, FileChanged where it has another size, and what ``create`` raises.
+        is no source, FileChanged where it is another one now, and what ``create`` raises.
         """
         ...
 

@@ -22,7 +22,7 @@ from fusepkg_cache.digest import MIN_CHUNK_BYTES
 
 from fusepkg.errors import CopyUnsupported, ObjectExists, RemoteProtocol, RemoteUnavailable
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store._s3_answers import Target, checksums_of, real_version
+from fusepkg.store._s3_answers import Target, bare_etag, checksums_of, real_version
 from fusepkg.store._s3_metadata import decode_metadata, encode_metadata
 from fusepkg.store.protocol import ObjectInfo, directories_of
 
@@ -179,6 +179,7 @@ class S3Store:
             real_version(answer.get("VersionId")),
             decode_metadata(answer["Metadata"]),
             checksums_of(answer),
+            bare_etag(answer["ETag"]),
         )
 
     def part_bytes(self, key: str, *, version: str | None = None) -> list[int] | None:
@@ -267,7 +268,13 @@ class S3Store:
         return ObjectInfo(key, upload.size, version, dict(metadata or {}))
 
     def copy(
-        self, source: PhysicalKey, key: str, *, size: int, metadata: Mapping[str, str] | None = None
+        self,
+        source: PhysicalKey,
+        key: str,
+        *,
+        size: int,
+        etag: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         """See ObjectStore. Where S3 attests what it copied, the answer has the checksums."""
         if source.scheme != "s3":
@@ -281,6 +288,7 @@ class S3Store:
             source,
             replace(self._target("", "copy"), url=str(source)),
             size,
+            etag,
             {"Metadata": encode_metadata(metadata or {})},
         )
         if connection.is_aws and _s3_copy.knows_condition(connection.client):

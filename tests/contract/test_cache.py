@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -340,7 +342,65 @@ def test_8_nobody_else_can_look_in(cache: Cache) -> None:
     assert file_of(cache, blob(LARGE)[0]).stat().st_mode & 0o777 == 0o400
 
 
+def test_8_a_second_user_is_refused_and_the_first_is_not_disturbed(cache: Cache) -> None:
+    """A child of another user has the directory's name, and is let through to it: what protects is the owner check."""
+    if os.geteuid():
+        pytest.skip("needs root, to become another user")
+    digest, data = blob(SMALL)
+    cache.put(digest, data)
+    for path in (cache.directory, *cache.directory.parents[:3]):
+        path.chmod(0o755)
+    try:
+        other = subprocess.run(
+            [sys.executable, "-c", SECOND_USER, str(cache.directory)],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        for path in (cache.directory, *cache.directory.parents[:3]):
+            path.chmod(0o700)
+    assert "it belongs to user 0, not 65534" in other.stdout
+    assert cache.get(digest) == data
+    assert cache.info().errors == 0
+
+
+SECOND_USER = """
+import os, sys
+from pathlib import Path
+from fusepkg_cache import Cache, CacheUnusable
+
+os.setgroups([])
+os.setegid(65534)
+os.seteuid(65534)
+try:
+    Cache(Path(sys.argv[1]))
+except CacheUnusable as exc:
+    print(exc.message)
+"""
+
+
 # --- beside the clauses
+
+
+def test_blobs_of_an_unknown_hash_are_left_alone(cache: Cache) -> None:
+    """As a newer program may put them."""
+    with pytest.raises(ValueError):
+        Algorithm("md5")
+    foreign = cache.directory / "v1" / "blobs" / "blake3" / "ab" / ("ab" * 32)
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"of a newer program")
+    cache._session().commits.change(lambda changes: changes.put_small(b"\x7f" + bytes(32), b"12345678 newer"))
+    cache.put(*blob(SMALL))
+    cache.put(*blob(LARGE))
+    found = cache.verify(repair=True)
+    assert found.ok
+    assert found.blobs == 2
+    assert cache.get(blob(SMALL)[0]) == blob(SMALL)[1]
+    cache.shrink(0)  # what counts can be evicted
+    assert cache.info().blobs == cache.info().bytes == 0
+    assert foreign.exists()
 
 
 def test_info_tells_both_tiers(cache: Cache) -> None:

@@ -107,6 +107,20 @@ def test_copy_of_an_object_that_changed_leaves_the_key_free(subject: Subject) ->
     store.create("to", b"free")
 
 
+def test_copy_of_an_object_that_was_replaced_since_it_was_looked_at(store: ObjectStore) -> None:
+    source = parse_physical_key(store.url("a"))
+    store.create("a", b"first")
+    seen = store.head("a").etag
+    assert seen
+    assert store.head("a").etag == seen
+    store.copy(source, "copy", size=5, etag=seen)
+    store.overwrite("a", b"other")
+    with pytest.raises(FileChanged, match="a changed"):
+        store.copy(source, "to", size=5, etag=seen)
+    store.create("to", b"free")
+    assert store.get("copy") == b"first"
+
+
 def test_copy_of_one_version(subject: Subject) -> None:
     if not subject.versioned:
         return
