@@ -1,6 +1,6 @@
 """The Python samples of the use cases, sample by sample, in their order.
 
-Where a transcript below is not the document's, docs/reference/usecases.md says why.
+Where a transcript below is not the document's, docs/reference/use-cases.md says why.
 """
 
 from __future__ import annotations
