@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fusepkg import Package
+from fusepkg import Package, PackageBuilder
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.registry.quilt3 import put_quilt3_package
 from tests.command import Fusepkg
 from tests.interop.places import META, Place, contents_of
-from tests.interop.quilt import ADD_FILE, FIRST_PUSH_S, READ, run_quilt3
+from tests.interop.quilt import ADD_FILE, FIRST_PUSH_S, PUBLISH, READ, run_quilt3
 from tests.manifests import file_entry, in_order, top_hash_of
 
 
@@ -111,6 +112,33 @@ def test_metadata_of_files_and_directories(place: Place, tmp_path: Path) -> None
         key: meta.get("user_meta", {}) for key, meta in metas.items() if meta.get("user_meta")
     }
     assert read_by_theirs["verified"] is True
+
+
+def test_a_package_made_step_by_step(place: Place, folder: Path, tmp_path: Path) -> None:
+    builder = PackageBuilder(place.reference("ns/data"), quiet=True)
+    builder.add(folder / "names", "names/").set_meta("names/", META).set_meta("names/a b", {"k": [1.0]})
+    builder.set_meta("", META).message = "step by step"
+    ours = builder.push_data_and_manifest(tag="latest", registry_format="quilt3")
+    found = read(place, tmp_path / "into", directories=["names"])
+    assert (found["top_hash"], found["message"], found["meta"]) == (ours.hash, "step by step", META)
+    assert (found["directories"], found["files"]) == ({"names": META}, {"names/a b": {"k": [1.0]}})
+    assert found["verified"] is True
+    assert contents_of(tmp_path / "into" / "names") == contents_of(folder / "names")
+    # what quilt3 makes of the same files, metadata and message is the same version
+    theirs = {"meta": META, "message": "step by step", "files": {"names/a b": {"k": [1.0]}}}
+    (tmp_path / "again").mkdir()
+    shutil.copytree(folder / "names", tmp_path / "again" / "names")
+    publish = {"name": "ns/theirs", "registry": place.registry, "folder": tmp_path / "again"}
+    assert run_quilt3(PUBLISH, **publish, **theirs) == ours.hash
+    # and from theirs on: the next version, with all that was there
+    builder = Package(place.reference("ns/theirs")).as_package_builder()
+    builder.delete("names/a b").message = "one less"
+    smaller = builder.push_data_and_manifest(tag="latest", registry_format="quilt3")
+    found = run_quilt3(READ, name="ns/theirs", registry=place.registry, into=tmp_path / "smaller")
+    assert (found["top_hash"], found["verified"], found["meta"]) == (smaller.hash, True, META)
+    expected = contents_of(folder / "names")
+    del expected["a b"]
+    assert contents_of(tmp_path / "smaller" / "names") == expected
 
 
 def test_what_quilt3_would_not_find_is_refused(place: Place, fusepkg: Fusepkg, tmp_path: Path) -> None:
