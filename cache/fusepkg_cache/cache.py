@@ -86,7 +86,8 @@ class Cache:
     """A directory of blobs, each named by its digest; see ``cache/README.md`` for what it promises.
 
     Any number of threads may use one object, and any number of processes and objects one directory. Blobs of up to
-    ``small_limit_bytes`` go to LMDB, larger ones to files; caches with different limits can share a directory.
+    ``small_limit_bytes`` go to LMDB, larger ones (all, for 0) to files; caches with different limits can share a
+    directory.
 
     With ``max_bytes``, whatever is put makes those blobs go that nobody used for longest, so that the bytes of all
     blobs stay near it; with ``min_free_bytes`` also while the disk has less room left than that. Of several objects of
@@ -168,7 +169,7 @@ class Cache:
         session = self._session()
         require_match(digest, data)
         with translated(f"cannot keep {digest}"):
-            if len(data) <= self._small_limit_bytes:
+            if len(data) <= self._small_limit_bytes != 0:
                 tiers.put_small(session, digest, data)
             else:
                 tiers.put_large(session, digest, data)
@@ -361,7 +362,7 @@ class Cache:
             session.recency.note_lower()
 
     def _keep(self, digest: Digest, size: int, pieces: Iterable[bytes]) -> bool:
-        if size <= self._small_limit_bytes:
+        if size <= self._small_limit_bytes != 0:
             self.put(digest, b"".join(pieces))
         else:
             self.put_pieces(digest, pieces)

@@ -64,7 +64,7 @@ class Stage:
         if self._present(digest):
             return
         with translated(f"cannot stage {digest}"):
-            if len(data) <= self._small_limit_bytes:
+            if len(data) <= self._small_limit_bytes != 0:
                 self._add_small(key_of(digest), seal(digest, data))
             else:
                 self._add_large(digest, data)

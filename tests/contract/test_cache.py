@@ -1,6 +1,7 @@
 """The clauses of ``cache/README.md``, one by one.
 
-Sharing and bounds are in test_cache_sharing, crashes and failing disks in test_cache_disasters.
+What each tier does alike is in test_cache_tiers; sharing, bounds and pins in test_cache_sharing; crashes and failing
+disks in test_cache_disasters, test_cache_disks and test_cache_power_cuts.
 """
 
 from __future__ import annotations

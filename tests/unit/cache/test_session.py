@@ -2,32 +2,13 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fusepkg_cache import Cache, CacheClosed, CacheUnusable, session
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
-
-
-def forked(test: Callable[[], bool]) -> int:
-    """A forked child that ends with 0 where ``test()`` holds."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads, which these tests are about
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            code = 0 if test() else 2
-        finally:
-            os._exit(code)
-    return child
-
-
-def ended(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+from tests.unit.cache.forks import ended, forked
 
 
 def test_two_objects_of_one_process_share_what_is_open(tmp_path: Path) -> None:
