@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+import pytest
+from fusepkg_cache.digest import Digest
+
+from fusepkg.checking import directory
+from fusepkg.checking.walking import Found
 from fusepkg.index.opening import Index
-from fusepkg.installing.matching import describe, find_differences, force_to_match, shown_key
+from fusepkg.installing.matching import describe, find_changes, find_differences, force_to_match, shown_key
 from fusepkg.installing.record import installed_at
 from tests.unit.installing.conftest import Shop
 
@@ -78,3 +86,38 @@ def test_a_link_out_of_the_directory_is_removed_and_what_it_named_is_not(shop: S
     assert [change.partition(" ")[0] for change in force(shop, index)] == ["train", "train/1.jpg"]
     assert shop.found() == {"train/1.jpg": b"one"}
     assert (outside / "1.jpg").read_bytes() == b"somebody else's"
+
+
+def test_what_changed_since_is_found_without_reading_what_did_not(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = shop.version(
+        *(shop.file(name, name.encode()) for name in ("a", "touched", "rewritten", "same")), shop.empty("nothing")
+    )
+    shop.install(index)
+    read: list[str] = []
+    hash_found = directory.hash_found
+
+    def recording(found: Found, *arguments: Any) -> Digest:
+        read.append(found.logical_key)
+        return hash_found(found, *arguments)
+
+    monkeypatch.setattr(directory, "hash_found", recording)
+    assert find_changes(index, shop.directory, shop.data_dir) == []
+    assert read == []
+
+    os.utime(shop.directory / "touched", ns=(1, 1))
+    status = (shop.directory / "rewritten").stat()
+    (shop.directory / "rewritten").write_bytes(b"WRITTEN!!")
+    os.utime(shop.directory / "rewritten", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (shop.directory / "a").unlink()
+    (shop.directory / "b").touch()
+    found = find_changes(index, shop.directory, shop.data_dir)
+    assert [(one.logical_key, one.kind.value) for one in found] == [
+        ("a", "missing"),
+        ("b", "extra"),
+        ("rewritten", "changed"),
+    ]
+    assert sorted(read) == ["rewritten", "touched"]
+
+    (shop.directory / "same").write_bytes(b"")
+    os.utime(shop.directory / "same", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "same" in [one.logical_key for one in find_changes(index, shop.directory, shop.data_dir)]
