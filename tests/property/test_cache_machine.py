@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from fusepkg_cache import Algorithm, Cache, Digest
+from fusepkg_cache import Algorithm, Cache, Digest, DigestMismatch
 from fusepkg_cache.changes import Changes
 from fusepkg_cache.records import BLOCK_BYTES, key_of
+from fusepkg_cache.staging import sweep
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.unit.cache.blobs import blob, flip
+from tests.unit.cache.forks import ended, forked
 from tests.unit.cache.peer import Peer
 
 SIZES = [0, 10, 10_000, 128 * 1024, 128 * 1024 + 1, 3 * BLOCK_BYTES + 5]
@@ -39,6 +43,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.peer.call("open", str(self.directory / "cache"))
         self.kept: set[Digest] = set()
         self.unsure: set[Digest] = set()
+        self.pinned: dict[str, set[Digest]] = {}
 
     def teardown(self) -> None:
         if not hasattr(self, "cache"):
@@ -121,9 +126,76 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(max_bytes=st.integers(0, 400_000))
     def shrink(self, max_bytes: int) -> None:
         dropped = self.cache.shrink(max_bytes)
-        assert self.cache.info().bytes <= max_bytes
+        held = set().union(*self.pinned.values())
+        assert self.cache.info().bytes <= max_bytes + sum(len(BLOBS[digest]) for digest in held)
         assert dropped.blobs <= len(self.kept | self.unsure)
-        self.kept = {digest for digest in self.kept if digest in self.cache}
+        self.some_went(held)
+
+    @rule(digest=digests, max_bytes=st.integers(100_000, 400_000))
+    def put_by_a_process_with_a_bound(self, digest: Digest, max_bytes: int) -> None:
+        if len(BLOBS[digest]) > max_bytes:
+            return
+        self.peer.call("open", str(self.directory / "cache"), max_bytes)
+        self.peer.call("put", digest, BLOBS[digest])
+        self.peer.call("open", str(self.directory / "cache"))
+        if digest not in self.unsure:
+            self.kept.add(digest)
+        self.some_went(set().union(*self.pinned.values()))
+
+    @rule(named=st.lists(digests, max_size=6), dry_run=st.booleans())
+    def retain(self, named: list[Digest], dry_run: bool) -> None:
+        """What was used in the same second stays too."""
+        dropped = self.cache.retain(named, dry_run=dry_run)
+        if dry_run:
+            assert dropped.blobs <= len(self.kept | self.unsure)
+        self.some_went(set(BLOBS) if dry_run else set(named).union(*self.pinned.values()))
+
+    @rule(name=st.sampled_from("ab"), some=st.sets(digests, max_size=5), ours=st.booleans())
+    def pin(self, name: str, some: set[Digest], ours: bool) -> None:
+        if ours:
+            self.cache.pin(name, some)
+        else:
+            self.peer.call("pin", name, list(some))
+        self.pinned[name] = some
+
+    @rule(name=st.sampled_from("ab"))
+    def unpin(self, name: str) -> None:
+        assert self.cache.unpin(name) is (name in self.pinned)
+        self.pinned.pop(name, None)
+
+    @rule(digest=digests, end=st.sampled_from(["whole", "wrong", "fails"]), at=places)
+    def put_pieces(self, digest: Digest, end: str, at: int) -> None:
+        data = BLOBS[digest]
+
+        def pieces() -> Iterator[bytes]:
+            yield data[:at]
+            if end == "fails":
+                raise EOFError
+            yield data[at:]
+            if end == "wrong":
+                yield b"more"
+
+        if end == "whole":
+            self.cache.put_pieces(digest, pieces())
+            self.kept.add(digest)
+            self.unsure.discard(digest)
+        else:
+            with pytest.raises(EOFError if end == "fails" else DigestMismatch):
+                self.cache.put_pieces(digest, pieces())
+
+    @rule(digest=digests, staged=digests)
+    def a_child_is_killed(self, digest: Digest, staged: Digest) -> None:
+        def put_and_die() -> bool:
+            stage = self.cache.stage()
+            stage.add(staged, BLOBS[staged])
+            self.cache.put(digest, BLOBS[digest])
+            os.kill(os.getpid(), signal.SIGKILL)
+            return False
+
+        assert ended(forked(put_and_die)) == -signal.SIGKILL
+        sweep(self.directory / "cache" / "v1" / "staging")  # as the next process does that writes a file
+        if digest not in self.unsure:
+            self.kept.add(digest)
 
     @rule()
     def reopen(self) -> None:
@@ -186,10 +258,22 @@ class CacheMachine(RuleBasedStateMachine):
                 self.suspect(digest)
 
     @invariant()
+    def pins_are_what_they_were(self) -> None:
+        if hasattr(self, "cache"):
+            assert {pin.name: pin.blobs for pin in self.cache.pins()} == {
+                name: len(some) for name, some in self.pinned.items()
+            }
+
+    @invariant()
     def nothing_is_left_staged(self) -> None:
         if hasattr(self, "cache"):
             staging = self.directory / "cache" / "v1" / "staging"
             assert not [path for path in staging.rglob("*") if path.is_file()]
+
+    def some_went(self, but_not: set[Digest]) -> None:
+        left = {digest for digest in self.kept if digest in self.cache}
+        assert self.kept & but_not <= left
+        self.kept = left
 
     def suspect(self, digest: Digest) -> None:
         self.kept.discard(digest)
