@@ -28,11 +28,12 @@ from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.build import build_manifest, write_manifest
 from fusepkg.publish.draft import Draft
+from fusepkg.publish.formats import parse_format
 from fusepkg.publish.progress import no_progress
 from fusepkg.publish.push_data import push_data
 from fusepkg.publish.push_manifest import ManifestBuilt, push_manifest, require_no_local_files, require_pushed
 from fusepkg.publish.workspace import add_workspace, is_workspace
-from fusepkg.registry.opening import index_root_for
+from fusepkg.registry.opening import index_manifest, index_root_for
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from fusepkg.publish.items import Item
     from fusepkg.publish.origins import DraftEntry
     from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.registry.layout import Layout
 
 PRE_MANIFEST = "pre-manifest"
 """Shown instead of a hash or an address before the manifest is built."""
@@ -269,7 +271,7 @@ class PackageBuilder:
             remembered=self._session.remembered,
             progress=progress,
             report=lambda event: self._say(f"{event}\n" if isinstance(event, ManifestBuilt) else str(event)),
-            keep=self._index,
+            keep=lambda manifest: self._index(manifest, parse_format(registry_format)),
         )
         self._pushed_tag = self._draft.tag if tag is None else tag
         return self.as_package(allow_local_files=allow_local_files)
@@ -299,16 +301,15 @@ class PackageBuilder:
         reference = replace(self._draft.reference, top_hash=self._draft.top_hash)
         return Package.of_version(open_version(self._session, reference, tag=self._pushed_tag, is_input=False))
 
-    def _index(self, manifest: Path) -> None:
+    def _index(self, manifest: Path, where: Layout) -> None:
         """Build the index from the manifest that is at hand, which would else be fetched again."""
-        bucket = self._draft.reference.bucket
-        if self._draft.has_local_files():
+        reference, top_hash = self._draft.reference, self.hash
+        if self._draft.has_local_files() or top_hash is None:
             return
-        root = index_root_for(
-            self._session.settings.indexes_dir, self._draft.stores.for_bucket(bucket), self._draft.reference.name
-        )
+        store = self._draft.stores.for_bucket(reference.bucket)
+        root = index_root_for(self._session.settings.indexes_dir, store, reference.name)
         with suppress(CacheFailure):  # whoever opens the package says so
-            build_index(manifest, root, expected_top_hash=self.hash, allow_file_keys=bucket.scheme != "s3")
+            index_manifest(manifest, reference, top_hash, root, where)
 
     def _open_local(self) -> OpenVersion:
         """The version opened from a manifest that only this process has; gone when it ends."""

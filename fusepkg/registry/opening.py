@@ -127,15 +127,37 @@ def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: C
         progress("Fetching the manifest", 0, 0)
         first = resolved.where or Layout.FUSEPKG
         where = fetch_manifest(store, reference.name, resolved.top_hash, manifest, first=first)
-        build_index(
+        index_manifest(
             manifest,
+            reference,
+            resolved.top_hash,
             index_root,
-            expected_top_hash=resolved.top_hash,
-            allow_file_keys=reference.bucket.scheme != "s3",
-            progress=lambda done, total: progress("Building the index", done, total),
+            where,
+            lambda done, total: progress("Building the index", done, total),
         )
-        with suppress(OSError):  # a full disk: the index is whole without it
-            (index_directory(index_root, resolved.top_hash) / _FOUND_IN).write_text(where.value)
+
+
+def index_manifest(
+    manifest: Path,
+    reference: Reference,
+    top_hash: str,
+    index_root: Path,
+    where: Layout,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Build the index of a manifest that is at hand, and lies in the bucket in that layout.
+
+    Raises ManifestInvalid, UnsupportedFormat, DigestMismatch, CacheFailure.
+    """
+    build_index(
+        manifest,
+        index_root,
+        expected_top_hash=top_hash,
+        allow_file_keys=reference.bucket.scheme != "s3",
+        progress=progress,
+    )
+    with suppress(OSError):  # a full disk: the index is whole without it
+        (index_directory(index_root, top_hash) / _FOUND_IN).write_text(where.value)
 
 
 def _found_in(index: Path) -> Layout | None:

@@ -119,6 +119,8 @@ def test_a_package_made_step_by_step(place: Place, folder: Path, tmp_path: Path)
     builder.add(folder / "names", "names/").set_meta("names/", META).set_meta("names/a b", {"k": [1.0]})
     builder.set_meta("", META).message = "step by step"
     ours = builder.push_data_and_manifest(tag="latest", registry_format="quilt3")
+    for package in (ours, Package(place.reference("ns/data", f"@{ours.hash}"))):
+        assert package.manifest.endswith(f".quilt/packages/{ours.hash}")
     found = read(place, tmp_path / "into", directories=["names"])
     assert (found["top_hash"], found["message"], found["meta"]) == (ours.hash, "step by step", META)
     assert (found["directories"], found["files"]) == ({"names": META}, {"names/a b": {"k": [1.0]}})
