@@ -44,13 +44,17 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """An object somewhere else; ``spooled`` is a copy of it on this machine, if there is one."""
+    """An object somewhere else; ``spooled`` is a copy of it on this machine, if there is one.
+
+    ``etag`` is what its store told when the hash was learnt, None where the hash is only what a manifest says.
+    """
 
     logical_key: str
     place: PhysicalKey
     size: int
     hashed: Hashed
     spooled: Path | None = None
+    etag: str | None = None
 
     @property
     def identity(self) -> Digest:

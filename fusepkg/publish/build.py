@@ -152,6 +152,8 @@ class _ObjectHashing:
         def asked(answer: _Answer) -> None:
             origin, number = answer.of
             origin.objects[number] = answer.place, answer.size
+            if answer.etag is not None:
+                origin.etags[number] = answer.etag
             if answer.hashed is None:
                 unattested.append(answer.of)
             else:
@@ -181,7 +183,7 @@ class _ObjectHashing:
         digest = attested_digest(size, info.checksums)
         if digest is None and _may_be_cut_in_chunks(info):
             digest = attested_digest(size, info.checksums, store.part_bytes(key, version=info.version))
-        return _Answer(of, place, size, Hashed(digest) if digest else None)
+        return _Answer(of, place, size, Hashed(digest) if digest else None, etag=info.etag)
 
     def _read(self, of: tuple[RemoteObjects, int]) -> _Answer:
         origin, number = of
@@ -209,6 +211,7 @@ class _Answer:
     size: int
     hashed: Hashed | None
     copy: Path | None = None
+    etag: str | None = None
 
 
 def _may_be_cut_in_chunks(info: ObjectInfo) -> bool:

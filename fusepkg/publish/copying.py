@@ -37,12 +37,12 @@ def copy_blob(
 ) -> ObjectInfo:
     """Copy an object to a free key of a bucket.
 
-    Raises: ObjectExists where the key is not free, DigestMismatch where the object is not what it was.
+    Raises: ObjectExists where the key is not free, DigestMismatch or FileChanged where the object is not what it was.
     """
     if blob.spooled is not None:
         return store.create(key, blob.spooled, metadata=metadata)
     try:
-        copied = store.copy(blob.place, key, size=blob.size, metadata=metadata)
+        copied = store.copy(blob.place, key, size=blob.size, etag=blob.etag, metadata=metadata)
     except CopyUnsupported:
         return _copy_through_here(blob, store, key, metadata, open_place, stop)
     if attests(blob.size, copied.checksums, blob.hashed.digest) is False:

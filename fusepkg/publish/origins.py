@@ -71,12 +71,14 @@ class LocalFiles:
 class RemoteObjects:
     """Objects of a bucket, with their sizes. ``hashed`` fills as their hashes are learnt, by number.
 
-    ``spooled`` has the copies of those whose bytes had to be read and will be wanted once more.
+    ``spooled`` has the copies of those whose bytes had to be read and will be wanted once more; ``etags`` what their
+    stores told of those without a version, to know them again.
     """
 
     objects: list[tuple[PhysicalKey, int]]
     hashed: dict[int, Hashed] = field(default_factory=dict)
     spooled: dict[int, Path] = field(default_factory=dict)
+    etags: dict[int, str] = field(default_factory=dict)
 
     def facts(self, number: int) -> Facts:
         """See Origin."""

@@ -166,7 +166,8 @@ class _DataPush:
             return Blob(replace(origin.files[number], logical_key=key), origin.hashed[number])
         facts = origin.facts(number)
         if isinstance(origin, RemoteObjects):
-            return StoredBlob(key, facts.place, facts.size, origin.hashed[number], origin.spooled.get(number))
+            hashed, spooled = origin.hashed[number], origin.spooled.get(number)
+            return StoredBlob(key, facts.place, facts.size, hashed, spooled, origin.etags.get(number))
         assert facts.digest is not None
         return StoredBlob(key, facts.place, facts.size, Hashed(facts.digest))
 

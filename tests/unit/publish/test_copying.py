@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 
-from fusepkg.errors import DigestMismatch, ObjectCollision
+from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.blobs import Blob, StoredBlob
 from fusepkg.publish.folder import scan_file
@@ -60,6 +61,17 @@ def test_an_unverified_copy_does_not_stand_for_a_file(store: ObjectStore, folder
     key = f"p/file~{hash_bytes(b'content').digest.hex[:16]}"
     assert store.get(key) == b"content"
     assert DIGEST_METADATA in store.head(key).metadata
+
+
+def test_an_object_that_was_replaced_since_it_was_hashed_is_not_copied(store: ObjectStore) -> None:
+    blob = stored(store, b"content")
+    if blob.place.version is not None:
+        return  # a version is never replaced
+    blob = replace(blob, etag=store.head("elsewhere/x").etag)
+    store.overwrite("elsewhere/x", b"CONTENT")
+    with pytest.raises(FileChanged, match="elsewhere/x"):
+        place(store, blob)
+    assert list(store.list("p/")) == []
 
 
 def test_an_upload_stands_for_a_copy(store: ObjectStore, folder: Path) -> None:
