@@ -308,6 +308,26 @@ def test_a_move_takes_metadata_along_also_into_itself(draft: Draft) -> None:
     assert draft.keys_in_order() == ["all/3.jpg", "all/train/inner/1.jpg", "all/train/inner/2.jpg"]
 
 
+def test_a_move_makes_no_name_a_file_and_a_directory(draft: Draft) -> None:
+    draft.add("train")
+    draft.add("README.md", "x")
+    before = state(draft)
+    for goal in ("x", "x/y", "train/1.jpg"):
+        with pytest.raises(KeyCollision, match="a file and a directory"):
+            draft.move("train/deep", goal)
+    assert state(draft) == before
+
+
+def test_what_replaces_an_entry_does_not_inherit_its_metadata(draft: Draft) -> None:
+    draft.add("train")
+    draft.set_meta("train/1.jpg", {"old": 1})
+    draft.set("train/1.jpg", "new/1.jpg")
+    assert draft.entry("train/1.jpg").user_meta == {}
+    draft.set_meta("train/1.jpg", {"old": 1})
+    draft.add("new", "train")
+    assert draft.entry("train/1.jpg").meta == {}
+
+
 def test_a_link_does_not_move_to_where_it_would_lead_out(draft: Draft, workspace: Path) -> None:
     os.symlink("../1.jpg", workspace / "train/deep/link")
     draft.add("train")
