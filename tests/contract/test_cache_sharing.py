@@ -1,4 +1,4 @@
-"""Clauses 5, 11 and 12 of ``cache/README.md``: many threads and processes on one cache, and blobs that go meanwhile."""
+"""Clauses 5, 11 and 14 of ``cache/README.md``: many threads and processes on one cache, and blobs that go meanwhile."""
 
 from __future__ import annotations
 
@@ -278,11 +278,11 @@ def test_11_the_bound_holds_while_several_processes_fill_the_cache(tmp_path: Pat
         assert cache.verify().ok
 
 
-# --- 12: pinned
+# --- 14: pinned
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_12_a_pin_holds_for_all_processes(cache: Cache, peer: Peer, size: int) -> None:
+def test_14_a_pin_holds_for_all_processes(cache: Cache, peer: Peer, size: int) -> None:
     there, later, other = (blob(size, seed) for seed in range(3))
     cache.put(*there)
     peer.call("pin", "of another process", [there[0], later[0]])
@@ -298,7 +298,7 @@ def test_12_a_pin_holds_for_all_processes(cache: Cache, peer: Peer, size: int) -
     assert peer.call("shrink_to", 0) == 2
 
 
-def test_12_a_pin_is_replaced_as_a_whole(cache: Cache) -> None:
+def test_14_a_pin_is_replaced_as_a_whole(cache: Cache) -> None:
     blobs = [blob(SMALL, seed) for seed in range(3)]
     for digest, data in blobs:
         cache.put(digest, data)
