@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.api.inputs import note_opened
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.registry.opening import open_package
+from fusepkg.registry.sheltered import sheltered_package
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def open_version(
     Raises: PackageError, RemoteError, IntegrityError, CacheFailure.
     """
     store = session.stores.for_bucket(reference.bucket)
-    opened = open_package(store, reference, session.settings.indexes_dir, session.remembered, progress)
+    indexes = session.settings.indexes_dir
+    with sheltered_package(store, reference, indexes, session.remembered, progress) as opened:
+        pass  # an index in a temporary directory stays readable without it
     if is_input:
         note_opened(f"{reference.package}@{opened.resolved.top_hash}")
     manifest = parse_physical_key(store.url(opened.manifest_key))

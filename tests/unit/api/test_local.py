@@ -10,7 +10,7 @@ import pytest
 
 from fusepkg import Package
 from fusepkg.daemon.ending import end_mount
-from fusepkg.errors import FolderUnfit, MountpointUnfit
+from fusepkg.errors import CacheFailure, FolderUnfit, MountpointUnfit
 from fusepkg.installing.record import installed_at
 
 
@@ -89,3 +89,15 @@ def test_a_mount_that_cannot_be_made(package: Package, tmp_path: Path) -> None:
     (tmp_path / "m" / "file").touch()
     with pytest.raises(MountpointUnfit), package.mount(tmp_path / "m", engine="fuse"):
         pass
+
+
+def test_without_a_usable_cache_all_but_the_cache_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUSEPKG_CACHE_DIR", "/proc/no-directory-can-be-made-here")
+    package = Package("local/small:v1")
+    assert package.readme() == "# A dataset\n"
+    package.download(tmp_path / "dataset")
+    assert package.verify_directory_matches_manifest(tmp_path / "dataset")
+    with pytest.raises(CacheFailure):
+        package.cache()
+    with pytest.raises(CacheFailure):
+        package.clear_cache()
