@@ -328,6 +328,18 @@ def test_collecting_keeps_what_is_named_pinned_or_new(cache: Cache) -> None:
     assert cache.info().blobs == cache.verify().blobs == 6
 
 
+def test_what_is_used_after_it_was_looked_at_is_not_collected(cache: Cache) -> None:
+    for digest, data in SMALLS[:3]:
+        cache.put(digest, data)
+    session = cache._session()
+    (run,) = eviction._all_runs(session)
+    cache.get(SMALLS[0][0])
+    session.recency.write()
+    cache.remove(SMALLS[1][0])
+    assert session.commits.change(lambda changes: eviction._drop_unused(changes, session, run)) == [SMALL]
+    assert kept(cache, SMALLS) == [0]
+
+
 def test_clearing_what_was_unused(cache: Cache) -> None:
     for digest, data in SMALLS + LARGES:
         cache.put(digest, data)
