@@ -113,6 +113,10 @@ class Keeper:
         """Whether a blob is kept, or held meanwhile. No checkpoint."""
         return self.has_in_cache(digest) or digest in self._held or digest in self._files
 
+    def has_file(self, digest: Digest) -> bool:
+        """Whether a blob is held in a temporary file."""
+        return digest in self._files
+
     def has_in_cache(self, digest: Digest) -> bool:
         """Whether the cache has a blob. No checkpoint."""
         return self._cache is not None and digest in self._cache
@@ -130,6 +134,8 @@ class Keeper:
 
     async def keep(self, digest: Digest, data: bytes) -> None:
         """Put a verified blob into the cache; where that fails, hold it for a while. Raises nothing but Cancelled."""
+        if self.has_in_cache(digest):  # and yet it was fetched: the disk cannot read it, and may not the next time
+            self._hold(digest, data)
         if self._may_try():
             try:
                 await trio.to_thread.run_sync(self._put, digest, data, limiter=self._threads)

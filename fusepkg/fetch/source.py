@@ -237,11 +237,13 @@ class BlobSource:
     async def _read_whole(self, entry: Entry, name: Digest, offset: int, end: int) -> bytes:
         """The first read goes to a thread: the cache may have to hash all of the blob first.
 
-        What the cache drops at once, because its bound is smaller, is fetched again into a temporary file.
+        What the cache drops at once, because its bound is smaller, or cannot read from its disk, is fetched again into
+        a temporary file.
         """
         for in_cache in (True, False):
-            if not self._keeper.has(name):
-                await self._fetch_whole(entry, name, in_cache=in_cache)
+            has = self._keeper.has if in_cache else self._keeper.has_file
+            if not has(name):
+                await self._fetch_whole(entry, name, has, in_cache=in_cache)
             data = await self._bucket.run(entry, lambda: self._keeper.read(name, offset, end - offset))
             if data is not None:
                 break
@@ -255,7 +257,7 @@ class BlobSource:
         self._whole.add(name)
         return data
 
-    async def _fetch_whole(self, entry: Entry, name: Digest, *, in_cache: bool) -> None:
+    async def _fetch_whole(self, entry: Entry, name: Digest, has: Callable[[Digest], bool], *, in_cache: bool) -> None:
         async def get(land: Callable[[bytes], None], claim: Claim | None) -> None:
             try:
                 if not await self._whole_from_below(entry, name, claim, in_cache=in_cache):
@@ -271,10 +273,11 @@ class BlobSource:
             land(b"")
 
         def look() -> bytes | None:
-            return b"" if self._keeper.has(name) else None
+            return b"" if has(name) else None
 
         await self._flights.join(
-            ("whole", name, entry.physical_key), lambda land: self._claimed(name, self._large, look, get, land)
+            ("whole", name, entry.physical_key, in_cache),
+            lambda land: self._claimed(name, self._large, look, get, land),
         )
 
     async def _whole_from_below(self, entry: Entry, name: Digest, claim: Claim | None, *, in_cache: bool) -> bool:

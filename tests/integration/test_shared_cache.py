@@ -26,7 +26,8 @@ from tests.mount.mounting import mounted
 from tests.proxy import Proxy, Stall
 from tests.rgw import Gateway
 from tests.trees import content
-from tests.unit.fetch.desk import Desk, read_in_pages
+from tests.unit.cache import fuse_disk
+from tests.unit.fetch.desk import LARGE, Desk, read_in_pages
 
 MIB = 1 << 20
 
@@ -340,6 +341,30 @@ async def test_a_disk_that_fills_while_reading_and_is_emptied_again(
         assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.fuse
+async def test_a_disk_that_fails_to_read_and_to_write(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    if kernel.why_no_fuse() is not None:
+        pytest.skip(f"the fuse engine cannot run: {kernel.why_no_fuse()}")
+    with fuse_disk.mounted(tmp_path) as disk:
+        desk = Desk(disk.path / "cache")
+        old = [desk.put_large(), desk.put("unlisted", LARGE + b"old")]
+        new = [desk.put("small", LARGE[-9:]), desk.put("another", LARGE + b"new")]
+        async with desk.source() as source:
+            for entry in old:
+                await read_in_pages(source, entry)
+            assert source.cached_chunks(old[1]) == (3, 3)
+            disk.fail("read", "write", "open", "fsync")
+            before = desk.fetched
+            for entry in old + new:
+                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key)
+            assert desk.fetched - before <= (3 + 1) + (1 + 1)
+            assert source.counters.failed_fetches == 0
+            disk.fail()
+            for entry in old:
+                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key)
+        assert len([record for record in caplog.records if "cannot be" in record.message]) <= 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a read-only file system")
