@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from rich.console import Console
+
     from fusepkg.errors import FusepkgError
     from fusepkg.publish.progress import Progress as PhaseProgress
 
@@ -40,9 +42,18 @@ class Progress(Protocol):
         ...
 
 
+_bar_on_terminal: list[Console] = []
+"""Where a progress bar is shown just now: results that go to the terminal too are printed above it."""
+
+
 def say(text: str) -> None:
     """One line of result."""
-    print(_legible(text, sys.stdout))
+    if _bar_on_terminal and sys.stdout.isatty():
+        _bar_on_terminal[0].print(
+            _legible(text, sys.stdout), markup=False, highlight=False, emoji=False, soft_wrap=True
+        )
+    else:
+        print(_legible(text, sys.stdout))
 
 
 def note(text: str) -> None:
@@ -141,9 +152,7 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn())
-    # Results printed meanwhile go above the bar if they go to the terminal too; elsewhere they must not end up there.
-    shown_together = sys.stdout.isatty()
-    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shown_together) as bars:
+    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
         task = bars.add_task("", total=None, amount="")
 
         def show(what: str, done: int, total: int, *, is_bytes: bool = False) -> None:
@@ -151,4 +160,8 @@ def progress_bar() -> Iterator[Progress]:
             amount = f"{unit(done)} of {unit(total)}" if total else unit(done) if done else ""
             bars.update(task, description=what, completed=done, total=total or None, amount=amount)
 
-        yield show
+        _bar_on_terminal.append(bars.console)
+        try:
+            yield show
+        finally:
+            _bar_on_terminal.remove(bars.console)
