@@ -157,7 +157,8 @@ def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_lo
 def _report(
     event: publish_manifest.ManifestBuilt | publish_manifest.ManifestPushed | publish_manifest.TagLinked,
 ) -> None:
-    say(str(event))
+    for line in str(event).splitlines():
+        say(line)
     if isinstance(event, publish_manifest.ManifestBuilt):
         say("")
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
+import struct
 import subprocess
+import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -147,6 +152,36 @@ def test_files_that_change_between_the_steps(work: Path, fusepkg: Fusepkg):
     shutil.rmtree("train")  # from here on the bucket has it
     assert f"manifest {rebuilt[:9]}" in fusepkg("push-manifest", "-t", "v1").stdout
     fusepkg("verify", "local/dataset:v1")
+
+
+def test_on_a_terminal_results_are_whole_lines_above_the_bar(work: Path, fusepkg: Fusepkg):
+    fusepkg("init", "local/dataset")
+    fusepkg("add", "train/")
+    pushed = on_terminal("push-data", "--prefix", "a/prefix/of/some/length")
+    assert re.search(r"^Pushing \./train/ to file:///\S+/a/prefix/of/some/length/train/\.\.\.$", pushed, re.MULTILINE)
+    assert "Hashing" in pushed
+    assert "Uploading" in pushed
+    lines = on_terminal("push-manifest", "-t", "v1").splitlines()
+    assert "Building manifest..." in lines
+    top_hash = fusepkg("hash", "local/dataset:v1").stdout.strip()
+    assert f"Tophash: {top_hash}" in lines
+    assert any(line.startswith("Pushing manifest to ") and line.endswith(f"{top_hash}.jsonl") for line in lines)
+
+
+def on_terminal(*command: str) -> str:
+    """What a command shows on a terminal of 80 columns, a bar's redrawing as lines."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    env = {**os.environ, "TERM": "xterm"}
+    started = subprocess.Popen([sys.executable, "-m", "fusepkg", *command], stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # EIO: nobody has it open any more
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert started.wait() == 0, shown
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r", "\n")
 
 
 def test_what_push_data_did_may_be_lost(work: Path, fusepkg: Fusepkg):
