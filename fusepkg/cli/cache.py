@@ -41,8 +41,11 @@ from fusepkg.upkeep.collecting import collect, tagged_versions
 from fusepkg.upkeep.shares import share_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fusepkg_cache import Cache, CacheInfo
 
+    from fusepkg.registry.indexes import KnownPackage
     from fusepkg.settings import Settings
     from fusepkg.upkeep.shares import Share
 
@@ -186,11 +189,18 @@ def gc(
     """Drop what no tag in its bucket, no mount and no pin names. A bucket that does not answer keeps its packages."""
     settings = settings_of(context)
     stores = StoreSet(settings.s3, settings.data_dir)
-    with settings.cache.open() as cache:
+    with settings.cache.open() as cache, progress_bar() as show:
+
+        def packages() -> Iterator[KnownPackage]:
+            known = known_packages(settings.indexes_dir)
+            for number, package in enumerate(known):
+                show(f"Asking what is named of {package}", number, len(known))
+                yield package
+
         pinned, live = {pin.name for pin in cache.pins()}, _live_indexes()
         collected = collect(
             cache,
-            lambda: known_packages(settings.indexes_dir),
+            packages,
             lambda package: tagged_versions(package, settings.indexes_dir, stores.for_bucket),
             lambda package, top_hash: (
                 f"{package}@{top_hash}" in pinned or package.directory(top_hash).resolve() in live

@@ -8,17 +8,16 @@ it over a network then reads no more than that part. One that is named by anothe
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import DIGEST_BYTES, chunk_count, chunk_digest, chunk_size
 
 from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest
+from fusepkg.publish.parallel import StopFlag, run_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
     from fusepkg_cache import PlainFiles
     from fusepkg_cache.digest import Digest
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 _THREADS = 8
 """Entries written at a time: enough to hide round trips, and each may hold a chunk."""
-
-_BATCH = 256
-"""Entries handed to the threads at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +45,45 @@ def export_version(
 
     Raises RemoteError, IntegrityError, CacheUnusable.
     """
+    stop = StopFlag()
     done = 0
     written: list[int] = []
-    entries = iter(index.entries)
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="fusepkg-export") as threads:
-        while batch := list(islice(entries, _BATCH)):
-            for entry, sizes in zip(batch, threads.map(lambda one: _export(one, source, files), batch), strict=True):
-                written += sizes
-                done += entry.size
-                progress(done, index.total_bytes)
+
+    def export(entry: Entry) -> tuple[int, list[int]]:
+        return entry.size, _export(entry, source, files, stop)
+
+    def collect(exported: tuple[int, list[int]]) -> None:
+        nonlocal done
+        size, sizes = exported
+        written.extend(sizes)
+        done += size
+        progress(done, index.total_bytes)
+
+    run_threads(export, index.entries, collect, threads=_THREADS, name="fusepkg-export", stop=stop)
     return Exported(len(written), sum(written))
 
 
-def _export(entry: Entry, source: BlockingSource, files: PlainFiles) -> list[int]:
+def _export(entry: Entry, source: BlockingSource, files: PlainFiles, stop: StopFlag) -> list[int]:
     """The sizes of the files that were written for one entry."""
     list_name = list_digest(entry) if is_chunked(entry) else None
     if list_name is not None:
-        return _export_chunks(entry, list_name, source, files)
+        return _export_chunks(entry, list_name, source, files, stop)
     name = cache_name(entry)
     if not entry.size or files.has(name, entry.size):
         return []
-    files.put(name, _pieces(entry, source), size=entry.size)
+    files.put(name, _pieces(entry, source, stop), size=entry.size)
     return [entry.size]
 
 
-def _export_chunks(entry: Entry, list_name: Digest, source: BlockingSource, files: PlainFiles) -> list[int]:
+def _export_chunks(
+    entry: Entry, list_name: Digest, source: BlockingSource, files: PlainFiles, stop: StopFlag
+) -> list[int]:
     """The list is written last, so where it is, the chunks are."""
     if files.has(list_name, chunk_count(entry.size) * DIGEST_BYTES):
         return []
     sizes: list[int] = []
     chunks: list[bytes] = []
-    for piece in _pieces(entry, source):
+    for piece in _pieces(entry, source, stop):
         digest = chunk_digest(piece)
         chunks.append(digest.value)
         if not files.has(digest, len(piece)):
@@ -90,6 +94,8 @@ def _export_chunks(entry: Entry, list_name: Digest, source: BlockingSource, file
     return [*sizes, len(chunk_list)]
 
 
-def _pieces(entry: Entry, source: BlockingSource) -> Iterable[bytes]:
+def _pieces(entry: Entry, source: BlockingSource, stop: StopFlag) -> Iterator[bytes]:
     size = chunk_size(entry.size)
-    return (source.read(entry, at, size) for at in range(0, entry.size, size))
+    for at in range(0, entry.size, size):
+        stop.check()
+        yield source.read(entry, at, size)

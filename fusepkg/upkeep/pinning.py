@@ -8,20 +8,19 @@ pinned, and pinned too; nothing else is fetched.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+import hashlib
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import DIGEST_BYTES
+from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest
 
 from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
 from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest, nth_digest
+from fusepkg.publish.parallel import StopFlag, run_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from fusepkg_cache import Cache
-    from fusepkg_cache.digest import Digest
 
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 _THREADS = 16
 """Chunk lists fetched at a time: small objects, latency only."""
 
-_BATCH = 1024
-"""Entries whose chunk lists are looked for at a time."""
+_TOLD_EVERY = 4096
+"""Entries between two reports of progress."""
 
 
 def pin_name(reference: Reference, top_hash: str) -> str:
@@ -51,36 +50,32 @@ def pin_version(
     Raises CacheUnusable, and what ``get_chunk_list`` raises, except for ObjectMissing, AccessDenied and DigestMismatch:
     a blob whose chunks nobody knows is kept whole.
     """
-    cache.pin(name, _digests(cache, index, get_chunk_list, progress))
+    digests: list[Digest] = []
+    large: list[Entry] = []
+    for number, entry in enumerate(index.entries, 1):
+        digests.append(cache_name(entry))
+        if is_chunked(entry):
+            large.append(entry)
+        if not number % _TOLD_EVERY:
+            progress(number, len(index.entries))
 
-
-def _digests(
-    cache: Cache, index: Index, get_chunk_list: Callable[[Digest], list[bytes]], progress: Callable[[int, int], None]
-) -> Iterator[Digest]:
-    done = 0
-    entries = iter(index.entries)
+    def collect(chunk_list: bytes) -> None:
+        if chunk_list:
+            digests.append(Digest(Algorithm.SHA2_256, hashlib.sha256(chunk_list).digest()))
+            digests.extend(nth_digest(chunk_list, at) for at in range(len(chunk_list) // DIGEST_BYTES))
 
     def chunk_list_of(entry: Entry) -> bytes:
         return _chunk_list(cache, entry, get_chunk_list)
 
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="fusepkg-chunks") as threads:
-        while batch := list(islice(entries, _BATCH)):
-            for entry in batch:
-                yield cache_name(entry)
-            large = [entry for entry in batch if is_chunked(entry) and list_digest(entry) is not None]
-            for entry, chunk_list in zip(large, threads.map(chunk_list_of, large), strict=True):
-                name = list_digest(entry)
-                if chunk_list and name is not None:
-                    yield name
-                    yield from (nth_digest(chunk_list, at) for at in range(len(chunk_list) // DIGEST_BYTES))
-            done += len(batch)
-            progress(done, len(index.entries))
+    run_threads(chunk_list_of, large, collect, threads=_THREADS, name="fusepkg-chunks", stop=StopFlag())
+    cache.pin(name, digests)
 
 
 def _chunk_list(cache: Cache, entry: Entry, get_chunk_list: Callable[[Digest], list[bytes]]) -> bytes:
     """From the cache, or the bucket and then kept; empty where there is none."""
     name = list_digest(entry)
-    assert name is not None, "only entries with a list are asked for"
+    if name is None:
+        return b""
     known = cache.get(name, own_only=True)
     if known is not None:
         return known

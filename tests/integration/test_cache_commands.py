@@ -129,10 +129,12 @@ def test_clearing_by_age_and_by_package(folder: Path, fusepkg: Fusepkg, told: An
 
 
 @pytest.mark.fuse
+@pytest.mark.s3
 def test_what_no_tag_mount_or_pin_names_is_collected(
-    folder: Path, tmp_path: Path, fusepkg: Fusepkg, told: Any, registry: str
+    folder: Path, tmp_path: Path, fusepkg: Fusepkg, told: Any, s3: Gateway
 ) -> None:
     """Four versions: one tagged, one mounted, one pinned, one that nothing names."""
+    registry = s3.bucket()
     hashes = {}
     for name in ("lost", "mounted", "pinned", "tagged"):
         (folder / "small.csv").write_text(name * 1000)
@@ -194,10 +196,9 @@ def test_damage_is_found_and_repaired(folder: Path, home: Path, fusepkg: Fusepkg
 
 
 @pytest.mark.fuse
-def test_what_is_pinned_stays_when_room_is_made(
-    folder: Path, tmp_path: Path, fusepkg: Fusepkg, told: Any, registry: str
-) -> None:
+def test_what_is_pinned_stays_when_room_is_made(folder: Path, tmp_path: Path, fusepkg: Fusepkg, told: Any) -> None:
     """Also what comes after the pin, and the chunks of a large file, which the pin fetches the list of."""
+    registry = "local"
     other = tmp_path / "other"
     other.mkdir()
     for number in range(40):

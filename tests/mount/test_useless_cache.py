@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusepkg.daemon import records
+from fusepkg.daemon import control, records
+from fusepkg.index.opening import open_index
 from tests import trees
 from tests.command import Fusepkg
 
@@ -73,9 +74,9 @@ def mount_and_compare(fusepkg: Fusepkg, package: str, original: Path, mountpoint
         for path in original.rglob("*"):
             if path.is_file():
                 assert (mountpoint / path.relative_to(original)).read_bytes() == path.read_bytes()
-        assert fusepkg("verify", mountpoint).stderr.endswith(": verified\n")
-        assert "Cache: not in use" in fusepkg("status", mountpoint).stdout
         record, _ = records.find_record(mountpoint)
+        assert control.ask(Path(record.socket), control.Question("status"))["cache_refusal"]
+        assert open_index(Path(record.index_root), record.top_hash) is not None, "`fusepkg verify DIR` reads it"
         assert len(re.findall("WARNING fusepkg.fetch", Path(record.log).read_text())) == 1
     finally:
         fusepkg("umount", mountpoint)
@@ -103,10 +104,8 @@ def test_a_read_only_cache(
         assert said.stdout == (original / "README.md").read_text()
         assert said.stderr.count("Warning") == 1
         assert fusepkg("cache", "clear", check=False).returncode == 11
-    fusepkg("mount", package, tmp_path / "m")
-    try:
-        assert "not in use" not in fusepkg("status", tmp_path / "m").stdout
-    finally:
+        fusepkg("mount", package, tmp_path / "m")
+        assert "Cache: not in use: " in fusepkg("status", tmp_path / "m").stdout
         fusepkg("umount", tmp_path / "m")
 
 
