@@ -81,6 +81,7 @@ def test_10_a_full_disk(tmp_path: Path, mount: str) -> None:
         tmp_path,
         mount,
         """
+Path("disk/of somebody else").write_bytes(bytes(1_000_000))
 cache = Cache(Path("disk/cache"))
 kept = []
 outcomes = {}
@@ -95,10 +96,14 @@ whole = all(cache.get(blob(*which)[0]) == blob(*which)[1] for which in kept)
 refused = outcome(cache.put, *blob(SMALL, 1000))
 with cache.stage() as stage:
     staged = outcome(lambda: [stage.add(*blob(LARGE, 2000)), stage.commit()])
+new = outcome(Cache, Path("disk/another"))
+Path("disk/of somebody else").unlink()
+for which in ((LARGE, 3000), (SMALL, 3000)):
+    kept.append(which)
+    recovered = outcome(cache.put, *blob(*which))
 cache.close()
 cache = Cache(Path("disk/cache"))
 again = all(cache.get(blob(*which)[0]) == blob(*which)[1] for which in kept)
-new = outcome(Cache, Path("disk/another"))
 readers = [cache._session().environment._lmdb().begin() for _ in range(500)]  # as 500 threads would, at once
 for reader in readers:
     reader.abort()
@@ -106,11 +111,13 @@ left = [path.name for path in Path("disk/cache/v1/staging").rglob("*") if path.i
 cleared = cache.clear().blobs
 after = [outcome(cache.put, *blob(LARGE, 5)), outcome(cache.put, *blob(SMALL, 5))]
 print(json.dumps(dict(large=outcomes.get(LARGE), small=outcomes.get(SMALL), kept=len(kept), whole=whole, again=again,
-    refused=refused, staged=staged, new=new, left=left, cleared=cleared, after=after, ok=cache.verify().ok)))
+    refused=refused, recovered=recovered, staged=staged, new=new, left=left, cleared=cleared, after=after,
+    ok=cache.verify().ok)))
 """,
     )
     assert found["large"] == found["small"] == found["refused"] == found["staged"] == found["new"] == "CacheFull"
     assert found["whole"] is found["again"] is found["ok"] is True
+    assert found["recovered"] == "done"
     assert found["left"] == []
     assert found["cleared"] == found["kept"]
     assert found["after"] == ["done", "done"]
@@ -177,12 +184,18 @@ put = outcome(cache.put, *blob(LARGE, 1))
 staged = outcome(cache.stage().add, *blob(LARGE, 1))
 removed = outcome(cache.remove, blob(LARGE)[0])
 cleared = outcome(cache.clear)
+subprocess.run(["mount", "-o", "remount,bind,rw", directory], check=True)
+recovered = [outcome(cache.put, *blob(size, 2)) for size in (SMALL, LARGE)]
+recovered.append(cache.get(blob(LARGE, 2)[0]) == blob(LARGE, 2)[1])
+subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
 cache.close()
 opened = outcome(Cache, directory)
-print(json.dumps(dict(reads=reads, put=put, staged=staged, removed=removed, cleared=cleared, opened=opened)))
+print(json.dumps(dict(reads=reads, put=put, staged=staged, removed=removed, cleared=cleared, opened=opened,
+    recovered=recovered)))
 """,
     )
     assert found["reads"] == [True, True]
+    assert found["recovered"] == ["done", "done", True]
     assert {found[call] for call in ("put", "staged", "removed", "cleared", "opened")} == {"CacheReadOnly"}
 
 
