@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from fusepkg.errors import InvalidReference, ObjectCollision, TagConflict, UnsupportedFormat
+from fusepkg.model.entry import Entry
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.quilt3 import list_names, list_pointers, pointer_time, put_quilt3_package, read_pointer
 from fusepkg.store.faulty import FaultyStore
@@ -107,6 +110,37 @@ def test_a_latest_that_moved_meanwhile_stays(store: ObjectStore, manifest: Path,
     assert TOP_HASH in caught.value.message
     assert pointers_in(store) == {"latest": B}
     assert store.head(f".quilt/packages/{TOP_HASH}").size > 0
+
+
+def test_racing_pushes_lose_nothing(store: ObjectStore, tmp_path: Path) -> None:
+    packages = [[file_entry("a", b"%d" % number)] for number in range(6)]
+    barrier = threading.Barrier(len(packages), timeout=60)
+    store.create(f"{POINTERS}latest", A.encode())
+
+    def push(entries: list[Entry]) -> str | TagConflict | None:
+        top_hash = top_hash_of(entries)
+        path = tmp_path / top_hash
+        path.write_bytes(manifest_of(entries))
+        barrier.wait()
+        try:
+            return put_quilt3_package(store, "ns/name", top_hash, path, A, now=1700000000)
+        except TagConflict as conflict:
+            return conflict
+
+    with ThreadPoolExecutor(len(packages)) as threads:
+        results = list(threads.map(push, packages))
+    pointers = pointers_in(store)
+    published = set()
+    for entries, result in zip(packages, results, strict=True):
+        top_hash = top_hash_of(entries)
+        assert store.head(f".quilt/packages/{top_hash}").size > 0
+        if isinstance(result, str):
+            assert pointers[result] == top_hash
+            published.add(top_hash)
+        else:
+            assert isinstance(result, TagConflict)
+            assert top_hash in result.message
+    assert pointers["latest"] in published
 
 
 def test_what_is_no_manifest_is_not_taken_for_one(store: ObjectStore, manifest: Path) -> None:
