@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusepkg.api.builder_entry import BuilderEntry
 from fusepkg.api.display import show_package
 from fusepkg.api.inputs import opened_packages
 from fusepkg.api.package import Package
@@ -37,13 +38,12 @@ from fusepkg.registry.opening import index_manifest, index_root_for
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
     from fusepkg.api.session import Session
     from fusepkg.model.reference import Reference
     from fusepkg.publish.items import Item
-    from fusepkg.publish.origins import DraftEntry
     from fusepkg.publish.progress import ProgressCallback
     from fusepkg.registry.layout import Layout
 
@@ -136,6 +136,10 @@ class PackageBuilder:
     def __len__(self) -> int:
         return len(self._draft)
 
+    def __iter__(self) -> Iterator[BuilderEntry]:
+        """All entries, in the order of a sorted walk through the directories."""
+        return map(self.get_entry, self.keys())
+
     def __contains__(self, logical_key: object) -> bool:
         return logical_key in self._draft.tree.slots
 
@@ -143,9 +147,9 @@ class PackageBuilder:
         """All logical keys, in the order of a sorted walk through the directories."""
         return self._draft.keys_in_order()
 
-    def get_entry(self, logical_key: str) -> DraftEntry:
+    def get_entry(self, logical_key: str) -> BuilderEntry:
         """What one entry is so far. Raises EntryNotFound."""
-        return self._draft.entry(logical_key)
+        return BuilderEntry(self._draft.entry(logical_key))
 
     # --- changing it -----------------------------------------------------------------------------------------
 
@@ -210,9 +214,9 @@ class PackageBuilder:
         self._draft.delete(logical_key)
         return self
 
-    def filter(self, keep: Callable[[DraftEntry], object]) -> Self:
-        """Keep the entries that ``keep`` says yes to: it is asked with ``logical_key``, ``size``, ``user_meta``."""
-        self._draft.filter(keep)
+    def filter(self, keep: Callable[[BuilderEntry], object]) -> Self:
+        """Keep the entries that ``keep`` says yes to."""
+        self._draft.filter(lambda entry: keep(BuilderEntry(entry)))
         return self
 
     def sample(self, amount: float, *, seed: int | None = None) -> Self:

@@ -45,7 +45,8 @@ def checked_meta(meta: object, what: str) -> dict[str, Any]:
         ) from exc
     if len(text) > MAX_LINE_BYTES - _LINE_RESERVE_BYTES:
         raise UsageError(
-            f"The metadata of {what} has {len(text):,} bytes; a record of a manifest may have {MAX_LINE_BYTES:,}",
+            f"The metadata of {what} has {len(text):,} bytes; at most {MAX_LINE_BYTES - _LINE_RESERVE_BYTES:,} fit in a"
+            " record of a manifest",
             hint="Keep large metadata in a file of the package",
         )
     return copy

@@ -125,9 +125,15 @@ def test_from_a_package_and_back() -> None:
     assert (again.meta, again.name, len(again), "t/1" in again) == ({"package": 2}, "local/d:v1", 2, True)
     again.build_manifest()
     assert again.hash == first.hash
+    assert [entry.logical_key for entry in again if entry.hash and not entry.meta] == [
+        "t/1",
+        "t/2",
+    ]
     again.delete("t/2").set_meta("t/1", {"label": "oak"})
     second = again.push_manifest("v1")
     assert second.get_metadata("t/1") == {"label": "oak"}
+    oaks = PackageBuilder.from_package(second, quiet=True).filter(lambda entry: entry.meta.get("label") == "elm")
+    assert len(oaks) == 0
     assert len(Package("local/d:v1")) == 1
 
 
