@@ -73,9 +73,8 @@ class BlockingSource:
         return self._running().submit(what).result()
 
     def _running(self) -> _Loop:
-        if (
-            self._pid != os.getpid()
-        ):  # one thread survives a fork, so nobody else is here; the lock may be held for ever
+        if self._pid != os.getpid():
+            # The inherited lock may be held for ever by a thread that did not survive the fork.
             self._lock, self._loop, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._loop is None:

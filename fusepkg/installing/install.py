@@ -100,7 +100,6 @@ def write_anew(
         record.start(reference, index.top_hash)
         for name, is_directory in removed:
             target.remove(name, is_directory=is_directory)
-            record.remove(name)
         stop = StopFlag()
         run = _Run(Writer(target, origin, stop), record, counters, stop)
         run.all(Job(entry, replace=True) for entry in wanted)

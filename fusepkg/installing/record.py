@@ -167,11 +167,6 @@ class InstallRecord:
         if len(self._pending) >= _ROWS_PER_COMMIT:
             self._write_out()
 
-    def remove(self, logical_key: str) -> None:
-        """Forget a file. Raises InstallError."""
-        with self._errors_as_ours(), self._writing:
-            self._writing.execute("DELETE FROM files WHERE place = ?", (place_of(logical_key),))
-
     def close(self) -> None:
         """Write what is left. Raises InstallError."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,21 @@ def test_worker_processes_read_through_the_package(package: Package, method: str
     read = {key: size for part in parts for key, size in part.items()}
     assert read == {entry.logical_key: entry.size for entry in package}
     assert package.get("same.bin")  # the parent goes on
+
+
+def _opened_by_its_parent(package: Package) -> bool:
+    session = package.session
+    return any((session._cache, session._stores, session._remembered, session._sources))
+
+
+def test_a_forked_worker_touches_nothing_that_its_parent_has_open(package: Package) -> None:
+    package.cache("README.md")
+    assert _opened_by_its_parent(package)
+    child = os.fork()
+    if child == 0:
+        os._exit(_opened_by_its_parent(package))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert _opened_by_its_parent(package)
 
 
 def test_many_threads(package: Package) -> None:

@@ -41,14 +41,15 @@ def test_whatever_a_directory_holds_is_a_difference_and_no_error(tmp_path: Path)
     (folder / "a").mkdir(parents=True)
     (folder / "a" / "kept").write_bytes(b"kept")
     (folder / "a" / "more").write_bytes(b"more")
-    (folder / "a!").write_bytes(b"sorts after what a/ holds")
+    (folder / "a!").write_bytes(b"left out")
+    (folder / "a-b").write_bytes(b"kept")  # comes after what a/ holds
     (folder / "nothing").mkdir()
     (folder / "outside").symlink_to("/etc")
     os.mkfifo(folder / "pipe")
     (folder / os.fsdecode(b"not \xff utf-8")).write_bytes(b"")
     entries = [
         Entry(key, SOMEWHERE, 4, compute_digest(Algorithm.SHA2_256, b"kept"))
-        for key in ("a/gone", "a/kept", "outside/passwd", "pipe")
+        for key in ("a/gone", "a/kept", "a-b", "outside/passwd", "pipe")
     ]
     differences = compare_directory(folder, entries, leave_out={"a!"})
     assert [(difference.logical_key, difference.kind.value) for difference in differences] == [
