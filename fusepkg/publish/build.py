@@ -114,7 +114,7 @@ def hash_entries(
         for (origin, number), hashed in zip(files, found, strict=True):
             origin.hashed[number] = hashed
     if objects:
-        _ObjectHashing(draft, stop).run(objects, progress)
+        _ObjectHashing(draft, stop, remembered).run(objects, progress)
     return bool(files or objects)
 
 
@@ -139,9 +139,10 @@ def _is_as_hashed(origin: LocalFiles, number: int) -> bool:
 class _ObjectHashing:
     """Hashes of objects in buckets: asked for, and where nobody attests them, read."""
 
-    def __init__(self, draft: Draft, stop: StopFlag) -> None:
+    def __init__(self, draft: Draft, stop: StopFlag, remembered: Remembered | None) -> None:
         self._stores: StoreSet = draft.stores
         self._stop = stop
+        self._remembered = remembered
         self._spool = draft.spool.directory() if draft.reference.bucket.scheme != "s3" else None
 
     def run(self, objects: list[tuple[RemoteObjects, int]], progress: ProgressCallback) -> None:
@@ -154,10 +155,11 @@ class _ObjectHashing:
             origin.objects[number] = answer.place, answer.size
             if answer.etag is not None:
                 origin.etags[number] = answer.etag
-            if answer.hashed is None:
+            hashed = answer.hashed or self._recall(answer.of)
+            if hashed is None:
                 unattested.append(answer.of)
             else:
-                origin.hashed[number] = answer.hashed
+                origin.hashed[number] = hashed
                 counters.add(1, answer.size)
 
         def read(answer: _Answer) -> None:
@@ -167,9 +169,20 @@ class _ObjectHashing:
             if answer.copy is not None:
                 origin.spooled[number] = answer.copy
             counters.add(1, answer.size)
+            identity = _identity(answer.of)
+            if self._remembered is not None and identity is not None:
+                self._remembered.remember_object_chunk_hashes(identity, answer.chunks)
 
         run_threads(self._ask, objects, asked, threads=ASK_THREADS, name="fusepkg-ask", stop=self._stop)
         run_threads(self._read, unattested, read, threads=READ_THREADS, name="fusepkg-hash", stop=self._stop)
+
+    def _recall(self, of: tuple[RemoteObjects, int]) -> Hashed | None:
+        """What an earlier reading of the same bytes gave."""
+        identity = _identity(of)
+        if self._remembered is None or identity is None:
+            return None
+        chunks = self._remembered.object_chunk_hashes(identity)
+        return None if chunks is None else _hashed(chunks)
 
     def _ask(self, of: tuple[RemoteObjects, int]) -> _Answer:
         self._stop.check()
@@ -200,8 +213,7 @@ class _ObjectHashing:
                 done += len(piece)
         if done != size:
             raise _object_changed(place)
-        hashed = Hashed(combine_chunks(chunks), tuple(chunks) if len(chunks) > 1 else ())
-        return _Answer(of, place, size, hashed, copy)
+        return _Answer(of, place, size, _hashed(tuple(chunks)), copy, chunks=tuple(chunks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +224,19 @@ class _Answer:
     hashed: Hashed | None
     copy: Path | None = None
     etag: str | None = None
+    chunks: tuple[bytes, ...] = ()
+
+
+def _identity(of: tuple[RemoteObjects, int]) -> str | None:
+    """A text that names these bytes and no others: an object's version, or its place and ETag; None without both."""
+    origin, number = of
+    place, size = origin.objects[number]
+    etag = origin.etags.get(number, "")
+    return f"{place}\n{size}\n{etag}" if etag or place.version is not None else None
+
+
+def _hashed(chunks: tuple[bytes, ...]) -> Hashed:
+    return Hashed(combine_chunks(chunks), chunks if len(chunks) > 1 else ())
 
 
 def _may_be_cut_in_chunks(info: ObjectInfo) -> bool:

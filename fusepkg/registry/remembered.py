@@ -1,7 +1,7 @@
 """What this machine remembers to save work, and may forget at any time.
 
-Owns: the one use of diskcache: the last known answer for a tag (to mount while offline), and the digest of local
-files that have not changed (to push a folder again at once). Must not know: how the answers are found.
+Owns: the one use of diskcache: the last known answer for a tag (to mount while offline), and the digests of local files
+that have not changed and of versions of objects (to push them again at once). Must not know: how the answers are found.
 
 Losing any of it costs time only, so damage, a full disk, or a directory that is not ours make it forget and never
 raise. diskcache unpickles what it reads by default: the ``Disk`` here knows bytes and nothing else.
@@ -11,6 +11,7 @@ Safe to use from many threads and processes: one lock, and a connection is kept 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sqlite3
@@ -175,6 +176,14 @@ class Remembered:
 
             self._guarded(write, None)
 
+    def object_chunk_hashes(self, identity: str) -> tuple[bytes, ...] | None:
+        """The raw SHA-256 of each chunk of an object; ``identity`` names its bytes: its place and version or ETag."""
+        return _split(self._guarded(lambda cache: cache.get(_object_key(identity)), None))
+
+    def remember_object_chunk_hashes(self, identity: str, chunks: Sequence[bytes]) -> None:
+        """Remember what an object hashes to."""
+        self._guarded(lambda cache: cache.set(_object_key(identity), _join(chunks)), None)
+
     def _guarded(self, act: Callable[[diskcache.Cache], _T], forgotten: _T) -> _T:
         with self._lock:
             if self._useless:
@@ -252,6 +261,10 @@ def _tag_key(registry: str, name: str, tag: str) -> bytes:
 def _file_key(identity: FileIdentity) -> bytes:
     fields = (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns)
     return b"file\0" + _FORMAT + msgspec.msgpack.encode(fields)
+
+
+def _object_key(identity: str) -> bytes:
+    return b"object\0" + _FORMAT + hashlib.sha256(identity.encode()).digest()
 
 
 def _join(chunks: Sequence[bytes]) -> bytes:

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from fusepkg.cli.builder_state import STATE_NAME
+from tests import trees
 from tests.command import Fusepkg, run_fusepkg
+from tests.proxy import Proxy
 from tests.rgw import Gateway, aws_environment
 
 
@@ -261,3 +263,30 @@ def test_a_bucket_that_may_not_be_written_to(s3: Gateway, work: Path, fusepkg: F
     assert Path(STATE_NAME).read_bytes() == before
     assert fusepkg("tags", f"{bucket}/dataset", check=False).returncode == 3, "nothing half published"
     fusepkg("push-manifest", "-t", "v1")
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("versioned", [False, True])
+def test_an_object_is_read_once_for_all_steps(versioned: bool, proxy: Proxy, s3: Gateway, work: Path, fusepkg: Fusepkg):
+    theirs, ours = s3.bucket(versioned=versioned), s3.bucket()
+    s3.s3.put_object(Bucket=theirs, Key="data/large.bin", Body=trees.content("large", 9 << 20))
+    fusepkg("init", f"{ours}/dataset")
+    fusepkg("add", "val/", f"s3://{theirs}/data/")
+    fusepkg("build-manifest")
+    read = [request for request in proxy.requests if request.key == "data/large.bin" and request.method == "GET"]
+    assert read, "this server attests nothing"
+    proxy.forget()
+    fusepkg("push-data")
+    fusepkg("push-manifest", "-t", "v1")
+    assert not [one for one in proxy.requests if one.key == "data/large.bin" and one.method == "GET"]
+    assert any(key.startswith(".quilt/chunks/") for key in _keys(s3, ours)), "so that a part can be read and verified"
+    fusepkg("verify", f"{ours}/dataset:v1")
+
+    s3.s3.put_object(Bucket=theirs, Key="data/large.bin", Body=trees.content("other", 9 << 20))
+    fusepkg("add", "val/", f"s3://{theirs}/data/")
+    before = fusepkg("hash", f"{ours}/dataset:v1").stdout.strip()
+    assert before not in fusepkg("build-manifest").stdout, "another object is read anew"
+
+
+def _keys(s3: Gateway, bucket: str) -> list[str]:
+    return [found["Key"] for found in s3.s3.list_objects_v2(Bucket=bucket)["Contents"]]
