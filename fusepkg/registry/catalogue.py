@@ -66,6 +66,11 @@ def find_tag(store: ObjectStore, name: str, tag: str) -> tuple[str, Layout] | No
     state = tags.read_tag(store, name, tag)
     if state is not None:
         return state.top_hash, Layout.FUSEPKG
+    return find_quilt3_tag(store, name, tag)
+
+
+def find_quilt3_tag(store: ObjectStore, name: str, tag: str) -> tuple[str, Layout] | None:
+    """The same of quilt3's tags alone: what a tag of ours with that name hides."""
     for where in _quilt3_layouts(name):
         top_hash = quilt3.read_pointer(store, name, tag, where)
         if top_hash is not None:
