@@ -9,12 +9,14 @@ one of a million entries costs their names.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import EntryNotFound, UsageError
 from fusepkg.model.entry import META_KEY, EntryKind, kind_of
 from fusepkg.model.logical_key import tree_sort_key
 from fusepkg.publish.contents import make_header
+from fusepkg.publish.elsewhere import check_registry_is_elsewhere
 from fusepkg.publish.folder import stays_inside_by_text
 from fusepkg.publish.items import Grouping, Item, in_order
 from fusepkg.publish.metadata import RECORD_KEY, checked_meta, with_user_meta
@@ -135,6 +137,9 @@ class Draft:
         """
         found = find_source(source, self.stores, follow_symlinks=follow_symlinks, leave_out=leave_out)
         if found.is_folder:
+            if found.is_local:
+                registry = self.stores.for_bucket(self.reference.bucket)
+                check_registry_is_elsewhere(registry, Path(found.shown))
             return self._put_folder(found, found.default_key if logical_key is None else as_directory(logical_key))
         key = found.default_key if logical_key is None else logical_key
         return self._put_file(found, key + found.keys[0] if key.endswith("/") else key)

@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusepkg.errors import BucketNotFound, FolderUnfit, UsageError
+from fusepkg.errors import BucketNotFound, UsageError
 from fusepkg.model.manifest import write_entry, write_header
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import DEFAULT_TAG
 from fusepkg.publish.contents import make_header, read_folder
+from fusepkg.publish.elsewhere import check_registry_is_elsewhere
 from fusepkg.publish.formats import check_target, parse_format, publish_version, read_state
 from fusepkg.publish.known import known_objects
 from fusepkg.publish.parallel import StopFlag
 from fusepkg.publish.placing import normalise_prefix
 from fusepkg.publish.progress import Counters, Phase, no_progress
 from fusepkg.publish.uploading import place_blobs
+from fusepkg.registry.catalogue import find_quilt3_tag
+from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import has_manifest, names_local_files
 
 if TYPE_CHECKING:
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from fusepkg.publish.known import Known
     from fusepkg.publish.placing import Placed
     from fusepkg.publish.progress import ProgressCallback
-    from fusepkg.registry.layout import Layout
     from fusepkg.registry.remembered import Remembered
     from fusepkg.registry.tags import TagState
     from fusepkg.store.protocol import ObjectStore
@@ -101,7 +103,7 @@ def push_folder(
     where = parse_format(registry_format)
     check_target(reference.name, reference.tag, where)
     push = _Push(store, reference, normalise_prefix(reference.name if prefix is None else prefix), where, progress)
-    push.check_registry_is_elsewhere(directory)
+    check_registry_is_elsewhere(store, directory)
     before = push.read_tag(reference.tag)
     contents = read_folder(
         directory, header, follow_symlinks=follow_symlinks, remembered=remembered, stop=push.stop, progress=progress
@@ -140,14 +142,6 @@ class _Push:
         """True for a directory that the first object will make; it cannot be asked for anything until then."""
         self._warnings: list[str] = []
         self._places: dict[Digest, PhysicalKey] = {}
-
-    def check_registry_is_elsewhere(self, directory: Path) -> None:
-        """A registry inside the folder would be published into itself, twice as large each time."""
-        if not names_local_files(self._store):
-            return
-        root = Path(parse_physical_key(self._store.url("any")).key).parent.resolve()
-        if root.is_relative_to(directory.resolve()):
-            raise FolderUnfit(f"The registry {root} lies in {directory}", hint="Publish a folder outside the registry")
 
     def read_tag(self, tag: str) -> TagState | None:
         """Where a tag stands."""
@@ -221,10 +215,22 @@ class _Push:
                 where=self._where,
                 message=contents.header["message"],
             )
+        if before is None and self._where is Layout.FUSEPKG:
+            self._warn_of_hidden_tag()
         counters.add(1, manifest_bytes)
         Counters(self._progress, Phase.TAG, total=1).add(1, 0)
         assert after is not None, "a push always has a tag"
         return after
+
+    def _warn_of_hidden_tag(self) -> None:
+        """The first move of a tag of ours hides quilt3's tag of that name."""
+        name, tag = self._reference.name, self._reference.tag
+        hidden = find_quilt3_tag(self._store, name, tag)
+        if hidden is not None:
+            self._warnings.append(
+                f"{name}:{tag} was quilt3's tag and named {hidden[0]}; fusepkg follows its own from now on. To publish "
+                "for quilt3 use --registry-format quilt3"
+            )
 
     def _report(
         self, contents: Contents, blobs: list[Blob], placed: list[Placed], before: TagState | None, after: TagState

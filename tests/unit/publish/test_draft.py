@@ -203,6 +203,15 @@ def test_names_that_escape_or_cannot_be_shown_are_refused(draft: Draft, key: str
     assert state(draft) == before
 
 
+def test_a_folder_that_holds_the_registry_is_refused(draft: Draft, tmp_path: Path) -> None:
+    draft.add("README.md")
+    draft.stores.for_bucket(draft.reference.bucket).create("k", b"")
+    before = state(draft)
+    with pytest.raises(FolderUnfit, match=r"The registry .* lies in"):
+        draft.add(str(tmp_path))
+    assert state(draft) == before
+
+
 def test_the_mark_of_empty_directories_is_no_name_for_a_file(draft: Draft) -> None:
     with pytest.raises(UsageError, match="marks empty directories"):
         draft.set("a/.fusepkg-empty-directory", "README.md")
