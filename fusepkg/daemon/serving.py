@@ -17,6 +17,7 @@ import signal
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
@@ -39,7 +40,6 @@ from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
@@ -222,7 +222,7 @@ class _Service:
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, int | float | str | dict) else str(value) for name, value in facts.items()}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in facts.items()}
 
 
 async def _pass_on(ended: trio.Event, stop: trio.Event) -> None:

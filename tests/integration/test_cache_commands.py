@@ -93,6 +93,10 @@ def test_what_is_told_of_a_cache_in_use(folder: Path, tmp_path: Path, fusepkg: F
             told_now = told("info", "--cache-size", "50%", "--cache-free", "1MiB")
             if told_now["blobs"] >= 3:
                 break
+        of_the_mount = json.loads(fusepkg("status", root, "--json").stdout)
+    assert of_the_mount["cache"]["max_bytes"] is None
+    assert of_the_mount["cache"]["directory"] == told_now["directory"]
+    assert (of_the_mount["cache_refusal"], of_the_mount["counters"]["lower_objects"]) == ("", 0)
     assert told_now["small_blobs"] == 2  # the file, and the list of chunks
     assert told_now["large_blobs"] >= 1
     assert told_now["max_bytes"] > 0
