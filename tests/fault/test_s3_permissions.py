@@ -88,6 +88,7 @@ def test_a_bucket_one_may_only_read(shared: Shared, folder: Path, fusepkg: Fusep
     assert "s3:PutObject" in refused.stderr
 
 
+@pytest.mark.parametrize("shared", ["versioned"], indirect=True)
 @pytest.mark.parametrize("closed", [".quilt/tags/*", ".quilt/PACKAGE*"])
 def test_a_registry_one_may_not_write(shared: Shared, folder: Path, fusepkg: Fusepkg, closed: str) -> None:
     """The data arrive, and no version names them; whoever may finishes by pushing again, with no upload."""
