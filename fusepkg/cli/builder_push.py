@@ -147,6 +147,12 @@ def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_lo
         top_hash = publish_manifest.push_manifest(
             draft, tag, allow_local_files=True, remembered=remembered, progress=progress, report=_report
         )
+    if draft.has_local_files() and draft.reference.bucket.scheme == "s3":
+        # What lies in a bucket may not name files of whoever reads it, so nothing can be built upon this version.
+        builder.save(state.with_header(built=top_hash, message=draft.message))
+        note("Warning: this version names files of this machine, and fusepkg reads none that a bucket names")
+        note("  For one that can be read: push-data, then push-manifest with another message (-m)")
+        return
     items = shown_items(draft) if placed is None else state.items
     builder.save(BuilderState(Header(state.header.builder, FORMAT, base=top_hash, tag=tag), items=items))
     shutil.rmtree(_kept_root(builder), ignore_errors=True)

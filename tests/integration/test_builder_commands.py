@@ -209,6 +209,20 @@ def test_local_files_may_be_published_if_that_is_wanted(work: Path, fusepkg: Fus
     assert entry["physical_key"] == f"file://{work}/train/1.jpg"
 
 
+@pytest.mark.s3
+def test_local_files_in_a_bucket_leave_a_builder_that_goes_on(s3: Gateway, work: Path, fusepkg: Fusepkg):
+    bucket = s3.bucket()
+    fusepkg("init", f"{bucket}/dataset")
+    fusepkg("add", "train/")
+    done = fusepkg("push-manifest", "-t", "v1", "--force-allow-local-files")
+    assert "fusepkg reads none that a bucket names" in done.stderr
+    assert fusepkg("ls", f"{bucket}/dataset:v1", check=False).returncode == 9
+    assert fusepkg("status").stdout.startswith(f"PackageBuilder: {bucket}/dataset (")
+    fusepkg("push-data")
+    fusepkg("push-manifest", "-t", "v1", "-m", "for everybody")
+    assert fusepkg("cat", f"{bucket}/dataset:v1", "train/1.jpg").stdout == "content of train/1.jpg\n"
+
+
 def test_one_command_at_a_time_and_a_damaged_file(work: Path, fusepkg: Fusepkg):
     fusepkg("init", "local/dataset")
     held = os.open(work, os.O_RDONLY)
