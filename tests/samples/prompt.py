@@ -5,7 +5,8 @@ does.
 
 A transcript has lines that start with ``> `` (typed at the prompt, with ``... `` for what goes on below) or ``$ `` (in
 a shell), each followed by what is shown then. What is typed with nothing shown below it must say nothing either; a
-value that a prompt would show is only looked at where the transcript shows one. Hashes differ from run to run.
+value that a prompt would show is only looked at where the transcript shows one. Hashes differ from run to run. Lines
+with ``#### `` are the document's headings.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def _steps(transcript: str, first: str, further: str) -> list[tuple[str, str]]:
     for line in transcript.strip("\n").splitlines():
         if line.startswith(first):
             steps.append(([line.removeprefix(first)], []))
+        elif line.startswith("#### "):
+            continue
         elif line.startswith(further):
             steps[-1][0].append(line.removeprefix(further))
         else:

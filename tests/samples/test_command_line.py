@@ -61,22 +61,7 @@ Installing Package bucket/dataset:tag to ./dataset/...
         run_fusepkg("umount", "./dataset")
 
 
-def test_publish_step_by_step(samples: Samples, request: pytest.FixtureRequest) -> None:
-    write(
-        {
-            "work/train2017/1.jpg": "train 1",
-            "work/train2017/2.jpg": "train 2",
-            "work/replacement/1.jpg": "better",
-            "test2017/1.jpg": "test 1",
-        }
-    )
-    validation = {}
-    if samples.place == "s3":
-        gateway: Gateway = request.getfixturevalue("s3")
-        gateway.s3.put_object(Bucket="otherbucket", Key="abc/validation/1.jpg", Body=b"validation 1")
-        validation = {"val2017/1.jpg": b"validation 1"}
-    os.chdir("work")
-    samples.shell("""
+STEP_BY_STEP = """
 $ quilt init bucket/dataset
 New PackageBuilder bucket/dataset created
 
@@ -177,7 +162,25 @@ f97fa13439e62448.jsonl
 $ quilt status
 Package: bucket/dataset@3e6e97ccc
 Data matches manifest
-""")
+"""
+
+
+def test_publish_step_by_step(samples: Samples, request: pytest.FixtureRequest) -> None:
+    write(
+        {
+            "work/train2017/1.jpg": "train 1",
+            "work/train2017/2.jpg": "train 2",
+            "work/replacement/1.jpg": "better",
+            "test2017/1.jpg": "test 1",
+        }
+    )
+    validation = {}
+    if samples.place == "s3":
+        gateway: Gateway = request.getfixturevalue("s3")
+        gateway.s3.put_object(Bucket="otherbucket", Key="abc/validation/1.jpg", Body=b"validation 1")
+        validation = {"val2017/1.jpg": b"validation 1"}
+    os.chdir("work")
+    samples.shell(STEP_BY_STEP)
     short = run_fusepkg("status").stdout.splitlines()[0].partition("@")[2]
     pushed = Package(samples.here("bucket/dataset"), hash=short)
     assert {entry.logical_key: entry.get_bytes() for entry in pushed} == {

@@ -110,10 +110,8 @@ def test_pytorch(samples: Samples) -> None:
 # --- Create and publish ----------------------------------------------------------------------------------------
 
 
-def test_create_and_publish(samples: Samples) -> None:
-    write({"README.md": README, "train2017/1.jpg": "1", "train2017/2.jpg": "2", "replacement/1.jpg": "better"})
-    # Create a PackageBuilder and add a directory
-    samples.python("""
+CREATE_AND_PUBLISH = """
+#### Create a PackageBuilder and add a directory
 > pkg_builder = PackageBuilder("bucket/dataset")
 > pkg_builder.add("README.md")
 > pkg_builder.add("train2017/")
@@ -127,9 +125,7 @@ PackageBuilder(
     "train2017/" -> "./train2017/..."
   ]
 )
-""")
-    # Hash and build manifest
-    samples.python("""
+#### Hash and build manifest
 > pkg_builder.build_manifest()
 Building manifest...
 Tophash: 82111d74b46893c539e816a1119891362049b7a744dd1e188b58751a8ec58b73
@@ -143,9 +139,7 @@ PackageBuilder(
     "train2017/" -> "./train2017/..."
   ]
 )
-""")
-    # Try to use this PackageBuilder as a Package
-    samples.python("""
+#### Try to use this PackageBuilder as a Package
 > pkg = pkg_builder.as_package()
 Exception: Manifest contains pointers to local files. Use push_data() to first push those files to s3 or use \
 allow_local_files=True if this is intentional
@@ -155,9 +149,7 @@ s3 or use allow_local_manifest=True if this is intentional
 > pkg = pkg_builder.as_package(allow_local_files=True, allow_local_manifest=True)
 > pkg.get("train2017/2.jpg")
 b'2'
-""")
-    # Push the local data to s3 and update the pointers. The manifest is still local
-    samples.python("""
+#### Push the local data to s3 and update the pointers. The manifest is still local
 > pkg_builder.push_data(prefix="/data/dataset/v0")
 Pushing ./train2017/ to s3://bucket/data/dataset/v0/train2017/...
 Pushing ./README.md to s3://bucket/data/dataset/v0/README.md
@@ -172,15 +164,11 @@ PackageBuilder(
     "train2017/" -> "s3://bucket/data/dataset/v0/train2017/..."
   ]
 )
-""")
-    # Try to use PackageBuilder as Package. Reject as the manifest is not in s3 so it is not reproducible
-    samples.python("""
+#### Try to use PackageBuilder as Package. Reject as the manifest is not in s3 so it is not reproducible
 > pkg = pkg_builder.as_package()
 Exception: The manifest has not been pushed to a remote repository. Use push_manifest() to first push the manifest to \
 s3 or use allow_local_manifest=True if this is intentional
-""")
-    # Push the manifest to s3 - now the user has a Package
-    samples.python("""
+#### Push the manifest to s3 - now the user has a Package
 > pkg = pkg_builder.push_manifest(tag="v0")
 Pushing manifest to s3://bucket/.quilt/PACKAGE=dataset/HASH_PREFIX=82/82111d74b46893c539e816a1119891362049b7a744dd1e18\
 8b58751a8ec58b73.jsonl
@@ -209,9 +197,7 @@ a8ec58b73.jsonl",
     "train2017/" -> "s3://bucket/data/dataset/v0/train2017/..."
   ]
 )
-""")
-    # A Package cannot be altered. You need a PackageBuilder to make changes
-    samples.python("""
+#### A Package cannot be altered. You need a PackageBuilder to make changes
 > pkg.set("train2017/1.jpg", "./replacement/1.jpg", meta={})
 Exception: Package has no method set(). A package never changes: make the next version of it with as_package_builder()
 
@@ -228,9 +214,7 @@ PackageBuilder(
     "train2017/1.jpg" -> "./replacement/1.jpg"
   ]
 )
-""")
-    # You can push both the data and the manifest together if you want, but it is not the default behavior
-    samples.python("""
+#### You can push both the data and the manifest together if you want, but it is not the default behavior
 > pkg = pkg_builder_2.push_data_and_manifest(prefix="/data/dataset/v0")
 Copying s3://bucket/data/dataset/v0/train2017/ to s3://bucket/data/dataset/v0/train2017/... (data exists, skipping)
 Pushing ./replacement/1.jpg to s3://bucket/data/dataset/v0/train2017/1.jpg
@@ -255,7 +239,12 @@ Package(
 )
 > pkg.get("train2017/1.jpg"), Package("bucket/dataset:v0").get("train2017/1.jpg")
 (b'better', b'1')
-""")
+"""
+
+
+def test_create_and_publish(samples: Samples) -> None:
+    write({"README.md": README, "train2017/1.jpg": "1", "train2017/2.jpg": "2", "replacement/1.jpg": "better"})
+    samples.python(CREATE_AND_PUBLISH)
 
 
 # --- Explore dataset -------------------------------------------------------------------------------------------
@@ -317,19 +306,8 @@ True
 # --- Add new data to dataset -----------------------------------------------------------------------------------
 
 
-def test_add_new_data(samples: Samples) -> None:
-    publish(
-        samples,
-        "bucket/new-data:2019-10-30",
-        {"1.jpg": "newer", "2.jpg": "2"},
-        prefix="data-labelling-service/2019-10-30",
-    )
-    files = Package(samples.here("bucket/new-data:2019-10-30"))
-    builder = PackageBuilder(samples.here("bucket/new-data"), quiet=True)
-    builder.add(files, "new_data/").push_manifest(tag="2019-10-30")
-    publish(samples, "bucket/dataset:master", {"labelled/1.jpg": "1", "labelled/3.jpg": "3"}, prefix="data/dataset")
-    # Create a new Package by adding one Package to another
-    samples.python("""
+ADD_NEW_DATA = """
+#### Create a new Package by adding one Package to another
 > new_data = Package("bucket/new-data:2019-10-30")
 > new_data
 Package(
@@ -376,9 +354,7 @@ PackageBuilder(
     "new_data/" ->  "s3://bucket/data-labelling-service/2019-10-30/..."
   ]
 )
-""")
-    # Allow logical key renaming. Fail on collisions by default
-    samples.python("""
+#### Allow logical key renaming. Fail on collisions by default
 > pkg_builder.move_dir_contents("new_data/", "labelled/")
 Exception: Collision detected. moving "new_data/1.jpg" to "labelled/1.jpg", but "labelled/1.jpg" already exists. Use \
 overwrite=True if you would like to replace "labelled/1.jpg" with "new_data/1.jpg".
@@ -404,7 +380,21 @@ f97fa13439e62448.jsonl
 Linking bucket/dataset:master to manifest 3e6e97ccc
 > [pkg.get("labelled/1.jpg"), pkg.get("labelled/2.jpg"), len(pkg)]
 [b'newer', b'2', 3]
-""")
+"""
+
+
+def test_add_new_data(samples: Samples) -> None:
+    publish(
+        samples,
+        "bucket/new-data:2019-10-30",
+        {"1.jpg": "newer", "2.jpg": "2"},
+        prefix="data-labelling-service/2019-10-30",
+    )
+    files = Package(samples.here("bucket/new-data:2019-10-30"))
+    builder = PackageBuilder(samples.here("bucket/new-data"), quiet=True)
+    builder.add(files, "new_data/").push_manifest(tag="2019-10-30")
+    publish(samples, "bucket/dataset:master", {"labelled/1.jpg": "1", "labelled/3.jpg": "3"}, prefix="data/dataset")
+    samples.python(ADD_NEW_DATA)
 
 
 def test_incremental_download_for_consumers(samples: Samples) -> None:
