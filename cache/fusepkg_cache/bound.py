@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -56,7 +57,7 @@ class Bound:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._evictor = Evictor(session.blobs, session.pins)
+        self._evictor = Evictor(session)
         self._shrinking = False
         self._generation = -1
         self._look_again_s = 0.0
@@ -96,7 +97,8 @@ class Bound:
         over = changes.held_bytes - int(self.max_bytes * HIGH_WATER)
         if over > 0:
             target = changes.held_bytes - min(over, 2 * changes.added_bytes)
-            self._evictor.drop(changes, target, steps=SETTLE_STEPS)
+            with suppress(OSError):  # what is put is not to suffer; the next step tells
+                self._evictor.drop(changes, target, steps=SETTLE_STEPS)
 
     def step(self) -> bool:
         """Do a little of what is to do; whether there is more."""
@@ -116,7 +118,7 @@ class Bound:
         session.environment.refresh()
         session.recency.write()
         find_all_files(session)
-        evictor = Evictor(session.blobs, session.pins)
+        evictor = Evictor(session)
         dropped: list[int] = []
         while held_bytes(session) > max_bytes and not evictor.resting():
             dropped += session.commits.change(lambda changes: evictor.drop(changes, max_bytes))

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from fusepkg_cache.changes import Blob, Changes, Tables
     from fusepkg_cache.files import Blobs
-    from fusepkg_cache.pins import Pins
     from fusepkg_cache.session import Session
 
 SAMPLE = 1024
@@ -38,9 +37,10 @@ REST_S = 10.0
 class Evictor:
     """Goes round the blobs of one cache, for one process."""
 
-    def __init__(self, blobs: Blobs, pins: Pins) -> None:
-        self._blobs = blobs
-        self._pins = pins
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._blobs = session.blobs
+        self._pins = session.pins
         start = key_of(Digest(secrets.choice(list(Algorithm)), secrets.token_bytes(DIGEST_BYTES)))
         self._places = {False: start, True: start}
         self._in_vain = 0
@@ -60,7 +60,8 @@ class Evictor:
             if not large_only:
                 run += self._run(changes, large=False)
             pinned = self._pins.among(blob.key for blob in run)
-            free = sorted(blob for blob in run if blob.key not in pinned)
+            in_use = self._session.recency.noted  # what was read in the last minute goes last
+            free = sorted((blob for blob in run if blob.key not in pinned), key=lambda blob: (blob.key in in_use, blob))
             dropped = False
             for blob in free[: -(-len(free) // 4)]:
                 if changes.held_bytes <= target_bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.records import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from fusepkg_cache.changes import Changes
     from fusepkg_cache.commits import Commits
@@ -67,6 +67,11 @@ class Recency:
         self._misses += 1
         if self._write_at == 1:
             self._arrange()
+
+    @property
+    def noted(self) -> Container[bytes]:
+        """The blobs that were read since notes were written."""
+        return self._noted
 
     @property
     def counts(self) -> Counts:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -274,13 +275,37 @@ def test_pins_that_fill_the_bound_leave_room_for_nothing_else_but_no_put_fails(t
         assert cache.info().bytes <= 10 * SMALL
 
 
+def test_what_is_being_read_goes_last(cache: Cache) -> None:
+    """Its note is not written yet."""
+    for digest, data in SMALLS:
+        cache.put(digest, data)
+    cache.get(SMALLS[0][0])
+    session = cache._session()
+    evictor = eviction.Evictor(session)
+    assert session.commits.change(lambda changes: evictor.drop(changes, 15 * SMALL)) == [SMALL] * 5
+    assert kept(cache, SMALLS) == [0, *range(6, 20)]
+    session.commits.change(lambda changes: evictor.drop(changes, 0, steps=20))
+    assert kept(cache, SMALLS) == []
+
+
+def test_room_that_cannot_be_made_fails_no_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Cache(tmp_path / "cache", max_bytes=2 * LARGE) as cache:
+        monkeypatch.setattr(cache._session().pins, "among", lambda _: os.stat(tmp_path / "nowhere"))
+        for digest, data in LARGES:
+            cache.put(digest, data)
+        assert kept(cache, LARGES) == [0, 1, 2, 3]
+    assert "cannot be kept within its bound" in caplog.text
+
+
 def test_a_round_in_vain_is_not_repeated_at_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eviction, "SAMPLE", 4)
     for digest, data in SMALLS:
         cache.put(digest, data)
     cache.pin("all", [digest for digest, _ in SMALLS])
     session = cache._session()
-    evictor = eviction.Evictor(session.blobs, session.pins)
+    evictor = eviction.Evictor(session)
     rounds = 0
     while not evictor.resting():
         assert session.commits.change(lambda changes: evictor.drop(changes, 0)) == []
@@ -299,7 +324,7 @@ def test_a_round_misses_nobody(cache: Cache, monkeypatch: pytest.MonkeyPatch) ->
         for algorithm in Algorithm:
             cache.put(*blob(10, seed, algorithm))
     session = cache._session()
-    evictor = eviction.Evictor(session.blobs, session.pins)
+    evictor = eviction.Evictor(session)
     runs = [
         {found.key for found in session.commits.change(lambda changes: evictor._run(changes, large=False))}
         for _ in range(4)
