@@ -193,7 +193,7 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     say(f"Served: {human_bytes(counters['served_bytes'])}; {counted(counters['cache_hits'], 'read')} from the cache")
     if counters["failed_fetches"] or counters["cache_failures"]:
         failed = counters["failed_fetches"], counters["cache_failures"]
-        say("Failed fetches: {:,}; failed writes to the cache: {:,}".format(*failed))
+        say("Failed fetches: {:,}; not kept in the cache: {:,}".format(*failed))
     if facts["cache_refusal"]:
         say(f"Cache: not in use: {facts['cache_refusal']}")
     if record.offline_since_s is not None:

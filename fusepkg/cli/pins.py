@@ -64,8 +64,7 @@ def unpin(context: typer.Context, ref: RefArgument) -> None:
     with settings.cache.open() as cache:
         name = _pin_meant(settings, cache, ref)
         cache.unpin(name)
-    package, _, top_hash = name.rpartition("@")
-    say(f"Unpinned {package}@{short(top_hash)}")
+    say(f"Unpinned {_shown(name)}")
 
 
 def _pin_meant(settings: Settings, cache: Cache, ref: str) -> str:
@@ -84,7 +83,7 @@ def _pin_meant(settings: Settings, cache: Cache, ref: str) -> str:
         raise UsageError(f"{ref} could be {' or '.join(meant)}", hint="Write as many digits as it takes to tell")
     raise UsageError(
         f"{ref} is not pinned",
-        hint=f"Pinned are {', '.join(names)}" if names else "`fusepkg cache pins` lists what is",
+        hint=f"Pinned are {', '.join(map(_shown, names))}" if names else "`fusepkg cache pins` lists what is",
     )
 
 
@@ -97,6 +96,10 @@ def list_pins(context: typer.Context, as_json: JsonOption = False) -> None:
         return
     rows = [(*_split(pin.name), f"{pin.blobs:,}", time_text(pin.since)) for pin in found]
     print_table(("PACKAGE", "HASH", "BLOBS", "SINCE"), rows)
+
+
+def _shown(name: str) -> str:
+    return "@".join(_split(name))
 
 
 def _split(name: str) -> tuple[str, str]:
