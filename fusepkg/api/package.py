@@ -189,13 +189,13 @@ class Package:
             raise EntryNotFound(
                 f"{logical_key!r} is a directory of {self.name}", hint=f"ls({logical_key!r}) lists what it holds"
             )
-        return PackageEntry(self, inode.entry_number, logical_key)
+        return self._entry(inode.entry_number)
 
     def ls(self, path: str = "") -> Listing[PackageEntry | PackageDirectory]:
         """What a directory holds; a file is its own listing. Raises EntryNotFound."""
-        inode, prefix = self._inode(path), path.strip("/")
+        inode, prefix = self._inode(path), _key(path)
         if inode.entry_number is not None:
-            entry = PackageEntry(self, inode.entry_number, prefix)
+            entry = self._entry(inode.entry_number)
             return Listing(lambda: iter([entry]))
         return Listing(lambda: self._children(inode.nid, f"{prefix}/" if prefix else ""))
 
@@ -205,12 +205,12 @@ class Package:
 
     def get_metadata(self, path: str = "") -> dict[str, Any]:
         """The metadata of an entry or a directory, of the package for ``""``. Raises EntryNotFound."""
-        key = path.strip("/")
+        key = _key(path)
         if not key:
             return self.meta
         inode = self._inode(key)
         if inode.entry_number is not None:
-            return PackageEntry(self, inode.entry_number, key).meta
+            return self._entry(inode.entry_number).meta
         if self._directory_meta is None:
             self._directory_meta = self.index.entries.directory_meta()
         return dict(self._directory_meta.get(f"{key}/", {}))
@@ -319,6 +319,9 @@ class Package:
 
     # --- inside ----------------------------------------------------------------------------------------------
 
+    def _entry(self, number: int) -> PackageEntry:
+        return PackageEntry(self, number, self.index.entries.logical_key(number))
+
     def _numbered(self, numbers: range) -> Iterator[PackageEntry]:
         entries = self.index.entries
         for number in numbers:
@@ -326,7 +329,7 @@ class Package:
 
     def _numbers(self, path: str) -> range:
         """The numbers of the entries that a path names. Raises EntryNotFound."""
-        key = path.strip("/")
+        key = _key(path)
         if not key:
             return range(len(self))
         number = self._inode(key).entry_number
@@ -340,7 +343,7 @@ class Package:
 
     def _found(self, path: str) -> Inode | None:
         try:
-            return self._version.tree.resolve(path.strip("/"))
+            return self._version.tree.resolve(_key(path))
         except FsError:
             return None
 
@@ -349,6 +352,11 @@ class Package:
         if inode is None:
             raise EntryNotFound(f"{self.name} has no {path!r}", hint="ls() lists its top level")
         return inode
+
+
+def _key(path: str) -> str:
+    """A path as entries are named, however many slashes it was written with."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _reopened(flags: Flags, name: str, tag: str | None, top_hash: str) -> Package:

@@ -98,6 +98,8 @@ def test_names_it_has_and_has_not(package: Package) -> None:
     assert "missing" not in package
     assert "README.md/x" not in package
     assert 1 not in package
+    assert package["/train//class1/./1.bin"] == package["train/class1/1.bin"]
+    assert repr(package.ls("//train//class0")) == repr(package.ls("train/class0/"))
     for wrong in ("missing", "train/", "", "n" * 300, "a\0b"):
         with pytest.raises(EntryNotFound):
             package.get_entry(wrong)
