@@ -69,15 +69,14 @@ def known_packages(indexes: Path) -> list[KnownPackage]:
 
 def note_package(root: Path, reference: Reference) -> None:
     """Say whose indexes lie below ``root``, unless that is said already. A disk that refuses is no error."""
-    path = root / _FILE
-    if path.exists():
+    if _read(root)[0] is not None:
         return
     content = _Content(str(reference.bucket), reference.name)
     unfinished = root / scratch_name(_FILE)
     with suppress(OSError):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished.write_bytes(msgspec.json.encode(content))
-        unfinished.rename(path)
+        unfinished.rename(root / _FILE)
 
 
 def _read(root: Path) -> tuple[BucketUrl | None, str]:
