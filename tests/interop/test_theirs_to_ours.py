@@ -102,6 +102,9 @@ def test_packages_are_listed_once_and_near_names_are_told(place: Place, fusepkg:
     publish(place, small, name="ns/data", message="again", now=FIRST_PUSH_S + 5)
     fusepkg("push", small, place.reference("ns/data", ":v1"))
     fusepkg("push", small, place.reference("ours"))
+    hiding = fusepkg("push", small, place.reference("ns/other"), "--message", "by fusepkg")
+    assert "ns/other:latest was quilt3's tag" in hiding.stderr
+    assert "quilt3's tag" not in fusepkg("push", small, place.reference("ns/other"), "--message", "again").stderr
     assert fusepkg("list", place.bucket).stdout.split() == ["ns/data", "ns/other", "ours", "é/日"]
     missing = fusepkg("ls", place.reference("ns/othre"), check=False)
     assert missing.returncode == 3
