@@ -236,10 +236,9 @@ def test_12_a_forked_child_holds_nothing_and_gives_nothing_back(cache: Cache) ->
 def _fork_and_die(directory: Path, pipe: Connection) -> None:
     with Cache(directory) as cache:
         assert cache.claim(DIGEST).take()
-        child = os.fork()
-        if not child:
+        if not os.fork():
+            pipe.send(os.getpid())  # by now it has let go of what it inherited
             signal.pause()
-        pipe.send(child)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
