@@ -160,6 +160,10 @@ def locked(directory: Path) -> Iterator[None]:
             raise BuilderUnfit(
                 f"another command is changing the builder in {directory}", hint="Run this one when that has ended"
             ) from exc
+        except OSError as exc:
+            raise BuilderUnfit(
+                f"{directory} cannot be locked: {exc.strerror}", hint="Work in a directory on a local disk"
+            ) from exc
         yield
     finally:
         os.close(descriptor)
@@ -229,18 +233,13 @@ def _refuse(path: Path, number: int, reason: str) -> NoReturn:
 
 
 def create_state(directory: Path, state: BuilderState) -> None:
-    """Write the file of a new builder. Raises BuilderUnfit where there is one."""
-    path = directory / STATE_NAME
-    new = _write_beside(directory, state)
-    try:
-        os.link(new, path)
-    except FileExistsError as exc:
+    """Write the file of a new builder; the directory must be locked. Raises BuilderUnfit where there is one."""
+    if (directory / STATE_NAME).exists():
         raise BuilderUnfit(
             f"{directory} holds a builder already ({STATE_NAME})",
             hint="Look at it with `fusepkg status`, or remove that file to start anew",
-        ) from exc
-    finally:
-        new.unlink()
+        )
+    write_state(directory, state)
 
 
 def write_state(directory: Path, state: BuilderState) -> None:
