@@ -14,6 +14,7 @@ from fusepkg_cache import Cache
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm
 
 from fusepkg.errors import DigestMismatch, InstallError, RemoteUnavailable
+from fusepkg.installing.install import install
 from fusepkg.installing.record import installed_at
 from fusepkg.publish.progress import Phase, Progress
 from fusepkg.store.faulty import Fault, Gate, flip
@@ -94,13 +95,17 @@ def test_without_its_record_files_are_hashed_not_fetched_and_strange_ones_stay(s
 
 
 def test_a_damaged_record_is_as_none(shop: Shop) -> None:
-    index = shop.version(shop.file("a", b"one"))
+    index = shop.version(*(shop.file(f"{number:03}", b"one") for number in range(200)))
     shop.install(index)
-    for path in (shop.data_dir / "installed").iterdir():
-        path.write_bytes(b"not a database" * 1000)
+    (path,) = (shop.data_dir / "installed").iterdir()
+    path.write_bytes(b"not a database" * 1000)
     assert installed_at(shop.data_dir, shop.directory) is None
-    assert shop.install(index).there == 1
+    assert shop.install(index).there == 200
     assert installed_at(shop.data_dir, shop.directory) is not None
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)  # a page of the table of files
+        file.write(b"\xff" * 3 * 4096)
+    assert shop.install(index).there == 200
 
 
 def test_bytes_that_stay_become_executable_without_being_fetched(shop: Shop) -> None:
@@ -212,13 +217,32 @@ def test_an_install_that_was_cut_off_goes_on_where_it_stopped(shop: Shop) -> Non
     assert (installed.reference, installed.top_hash, installed.is_complete) == ("bucket/data:v1", index.top_hash, True)
 
 
+def test_an_interrupt_leaves_whole_files_and_what_was_done_is_remembered(shop: Shop) -> None:
+    index = shop.version(*(shop.file(f"{number:03}", b"%d" % number) for number in range(200)), shop.file("x", LARGE))
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done == 50:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        install(index, "bucket/data:v1", shop.directory, shop.origin, shop.data_dir, progress=interrupt)
+    there = {name: data for name, data in shop.found().items() if not name.startswith(".")}
+    assert 50 <= len(there) < 200
+    assert all(data == b"%d" % int(name) for name, data in there.items())
+    shop.fetched()
+    assert shop.install(index).kept == ()
+    assert len(shop.fetched()) == 200 - len(there) + 4
+    assert not [name for name in shop.found() if name.startswith(".")]
+
+
 @pytest.mark.parametrize("algorithm", [Algorithm.SHA2_256_CHUNKED, Algorithm.SHA2_256, Algorithm.CRC64NVME])
 def test_a_large_file_is_whole(shop: Shop, algorithm: Algorithm) -> None:
     seen: list[Progress] = []
     index = shop.version(shop.file("large", LARGE, algorithm=algorithm), shop.file("a", b"one"))
-    shop.install(index)
+    install(index, "bucket/data:v1", shop.directory, shop.origin, shop.data_dir, progress=seen.append)
     assert shop.found() == {"a": b"one", "large": LARGE}
-    assert all(progress.phase is Phase.DOWNLOAD for progress in seen)
+    assert seen[0] == Progress(Phase.DOWNLOAD, 0, 2, 0, len(LARGE) + 3)
+    assert seen[-1] == Progress(Phase.DOWNLOAD, 2, 2, len(LARGE) + 3, len(LARGE) + 3)
 
 
 def test_a_large_file_goes_on_at_the_chunk_where_it_stopped(shop: Shop) -> None:
