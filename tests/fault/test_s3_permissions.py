@@ -105,6 +105,16 @@ def test_a_registry_one_may_not_write(shared: Shared, folder: Path, fusepkg: Fus
     assert fusepkg("cat", f"{shared.bucket}/data", "a", env=shared.environment).stdout == "changed"
 
 
+def test_versions_one_may_not_list(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = S3Store(shared.bucket, S3Settings()).create("a/b", b"x").version
+    for name, value in shared.environment.items():
+        monkeypatch.setenv(name, value)
+    shared.allow(["s3:GetObject", "s3:ListBucket"])
+    store = S3Store(shared.bucket, S3Settings())
+    assert [(info.key, info.size, info.version) for info in store.list_versions("a/")] == [("a/b", 1, None)]
+    assert store.head("a/b").version == version
+
+
 def test_a_copy_that_may_not_be_made(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     own = S3Store(shared.bucket, S3Settings())
     source = parse_physical_key(own.url("source", own.create("source", b"x").version))

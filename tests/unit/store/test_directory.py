@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg.errors import AccessDenied, BucketNotFound, ObjectExists, ObjectMissing, RemoteError, RemoteUnavailable
+from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.store import _directory_files
 from fusepkg.store.directory import STALE_S, DirectoryStore
 
@@ -217,3 +219,23 @@ def test_verbatim_reads_any_path_and_writes_none(tmp_path: Path) -> None:
     for write in (lambda: everything.create(f"{key}-new", b""), lambda: everything.list("")):
         with pytest.raises(RemoteError, match="only read"):
             write()
+
+
+@pytest.mark.parametrize("done", [0, 1000])
+def test_files_the_kernel_does_not_copy(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    """Between some file systems it refuses, and may do so after a part."""
+    copy = os.copy_file_range
+    data = os.urandom(3000)
+    (tmp_path / "source").write_bytes(data)
+
+    def refuse(source: int, target: int, count: int) -> int:
+        if os.fstat(target).st_size >= done:
+            raise OSError(errno.EXDEV, "other file system")
+        return copy(source, target, done)
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    store.create("created", tmp_path / "source")
+    store.copy(PhysicalKey("file", "", str(tmp_path / "source")), "copied", size=3000)
+    assert store.get("created") == store.get("copied") == data
