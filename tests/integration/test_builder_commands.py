@@ -161,8 +161,7 @@ def test_on_a_terminal_results_are_whole_lines_above_the_bar(work: Path, fusepkg
     fusepkg("add", "train/")
     pushed = on_terminal("push-data", "--prefix", "a/prefix/of/some/length")
     assert re.search(r"^Pushing \./train/ to file:///\S+/a/prefix/of/some/length/train/\.\.\.$", pushed, re.MULTILINE)
-    assert "Hashing" in pushed
-    assert "Uploading" in pushed
+    assert "Uploading" in pushed  # the last phase: earlier ones may pass between two redraws
     lines = on_terminal("push-manifest", "-t", "v1").splitlines()
     assert "Building manifest..." in lines
     top_hash = fusepkg("hash", "local/dataset:v1").stdout.strip()
