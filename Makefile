@@ -42,7 +42,7 @@ sizes: setup ## No module over 500 lines, no function over 60
 stress: setup ## The long tests: many readers, kills and evictions
 	@$(PYTEST) -m stress
 
-bench: ## Measure beside the bare disk and rclone: ROUNDS=3 ROWS=small,large,mount,s3 SCALE=1
+bench: ## Measure beside the bare disk, rclone, boto3 and quilt3: ROUNDS=3 ROWS=small,mount,... SCALE=1
 	@scripts/setup.sh bench
 	@$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1)
 

@@ -12,6 +12,7 @@ from bench import workload
 from bench.against_quilt3 import opening, publishing
 from bench.bucket import bucket_reads
 from bench.cache_rows import blobs, opening_a_cache
+from bench.creates import creating
 from bench.mount_times import mount_times
 from bench.rows import (
     Run,
@@ -56,6 +57,7 @@ GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
     "large": large_file,
     "mount": mount_times,
     "s3": bucket_reads,
+    "s3-create": creating,
     "cache": blobs,
     "cache-open": opening_a_cache,
     "quilt3-open": opening,

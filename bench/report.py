@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 RESULTS_DIRECTORY = Path(__file__).parent / "results"
 
-OURS = ("erofs", "fuse")
+OURS = ("erofs", "fuse", "store", "cache")
 
 TITLES = {
     "small": "Small files of 10 KB, files/s",
     "large": "One large file, MB/s",
     "s3": "First read from S3 on the same machine, files/s",
     "mount": "The whole `fusepkg mount` command, s",
+    "s3-create": "Creating objects in S3 on the same machine, objects/s",
     "cache": "The cache beside files on the same disk, blobs/s",
     "cache-open": "Opening a cache",
     "quilt3-open": "Opening a manifest, beside quilt3",
