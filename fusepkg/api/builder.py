@@ -238,8 +238,9 @@ class PackageBuilder:
     ) -> None:
         """Upload local files below a prefix of the bucket, and copy objects from elsewhere there.
 
-        By default that is the package's name. What is there already is neither sent nor copied again, nothing is
-        overwritten. ``local_files_only`` leaves objects where they lie.
+        Without a prefix that is the package's name, and objects that lie in the package's bucket already stay where
+        they are. What is there already is neither sent nor copied again, nothing is overwritten. ``local_files_only``
+        leaves all objects where they lie.
 
         Raises: FileChanged, DigestMismatch, ObjectCollision, UsageError, RemoteError.
         """

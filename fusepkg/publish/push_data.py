@@ -65,25 +65,27 @@ def push_data(
     progress: ProgressCallback = no_progress,
     report: Callable[[DataPushed], None] = lambda _: None,
 ) -> None:
-    """Upload local files below ``prefix`` (default: the package's name), and copy there what lies anywhere else.
+    """Upload local files below ``prefix``, and copy there what lies anywhere else.
 
-    With ``local_files_only`` objects stay where they are. Nothing is overwritten, and what is there already is neither
+    Without a prefix they go below the package's name, and objects that lie anywhere in its bucket stay where they are;
+    with ``local_files_only`` all objects do. Nothing is overwritten, and what is there already is neither
     sent nor copied again. The draft then names the objects; its top hash is what it was.
 
     Raises: FileChanged, DigestMismatch, ObjectCollision, UsageError, and what stores raise; the draft is then as it
     was, and what was uploaded is found by the next try.
     """
-    push = _DataPush(draft, normalise_prefix(draft.reference.name if prefix is None else prefix), local_files_only)
+    push = _DataPush(draft, prefix, local_files_only)
     push.run(remembered, progress, report)
 
 
 class _DataPush:
-    def __init__(self, draft: Draft, prefix: str, local_files_only: bool) -> None:
+    def __init__(self, draft: Draft, prefix: str | None, local_files_only: bool) -> None:
         self._draft = draft
-        self._prefix = prefix
+        self._prefix = normalise_prefix(draft.reference.name if prefix is None else prefix)
         self._local_files_only = local_files_only
         self._store = draft.stores.for_bucket(draft.reference.bucket)
-        self._here = self._store.url(f"{prefix}/~")[:-1]
+        self._here = self._store.url("~" if prefix is None else f"{self._prefix}/~")[:-1]
+        """What starts with this stays where it is."""
         self._is_new = is_new_directory(self._store)
         self._blob_of: dict[str, Blob | StoredBlob] = {}
         """By logical key, for what is not in its place; equal bytes share one."""

@@ -115,6 +115,36 @@ def test_objects_stay_where_they_are_if_asked_with_their_versions(s3: Gateway, b
     assert contents(again.push_manifest()) == {"old": b"first"}
 
 
+def test_without_a_prefix_objects_of_the_own_bucket_stay(
+    s3: Gateway, proxy: Proxy, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = s3.bucket()
+    put(s3, other, {"in/a": b"theirs"})
+    put(s3, bucket, {"in/a": b"ours", "in/b": b"unread"})
+    fill({"t/new": b"new"})
+    made = PackageBuilder(f"{bucket}/ns/data").add(f"s3://{bucket}/in/", "ours").add(f"s3://{other}/in/", "theirs")
+    made.add("t")
+    proxy.forget()
+    made.push_data()
+    assert Counter(proxy.operations())["CopyObject"] == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"Copying s3://{bucket}/in/ to s3://{bucket}/in/... (data exists, skipping)",
+        f"Copying s3://{other}/in/ to s3://{bucket}/ns/data/theirs/...",
+        f"Pushing ./t/ to s3://{bucket}/ns/data/t/...",
+    ]
+    package = made.push_manifest()
+    assert contents(package) == {"ours/a": b"ours", "ours/b": b"unread", "t/new": b"new", "theirs/a": b"theirs"}
+    assert [entry.physical_keys[0].partition("?")[0] for entry in package] == [
+        f"s3://{bucket}/in/a",
+        f"s3://{bucket}/in/b",
+        f"s3://{bucket}/ns/data/t/new",
+        f"s3://{bucket}/ns/data/theirs/a",
+    ]
+    again = package.as_package_builder()
+    again.push_data("moved")  # said outright: everything goes there
+    assert all(entry.physical_key.startswith(f"s3://{bucket}/moved/") for entry in again)
+
+
 def test_attested_hashes_need_no_reading(attesting_s3: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = attesting_s3.bucket(versioned=False)
     fill({"d/small": b"small", "d/empty": b"", "d/large": os.urandom(MIB) * 8})
