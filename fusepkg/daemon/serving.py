@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 from fusepkg_cache.errors import CacheError
 
-from fusepkg.daemon import control, records
+from fusepkg.daemon import answering, control, records
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
@@ -146,7 +146,7 @@ class _Service:
             try:
                 async with mounted(index, self._source, options, facts) as ended:
                     nursery.start_soon(_pass_on, ended, stop)
-                    await nursery.start(control.serve_control, socket, self._answer)
+                    await nursery.start(answering.serve_control, socket, self._answer)
                     record = await self._record(mount_id, str(socket))
                     records.write_record(record)
                     self._give_up_claim()

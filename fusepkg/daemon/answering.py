@@ -1,0 +1,97 @@
+"""The daemon's side of the control socket.
+
+Owns: the socket, who may ask, and that no question ends the daemon. Must not know: what the answers mean.
+
+The socket has mode 0600 in a 0700 directory, and the peer's user id is checked besides. A question that cannot be
+read gets an error line and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from fusepkg.daemon.control import PROTOCOL, Answer, Question, printable
+from fusepkg.errors import ControlError, FusepkgError, ProtocolMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 64 * 1024
+"""Longest question: a path of 4 KiB, escaped, fits many times."""
+
+SERVER_TIMEOUT_S = 10.0
+"""How long a client may take to send its line."""
+
+
+async def serve_control(
+    path: Path, answer: Callable[[Question], dict[str, Any]], *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Answer questions until cancelled. ``answer`` runs on the event loop and must not block for long."""
+    listener = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    await listener.bind(str(path))
+    os.chmod(path, 0o600)  # the directory is private already; the umask belongs to the whole process
+    listener.listen()
+
+    async def reply(stream: trio.SocketStream) -> None:
+        async with stream:
+            try:
+                with trio.move_on_after(SERVER_TIMEOUT_S):
+                    await stream.send_all(await _answer_one(stream, answer) + b"\n")
+            except trio.BrokenResourceError:
+                log.debug("a control client went away")
+
+    task_status.started()
+    await trio.serve_listeners(reply, [trio.SocketListener(listener)])
+
+
+async def _answer_one(stream: trio.SocketStream, answer: Callable[[Question], dict[str, Any]]) -> bytes:
+    try:
+        _check_peer(stream.socket)
+        question = msgspec.json.decode(await _read_line(stream), type=Question)
+        if question.protocol != PROTOCOL:
+            raise ProtocolMismatch(
+                f"the client speaks control protocol {question.protocol}, this mount {PROTOCOL}",
+                hint="Use the fusepkg that made the mount, or mount again",
+            )
+        return _answered(question, answer)
+    except FusepkgError as exc:
+        return msgspec.json.encode(Answer(code=exc.code, message=printable(exc.message), hint=printable(exc.hint)))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        return msgspec.json.encode(Answer(code=ControlError.code, message=f"the question cannot be read: {exc}"))
+
+
+def _answered(question: Question, answer: Callable[[Question], dict[str, Any]]) -> bytes:
+    try:
+        return msgspec.json.encode(Answer(facts=answer(question)))
+    except FusepkgError:
+        raise
+    except Exception as exc:
+        log.exception("a question for %r failed with a bug in fusepkg", question.what)
+        raise ControlError(f"the mount's daemon failed to answer: {exc!r}", hint="Its log has more") from exc
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        piece = await stream.receive_some(MAX_LINE_BYTES)
+        line += piece
+        if not piece or len(line) > MAX_LINE_BYTES:
+            break
+    return bytes(line)
+
+
+def _check_peer(peer: trio.socket.SocketType) -> None:
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", credentials)
+    if uid not in (0, os.geteuid()):
+        raise ControlError("this mount belongs to another user")
