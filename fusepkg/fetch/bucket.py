@@ -14,6 +14,7 @@ from fusepkg_cache.digest import chunk_size, compute_digest
 from fusepkg_cache.errors import DigestMismatch as WrongBytes
 
 from fusepkg.errors import DigestMismatch, FusepkgError
+from fusepkg.fetch.wrong_bytes import MISMATCH_TRIES, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
-
-MISMATCH_TRIES = 2
-"""Fetches of an object whose bytes are wrong, before giving up: the damage may lie in the transfer."""
 
 _T = TypeVar("_T")
 
@@ -114,11 +112,3 @@ def _no_more_than(entry: Entry, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece
     if room:
         raise mismatch(entry)
-
-
-def mismatch(entry: Entry) -> DigestMismatch:
-    """The error for bytes that are not an entry's."""
-    return DigestMismatch(
-        f"{entry.physical_key} does not hold the {entry.size} bytes that the manifest names as {entry.digest}",
-        hint="The object was changed, truncated or replaced; restore it, or push the file again",
-    )

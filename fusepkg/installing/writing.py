@@ -21,7 +21,7 @@ from fusepkg_cache.digest import Algorithm, chunk_count, chunk_size, combine_chu
 
 from fusepkg.checking.directory import hash_found
 from fusepkg.checking.walking import Found, kind_of_mode
-from fusepkg.fetch.bucket import mismatch
+from fusepkg.fetch.wrong_bytes import mismatch
 from fusepkg.installing.record import written_file
 from fusepkg.installing.target import Blocked, cannot_write
 from fusepkg.model.entry import META_KEY, EntryKind

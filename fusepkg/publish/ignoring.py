@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
-
 from fusepkg.errors import FolderUnfit
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
+
+    from pathspec import GitIgnoreSpec
 
 IGNORE_FILES = (".quiltignore", ".fusepkgignore")
 """Read in this order in every directory, as one file: in ours the last word, quilt3's for those who have one."""
@@ -68,6 +68,8 @@ class Ignoring:
             raise FolderUnfit(f"{path} cannot be read: {exc}", hint="Mend it or remove it") from exc
 
     def _parse(self, directory: str, lines: list[str]) -> GitIgnoreSpec:
+        from pathspec import GitIgnoreSpec  # here: few commands meet an ignore file
+
         try:
             return GitIgnoreSpec.from_lines(lines)
         except ValueError as exc:
