@@ -19,7 +19,7 @@ from fusepkg.publish.contents import make_header
 from fusepkg.publish.elsewhere import check_registry_is_elsewhere
 from fusepkg.publish.folder import stays_inside_by_text
 from fusepkg.publish.items import Grouping, Item, in_order
-from fusepkg.publish.metadata import RECORD_KEY, checked_meta, with_user_meta
+from fusepkg.publish.metadata import RECORD_KEY, checked_meta, is_record, with_user_meta
 from fusepkg.publish.names import as_directory, check_key, check_name, move_collision
 from fusepkg.publish.origins import DraftEntry, PackageEntries
 from fusepkg.publish.sampling import choose
@@ -101,7 +101,10 @@ class Draft:
         """The header of the manifest."""
         if self._record is None:
             return make_header(self._message, self._user_meta)
-        return make_header(self._message, {RECORD_KEY: self._record, **(self._user_meta or {})})
+        user_meta = dict(self._user_meta or {})
+        if is_record(user_meta.get(RECORD_KEY)):  # of the version this one was made from
+            del user_meta[RECORD_KEY]
+        return make_header(self._message, {RECORD_KEY: self._record, **user_meta})
 
     def items(self) -> list[Item]:
         """The contents as they are shown: folders and files as they were added, exceptions below their folder."""
@@ -274,6 +277,9 @@ class Draft:
         for key in keys:
             self.tree.remove(key)
             self.changed_meta.pop(key, None)
+        gone = [path for path in self.directory_meta if not self.tree.is_directory(path.removesuffix("/"))]
+        for path in gone:
+            del self.directory_meta[path]
         self._settle()
 
     def relocate(self, key: str, item: Item, number: int) -> None:

@@ -21,6 +21,9 @@ USER_META = "user_meta"
 RECORD_KEY = "workspace"
 """Where in a package's metadata it stands how a workspace came about, unless the user has something there."""
 
+_RECORD_FIELDS = {"git", "inputs", "python"}
+"""What every record of a workspace has."""
+
 _LINE_RESERVE_BYTES = 8192
 """What the rest of a record may take: a name of 4,095 bytes, and a physical key with most of it percent-encoded."""
 
@@ -50,6 +53,11 @@ def checked_meta(meta: object, what: str) -> dict[str, Any]:
             hint="Keep large metadata in a file of the package",
         )
     return copy
+
+
+def is_record(value: object) -> bool:
+    """Whether metadata are the record of a workspace, and not something of the user's."""
+    return isinstance(value, dict) and value.keys() >= _RECORD_FIELDS
 
 
 def with_user_meta(meta: Mapping[str, Any], user_meta: dict[str, Any]) -> dict[str, Any]:

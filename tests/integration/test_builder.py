@@ -192,6 +192,19 @@ def test_a_pushed_workspace_says_how_to_make_it_again() -> None:
     assert recorded(PackageBuilder("local/run", quiet=True).add("."))["git"]["dirty"] is False
 
 
+def test_a_workspace_made_from_an_older_version_is_recorded_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill({"a": "a"})
+    first = PackageBuilder("local/run", quiet=True).add(".").push_data_and_manifest()
+    monkeypatch.setattr(sys, "orig_argv", ["second"])
+    again = first.as_package_builder()
+    again.meta = {**again.meta, "mine": 1}
+    again.add(".")
+    assert recorded(again)["command"] == ["second"]
+    assert again.draft.header()["user_meta"]["mine"] == 1
+    again.meta = {"workspace": "mine"}
+    assert again.draft.header()["user_meta"] == {"workspace": "mine"}
+
+
 def test_outside_git_there_is_no_commit_and_other_pushes_record_nothing() -> None:
     fill({"a": "a"})
     made = PackageBuilder("local/run", quiet=True).add(".")

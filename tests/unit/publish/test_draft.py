@@ -356,6 +356,15 @@ def test_deleting_names_and_directories(draft: Draft) -> None:
     assert shown(draft) == ["train/ -> ./train/"]
 
 
+def test_metadata_of_a_directory_go_with_it(draft: Draft) -> None:
+    draft.add("train")
+    draft.set_meta("train/", {"outer": 1})
+    draft.set_meta("train/deep/", {"old": 1})
+    draft.delete("train/deep/")
+    draft.add("train")
+    assert draft.directory_meta == {"train/": {"outer": 1}}
+
+
 def test_filter_and_sample(draft: Draft) -> None:
     draft.add("train")
     draft.add("README.md")
