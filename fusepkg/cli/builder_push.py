@@ -29,14 +29,16 @@ from fusepkg.cli.versions import describe_move, link_tag
 from fusepkg.errors import FileChanged, LocalFilesRemain
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import Index, open_index
-from fusepkg.model.reference import parse_tag
+from fusepkg.model.reference import Reference, parse_tag
 from fusepkg.publish import push_data as publish_data
 from fusepkg.publish import push_manifest as publish_manifest
 from fusepkg.publish.build import build_manifest, write_manifest
 from fusepkg.publish.draft import Draft
 from fusepkg.publish.progress import ProgressCallback
 from fusepkg.registry.remembered import Remembered
+from fusepkg.registry.tags import tag_conflict, tag_history
 from fusepkg.store.opening import open_store
+from fusepkg.store.protocol import ObjectStore
 
 _FOLDER = "builder"
 """Name below the data directory."""
@@ -73,7 +75,11 @@ def build(context: typer.Context, message: MessageOption = None) -> None:
 def push_data(
     context: typer.Context,
     prefix: Annotated[
-        str | None, typer.Option(metavar="PREFIX", help="Where in the bucket data go; default: the package's name.")
+        str | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="Where in the bucket data go; default: the package's name, and what the bucket has stays.",
+        ),
     ] = None,
     local_files_only: Annotated[
         bool, typer.Option("--local-files-only", help="Leave objects of buckets where they are.")
@@ -125,8 +131,17 @@ def _push_again(builder: Builder, tag: str | None) -> None:
         return
     store = open_store(reference.bucket, builder.settings.s3, builder.settings.data_dir)
     target = replace(reference, tag=tag)
+    if tag == header.tag:
+        _require_not_moved(store, target, header.base)
     describe_move(target, *link_tag(store, target, header.base))
     builder.save(builder.state.with_header(tag=tag))
+
+
+def _require_not_moved(store: ObjectStore, target: Reference, top_hash: str) -> None:
+    """Leave a tag alone that named this version, and that another publisher has moved since. Raises TagConflict."""
+    newest = tag_history(store, target.name, target.tag, limit=1)
+    if newest and newest[0].top_hash != top_hash:
+        raise tag_conflict(target.name, target.tag, top_hash, newest)
 
 
 def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_local_files: bool) -> None:

@@ -261,6 +261,20 @@ def test_a_workspace_leaves_out_what_is_ignored_and_says_how_it_came_about(work:
     assert header["user_meta"]["workspace"]["git"]["commit"] == commit
 
 
+def test_a_tag_that_others_have_moved_is_not_taken_back(work: Path, tmp_path: Path, fusepkg: Fusepkg):
+    fusepkg("init", "local/dataset")
+    fusepkg("add", "train/")
+    fusepkg("push-data")
+    fusepkg("push-manifest", "-t", "v1")
+    fusepkg("push", work / "new", "local/dataset:v1")
+    theirs = fusepkg("hash", "local/dataset:v1").stdout
+    refused(8, theirs.strip(), "push-manifest", "-t", "v1")
+    assert fusepkg("hash", "local/dataset:v1").stdout == theirs
+    fusepkg("push-manifest", "-t", "v2")
+    fusepkg("rollback", "local/dataset:v1")
+    fusepkg("push-manifest", "-t", "v1")
+
+
 @pytest.mark.s3
 def test_a_bucket_that_may_not_be_written_to(s3: Gateway, work: Path, fusepkg: Fusepkg):
     bucket, stranger = s3.bucket(), s3.user()
