@@ -26,6 +26,7 @@ from fusepkg.errors import (
 )
 from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
 from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.model.record import DirectoryRecord
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
 from fusepkg.registry.layout import Layout
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.model.record import DirectoryRecord, EntryRecord
+    from fusepkg.model.record import EntryRecord
     from fusepkg.store.protocol import ObjectStore
 
     _Records = Iterable[EntryRecord | DirectoryRecord]
@@ -107,7 +108,8 @@ def put_manifest(store: ObjectStore, name: str, top_hash: str, source: Path, *, 
     The top hash does not cover physical keys, so an older manifest of the same hash may name other objects with the
     same bytes; mounts may use it, so it stays.
 
-    Raises: ObjectCollision if what lies under the key is not a manifest of that top hash.
+    Raises: ObjectCollision if what lies under the key is not a manifest of that top hash, or lacks what this one has
+    and the top hash does not cover: metadata of directories, and places that others can read.
     """
     key = layout.manifest_key(name, top_hash, where)
     try:
@@ -116,17 +118,49 @@ def put_manifest(store: ObjectStore, name: str, top_hash: str, source: Path, *, 
         with tempfile.TemporaryDirectory(prefix="fusepkg-manifest-") as directory:
             there = Path(directory, "manifest")
             fetch_manifest(store, name, top_hash, there, first=where)
+            if _same_bytes(there, source):
+                return False
             try:
-                same = _same_bytes(there, source) or compute_top_hash(there, allow_file_keys=True) == top_hash
+                same = compute_top_hash(there, allow_file_keys=True) == top_hash
             except (ManifestInvalid, UnsupportedFormat):
                 same = False
+            missing = _missing(store, there, source) if same else ""
         if not same:
             raise ObjectCollision(
                 f"{store.url(key)} is damaged: it is not the manifest of that top hash",
                 hint="Remove that object and push again",
             ) from exc
+        if missing:
+            raise ObjectCollision(
+                f"{store.url(key)} is final: a version of the same contents was published {missing}",
+                hint="Give this version another message, which makes it another one",
+            ) from exc
         return False
     return True
+
+
+def _missing(store: ObjectStore, there: Path, ours: Path) -> str:
+    """What a manifest of the same top hash lacks, in words; empty where that is nothing."""
+    their_meta, they_are_local = _beside_top_hash(there)
+    our_meta, we_are_local = _beside_top_hash(ours)
+    if they_are_local and not we_are_local and not names_local_files(store):
+        return "that names files of one machine alone"
+    changed = sorted(key for key, meta in our_meta.items() if their_meta.get(key) != meta)
+    return f"with other metadata of {changed[0]}" if changed else ""
+
+
+def _beside_top_hash(manifest: Path) -> tuple[dict[str, object], bool]:
+    """Metadata of directories, and whether any entry lies in a file of a machine."""
+    meta: dict[str, object] = {}
+    is_local = False
+    with manifest.open("rb") as file:
+        reader = read_manifest(iter(lambda: file.read(_PIECE_BYTES), b""), allow_file_keys=True)
+        for record in reader.records:
+            if isinstance(record, DirectoryRecord):
+                meta[record.logical_key] = record.meta
+            else:
+                is_local = is_local or record.url.startswith(b"file:")
+    return meta, is_local
 
 
 def compute_top_hash(manifest: Path, *, allow_file_keys: bool) -> str:

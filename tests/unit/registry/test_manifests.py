@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from fusepkg_cache.digest import Algorithm, Digest, combine_chunks
 
 from fusepkg.errors import AccessDenied, DigestMismatch, HashNotFound, ObjectCollision, ObjectMissing
 from fusepkg.model.entry import Entry
-from fusepkg.model.manifest import write_entry, write_header
+from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
@@ -23,6 +24,7 @@ from fusepkg.registry.manifests import (
     put_manifest,
 )
 from fusepkg.store.faulty import Fault, FaultyStore
+from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
 
 HEADER = {"version": "v0", "user_meta": None, "message": None}
@@ -63,6 +65,34 @@ def test_an_older_manifest_of_the_same_hash_stays(store: ObjectStore, tmp_path: 
     put_manifest(store, "n", TOP_HASH, old)
     assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
     assert store.get(layout.manifest_key("n", TOP_HASH)) == old.read_bytes()
+
+
+@pytest.mark.parametrize("theirs", [{}, {"old": 1}])
+def test_metadata_of_directories_are_not_dropped_in_silence(
+    store: ObjectStore, tmp_path: Path, theirs: dict[str, int]
+) -> None:
+    """The top hash does not cover them."""
+
+    def with_meta(name: str, meta: dict[str, int]) -> Path:
+        lines = b"".join(write_entry(entry) for entry in entries())
+        (tmp_path / name).write_bytes(write_header(HEADER) + write_directory("d/", meta) + lines)
+        return tmp_path / name
+
+    old = with_meta("old", theirs) if theirs else written(tmp_path / "old", entries())
+    put_manifest(store, "n", TOP_HASH, old)
+    with pytest.raises(ObjectCollision, match="other metadata of d/"):
+        put_manifest(store, "n", TOP_HASH, with_meta("new", {"new": 1}))
+    assert store.get(layout.manifest_key("n", TOP_HASH)) == old.read_bytes()
+    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "none", entries()))
+
+
+def test_a_manifest_that_others_can_read_is_not_dropped_for_one_they_cannot(tmp_path: Path) -> None:
+    store = MemoryStore("bucket")
+    local = [replace(entry, physical_key=PhysicalKey("file", "", "/home/ada/x")) for entry in entries()]
+    put_manifest(store, "n", TOP_HASH, written(tmp_path / "old", local))
+    with pytest.raises(ObjectCollision, match="files of one machine"):
+        put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
+    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "again", local[:1] + entries()[1:]))
 
 
 def test_the_order_of_lines_does_not_matter(store: ObjectStore, tmp_path: Path) -> None:
