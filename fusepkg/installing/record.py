@@ -82,8 +82,12 @@ class WrittenFile:
         )
 
     def is_cut_off(self, status: os.stat_result) -> bool:
-        """Whether a power cut took its bytes: another size, while whoever writes to a file changes its time."""
-        return (self.inode, self.mtime_ns) == (status.st_ino, status.st_mtime_ns) and self.size != status.st_size
+        """Whether a power cut took its bytes: another size, although nobody has changed the file since.
+
+        Programs may set the time of the content back, as some that edit pictures do, but not that of the last change.
+        """
+        is_same = (self.inode, self.mtime_ns) == (status.st_ino, status.st_mtime_ns)
+        return is_same and self.size != status.st_size and status.st_ctime_ns <= self.ctime_ns
 
     @property
     def _identity(self) -> tuple[int, int, int, int]:

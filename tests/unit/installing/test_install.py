@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -130,8 +132,20 @@ def test_what_a_power_cut_took_is_fetched_again(shop: Shop) -> None:
     times = (shop.directory / "a").stat()
     os.truncate(shop.directory / "a", 0)
     os.utime(shop.directory / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    with closing(sqlite3.connect(next(shop.data_dir.rglob("*.sqlite")))) as record, record:
+        record.execute("UPDATE files SET ctime_ns = ?", ((shop.directory / "a").stat().st_ctime_ns,))
     assert shop.install(index).kept == ()
     assert shop.found() == {"a": b"one"}
+
+
+def test_a_file_written_in_place_stays_although_its_time_was_set_back(shop: Shop) -> None:
+    index = shop.version(shop.file("a", b"one"))
+    shop.install(index)
+    times = (shop.directory / "a").stat()
+    (shop.directory / "a").write_bytes(b"mine, and longer")
+    os.utime(shop.directory / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert shop.install(index).kept == ("a",)
+    assert shop.found() == {"a": b"mine, and longer"}
 
 
 # --- nothing leaves the directory ------------------------------------------------------------------------------
