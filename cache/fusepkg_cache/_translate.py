@@ -54,6 +54,14 @@ def unusable(exc: OSError | lmdb.Error, doing: str) -> CacheUnusable:
     return CacheUnusable(message)
 
 
+def hanging(waited_s: float) -> CacheUnusable:
+    """The error where no transaction could be made for so long."""
+    return CacheUnusable(
+        f"the cache could not be changed for {waited_s:.0f} s: a process was stopped while it did, or the disk hangs",
+        hint="Let that process go on, or end it: `ps x` shows T as the state of those that were stopped",
+    )
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn what the disk and LMDB raise inside the block into a ``CacheUnusable`` that says it was met ``doing``."""

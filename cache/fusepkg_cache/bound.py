@@ -116,6 +116,7 @@ class Bound:
         """Evict until at most ``max_bytes`` are held; the sizes of what was dropped. Never in the writer thread."""
         session = self._session
         session.environment.refresh()
+        session.commits.wait_turn()
         session.recency.write()
         find_all_files(session)
         evictor = Evictor(session)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -218,6 +219,8 @@ class Cache:
         """
         session = self._session()
         with translated(f"cannot clear the cache in {self.directory}"):
+            with suppress(OSError, lmdb.Error):  # a full disk, say, which is why it is cleared
+                session.commits.wait_turn()
             if unused_since is not None:
                 named = None if digests is None else {key_of(digest) for digest in digests}
                 session.recency.write()
@@ -244,6 +247,7 @@ class Cache:
         session = self._session()
         began = int(time.time())
         with translated(f"cannot clear the cache in {self.directory}"):
+            session.commits.wait_turn()
             keys = {key_of(digest) for digest in named}
             session.recency.write()
             find_all_files(session)
@@ -270,7 +274,7 @@ class Cache:
         session = self._session()
         with translated(f"cannot pin {name} in the cache in {self.directory}"):
             session.pins.put(name, digests, int(time.time()))
-            session.commits.change(lambda _: None)  # whoever is choosing what to evict is done after this
+            session.commits.wait_turn()  # whoever is choosing what to evict is done after this
 
     def unpin(self, name: str) -> bool:
         """Let blobs be evicted again that no other pin has; whether there was such a pin. Raises CacheUnusable."""

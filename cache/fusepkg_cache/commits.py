@@ -18,11 +18,13 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import lmdb
 
+from fusepkg_cache._translate import hanging
 from fusepkg_cache.errors import CacheClosed, CacheError, CacheUnusable
 
 if TYPE_CHECKING:
@@ -39,10 +41,14 @@ BATCH_BYTES = 16 * 1024 * 1024
 BATCH_CHANGES = 1024
 """Changes after which a transaction takes no more, however small they are."""
 
+PATIENCE_S = 15.0
+"""How long a caller waits while no transaction ends. A disk needs less for the largest; but a process that was stopped
+(Ctrl-Z) in the middle of one keeps LMDB's lock until it goes on."""
+
 _T = TypeVar("_T")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting(Generic[_T]):
     make: Callable[[Changes], _T]
     weight_bytes: int
@@ -67,23 +73,33 @@ class Commits:
         self._wake_s: float | None = None
         self._upkeep_failed = False
         self._closed = False
+        self._turns = 0
 
     def change(self, make: Callable[[Changes], _T], weight_bytes: int = 0) -> _T:
         """Make a change, and wait until all processes see it. ``make`` may run twice: its first run is then undone.
 
-        Raises: CacheClosed, lmdb.Error, what ``make`` raises.
+        Raises: CacheClosed, lmdb.Error, what ``make`` raises; CacheUnusable where no transaction ends for
+        ``PATIENCE_S``. Then the change may still be made, later.
         """
-        return self.submit(make, weight_bytes).result()
+        waiting = self._queued(make, weight_bytes)
+        turns = -1
+        while turns != self._turns:
+            turns = self._turns
+            with suppress(TimeoutError):
+                return waiting.made.result(PATIENCE_S)
+            if waiting.made.done():  # the error is the disk's
+                return waiting.made.result()
+        with self._changed, suppress(ValueError):  # else it is part of what hangs
+            self._queue.remove(waiting)
+        raise hanging(PATIENCE_S)
+
+    def wait_turn(self) -> None:
+        """Wait for the transactions under way, of other processes too. Raises as ``change`` does."""
+        self.change(lambda _: None)
 
     def submit(self, make: Callable[[Changes], _T], weight_bytes: int = 0) -> Future[_T]:
         """Have a change made, and do not wait for it. Raises CacheClosed."""
-        waiting = _Waiting(make, weight_bytes)
-        with self._changed:
-            if self._closed:
-                raise CacheClosed("the cache was closed")
-            self._queue.append(waiting)
-            self._start()
-        return waiting.made
+        return self._queued(make, weight_bytes).made
 
     def wake(self, after_s: float) -> None:
         """Have the upkeep looked after then, at the latest, even if nothing changes."""
@@ -93,13 +109,23 @@ class Commits:
                 self._wake_s = when
                 self._start()
 
-    def close(self) -> None:
-        """Make the changes that wait, then end the thread."""
+    def close(self, patience_s: float | None = None) -> bool:
+        """Make the changes that wait, then end the thread; False where one hangs: it ends once that is made."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(patience_s)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _queued(self, make: Callable[[Changes], _T], weight_bytes: int) -> _Waiting[_T]:
+        waiting = _Waiting(make, weight_bytes)
+        with self._changed:
+            if self._closed:
+                raise CacheClosed("the cache was closed")
+            self._queue.append(waiting)
+            self._start()
+        return waiting
 
     def _start(self) -> None:
         if self._thread is None:
@@ -112,6 +138,7 @@ class Commits:
         while (batch := self._next_batch(wait=not more)) is not None:
             if batch:
                 self._make(batch)
+                self._turns += 1
             more = self._keep_up()
 
     def _keep_up(self) -> bool:

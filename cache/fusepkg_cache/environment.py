@@ -16,13 +16,16 @@ import errno
 import logging
 import os
 import shutil
+import threading
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import lmdb
 
-from fusepkg_cache._translate import DAMAGE, translated
+from fusepkg_cache._translate import DAMAGE, hanging, translated
 from fusepkg_cache.changes import Changes, Tables
+from fusepkg_cache.commits import PATIENCE_S
 from fusepkg_cache.datafile import ensure_length, fault, reserve_lock_file
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
 from fusepkg_cache.gate import Gate
@@ -53,6 +56,9 @@ _ATTEMPTS = 5
 
 _NO_ROOM_BYTES = 16 * 1024 * 1024
 """Free space below which a write that was cut short is put down to a full disk: what one transaction may write."""
+
+_hanging: set[str] = set()
+"""Environments of this process that are being prepared, perhaps by a thread that nobody waits for any longer."""
 
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
@@ -269,6 +275,8 @@ class Environment:
         self._generation += 1
 
     def _open_sound(self) -> None:
+        if str(self._layout.environment) in _hanging:  # open in this process: not even its lock file may be touched
+            raise hanging(PATIENCE_S)
         self._layout.environment.mkdir(mode=0o700, exist_ok=True)
         reserve_lock_file(self._layout.environment / "lock.mdb", MAX_READERS)
         environment = lmdb.open(
@@ -281,16 +289,49 @@ class Environment:
             readahead=False,  # blobs are read in no order
             metasync=False,  # the last transactions may be lost in a power cut, never what was before them
         )
-        try:
-            environment.reader_check()
-            with environment.begin(write=True) as transaction:
-                self._ensure_length(environment)
-                self._tables = Tables.opened(environment, transaction)
-        except BaseException:
-            environment.close()
-            raise
+        self._tables = self._prepared(environment)
         self._environment = environment
         self._identity = self._current_identity()
+
+    def _prepared(self, environment: lmdb.Environment) -> Tables:
+        """The tables of an environment just opened, which is closed again where that fails.
+
+        In a thread of its own: whoever was stopped in the middle of a transaction keeps LMDB's lock, and waiting for
+        that can be neither bounded nor interrupted. Such a thread closes the environment once it gets the lock.
+        """
+        prepared: Future[Tables] = Future()
+        path = str(self._layout.environment)
+
+        def prepare() -> None:
+            try:
+                environment.reader_check()
+                with environment.begin(write=True) as transaction:
+                    self._ensure_length(environment)
+                    tables = Tables.opened(environment, transaction)
+            except BaseException as exc:  # noqa: BLE001  # whoever waits raises it
+                environment.close()
+                _hanging.discard(path)
+                if prepared.set_running_or_notify_cancel():
+                    prepared.set_exception(exc)
+                return
+            if prepared.set_running_or_notify_cancel():
+                _hanging.discard(path)
+                prepared.set_result(tables)
+            else:
+                environment.close()
+                _hanging.discard(path)
+
+        _hanging.add(path)
+        threading.Thread(target=prepare, name="fusepkg-cache-opener", daemon=True).start()
+        try:
+            wait([prepared], PATIENCE_S)
+        except BaseException:  # Ctrl-C
+            if not prepared.cancel():
+                environment.close()
+            raise
+        if prepared.cancel():
+            raise hanging(PATIENCE_S)
+        return prepared.result()
 
     def _ensure_length(self, environment: lmdb.Environment) -> None:
         used = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]

@@ -17,6 +17,7 @@ from fusepkg_cache.records import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
+    from concurrent.futures import Future
 
     from fusepkg_cache.changes import Changes
     from fusepkg_cache.commits import Commits
@@ -43,6 +44,7 @@ class Recency:
         self._large_hits = 0
         self._lower_hits = 0
         self._misses = 0
+        self._writing: Future[None] | None = None
 
     def note_small(self, key: bytes) -> None:
         """Note that a small blob was read. Never waits."""
@@ -93,6 +95,16 @@ class Recency:
         if self._noted or self.counts != Counts():
             self._commits.change(self.taken())
 
+    def submit(self) -> None:
+        """Have the notes there are written, and do not wait. Raises CacheClosed.
+
+        While those before are not written, perhaps for hours, uses are forgotten rather than piled up.
+        """
+        if self._writing is None or self._writing.done():
+            self._writing = self._commits.submit(self.taken())
+        else:
+            self._noted = {}
+
     def taken(self) -> Callable[[Changes], None]:
         """The change that writes the notes, which are no longer here."""
         noted, self._noted, self._write_at = self._noted, {}, 1
@@ -109,7 +121,7 @@ class Recency:
             self._due_s = time.monotonic() + WRITE_AFTER_S
             self._commits.wake(WRITE_AFTER_S)
         else:
-            self._commits.submit(self.taken())
+            self.submit()
 
 
 def _use(changes: Changes, keys: Iterable[bytes], counts: Counts) -> None:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
+from fusepkg_cache._translate import hanging
 from fusepkg_cache.bound import Bound
 from fusepkg_cache.claims import Claims
-from fusepkg_cache.commits import Commits
+from fusepkg_cache.commits import PATIENCE_S, Commits
 from fusepkg_cache.environment import Environment
 from fusepkg_cache.errors import CacheUnusable
 from fusepkg_cache.files import Blobs
@@ -107,6 +108,17 @@ class Session:
             with suppress(OSError, lmdb.Error):  # a full disk, say: later, then
                 self.environment.change(lambda changes: changes.walked())
 
+    def end(self, patience_s: float) -> bool:
+        """Close everything; False where a transaction hangs: to be tried again."""
+        with suppress(CacheUnusable):  # closed already, the last time this was tried
+            self.recency.submit()
+        if not self.commits.close(patience_s):
+            return False
+        self.bound.close()
+        self.environment.close()
+        self.staging.close()
+        return True
+
     @property
     def ours(self) -> bool:
         """Whether this process opened the session, rather than one it was forked from."""
@@ -127,11 +139,26 @@ def acquire(directory: Path) -> Session:
     layout = prepare(directory)
     with sessions_lock:
         found = layout.root.stat()
-        session = _sessions.get((found.st_dev, found.st_ino))
-        if session is None:
-            session = _sessions[found.st_dev, found.st_ino] = Session(layout)
+        key = (found.st_dev, found.st_ino)
+        session = _sessions.get(key) or _replaced(layout)
+        if session is not None and not session.users:  # the last release could not close it
+            if not session.end(0):
+                raise hanging(PATIENCE_S)
+            _forget(session)
+            session = None
+        _sessions[key] = session = session or Session(layout)
         session.users += 1
         return session
+
+
+def _replaced(layout: Layout) -> Session | None:
+    """The session of a directory that was removed and made anew: it goes on in the new one, under the same path."""
+    return next((session for session in _sessions.values() if session.layout == layout), None)
+
+
+def _forget(session: Session) -> None:
+    for key in [key for key, value in _sessions.items() if value is session]:
+        del _sessions[key]
 
 
 def release(session: Session) -> None:
@@ -140,13 +167,5 @@ def release(session: Session) -> None:
         if not session.ours:
             return
         session.users -= 1
-        if session.users:
-            return
-        for key in [key for key, value in _sessions.items() if value is session]:
-            del _sessions[key]
-        with suppress(CacheUnusable, OSError, lmdb.Error):  # a full disk, say: only the order of eviction suffers
-            session.recency.write()
-        session.commits.close()
-        session.bound.close()
-        session.environment.close()
-        session.staging.close()
+        if not session.users and session.end(PATIENCE_S):
+            _forget(session)

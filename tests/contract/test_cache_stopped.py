@@ -1,0 +1,112 @@
+"""A process that is stopped (Ctrl-Z) in the middle of a transaction keeps LMDB's lock: nobody waits for ever."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fusepkg_cache import Cache, CacheUnusable, commits, environment, recency, session
+
+from tests.unit.cache.blobs import LARGE, SMALL, blob
+
+SMALL_BLOB, LARGE_BLOB, OTHER = blob(SMALL), blob(LARGE), blob(SMALL, 1)
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from fusepkg_cache.environment import Environment
+from fusepkg_cache.layout import prepare
+
+def hold(changes):
+    print("held", flush=True)
+    sys.stdin.readline()
+
+Environment(prepare(Path(sys.argv[1]))).change(hold)
+"""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (commits, environment, session):
+        monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+
+
+@contextmanager
+def stopped(directory: Path) -> Iterator[None]:
+    """Another process is stopped in the middle of a transaction; it goes on when the block ends."""
+    command = [sys.executable, "-c", HOLD, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+
+def test_10_what_is_open_reads_on_and_puts_again_later(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        cache.put(*SMALL_BLOB)
+        with stopped(cache.directory):
+            with pytest.raises(CacheUnusable, match="stopped"):
+                cache.put(*OTHER)
+            with pytest.raises(CacheUnusable, match="stopped"):
+                cache.put(*LARGE_BLOB)
+            for change in (cache.clear, lambda: cache.shrink(0), lambda: cache.retain([]), lambda: cache.pin("a", [])):
+                with pytest.raises(CacheUnusable, match="stopped"):
+                    change()
+            assert cache.get(SMALL_BLOB[0]) == SMALL_BLOB[1]
+            assert cache.get(LARGE_BLOB[0]) in (None, LARGE_BLOB[1])
+            assert cache.info().small_blobs == 1
+        cache.put(*OTHER)
+        assert cache.get(OTHER[0]) == OTHER[1]
+
+
+def test_10_opening_and_closing_end_and_work_again_later(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    cache.put(*SMALL_BLOB)
+    with stopped(cache.directory):
+        cache.get(SMALL_BLOB[0])  # a use, to be written when the cache is closed
+        cache.close()
+        for _ in range(2):
+            with pytest.raises(CacheUnusable, match="stopped"):
+                Cache(cache.directory)
+    with Cache(cache.directory) as again:
+        assert again.get(SMALL_BLOB[0]) == SMALL_BLOB[1]
+        assert again.info().small_hits == 2
+
+
+def test_10_opening_first_ends_and_works_again_later(tmp_path: Path) -> None:
+    Cache(tmp_path / "cache").close()
+    with stopped(tmp_path / "cache"):
+        for _ in range(2):
+            with pytest.raises(CacheUnusable, match="stopped"):
+                Cache(tmp_path / "cache")
+    for _ in range(1000):  # until the thread that waits for the lock has let go
+        try:
+            cache = Cache(tmp_path / "cache")
+        except CacheUnusable:
+            continue
+        break
+    with cache:
+        cache.put(*SMALL_BLOB)
+
+
+def test_10_uses_do_not_pile_up_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recency, "NOTES", 2)
+    blobs = [blob(100, seed) for seed in range(20)]
+    with Cache(tmp_path / "cache") as cache:
+        for digest, data in blobs:
+            cache.put(digest, data)
+        with stopped(cache.directory):
+            for digest, data in blobs:
+                assert cache.get(digest) == data
+            queue = cache._session().commits._queue  # what waits is seen from nowhere else
+            assert len(queue) <= 2
+        assert cache.info().small_hits == len(blobs)
