@@ -120,7 +120,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for row in (columns, *rows):
             print("\t".join(row))
         return
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")  # never "...": paths and hashes are there to be copied
     for row in rows:
         table.add_row(
             *(Text(_legible(cell, sys.stdout)) for cell in row)
