@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from fusepkg.store.opening import StoreSet
 
 
+_ITEMS_ALLOWED = 100
+"""Items kept before those of no use are looked for: programs add a hundred thousand files one by one."""
+
+
 class Draft:
     """A version being made of the package that ``reference`` names.
 
@@ -53,6 +57,8 @@ class Draft:
         self.changed_meta: dict[str, dict[str, Any]] = {}
         self.directory_meta: dict[str, dict[str, Any]] = {}
         self.all_items: list[Item] = []
+        """Those that still say something of an entry (``count``), and for a while others."""
+        self._items_allowed = _ITEMS_ALLOWED
         self.based_on: dict[str, str | None] = {}
         self.spool = Spool()
         self.top_hash: str | None = None
@@ -295,10 +301,13 @@ class Draft:
     def has_local_files(self) -> bool:
         """Whether a manifest would name files of this machine that others cannot read."""
         in_bucket = self.reference.bucket.scheme == "s3"
-        return any(item.is_local or (in_bucket and item.source.startswith("file://")) for item in self.all_items)
+        live = (item for item in self.all_items if item.count)
+        return any(item.is_local or (in_bucket and item.source.startswith("file://")) for item in live)
 
     def _settle(self) -> None:
-        self.all_items = [item for item in self.all_items if item.count]
+        if len(self.all_items) > self._items_allowed:
+            self.all_items = [item for item in self.all_items if item.count]
+            self._items_allowed = 2 * len(self.all_items) + _ITEMS_ALLOWED
         self.changed()
 
     def _check_link(self, key: str, goal: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -148,24 +149,24 @@ class Grouping:
         """Logical key and item of each entry, in the order they were added."""
         files: dict[str, Item] = {}
         folders: dict[int, Item] = {}
-        for number in range(len(self._groups)):
-            self._show(number, origin, files, folders)
+        groups_below = Counter(group.top for group in self._groups)
+        for number, group in enumerate(self._groups):
+            self._show(number, origin, files, folders, is_alone=groups_below[group.top] == 1)
         for key, number in zip(self.keys, self._group_of, strict=True):
             yield key, files.get(key) or folders[number]
 
-    def _show(self, number: int, origin: Origin, files: dict[str, Item], folders: dict[int, Item]) -> None:
+    def _show(
+        self, number: int, origin: Origin, files: dict[str, Item], folders: dict[int, Item], *, is_alone: bool
+    ) -> None:
         group = self._groups[number]
         several = len(group.keys) > _FILES_SHOWN
         if not group.logical.endswith("/") and group.logical:  # an object of another name
             files[group.logical] = Item(group.logical, group.source, origin)
-        elif several or (group.top and (len(group.keys) > 1 or self._is_alone(group))):
+        elif several or (group.top and (len(group.keys) > 1 or is_alone)):
             folders[number] = Item(group.logical, group.source, origin)
         else:
             for key in group.keys:
                 files[key] = Item(key, group.source + key[len(group.logical) :], origin)
-
-    def _is_alone(self, group: _Group) -> bool:
-        return sum(other.top == group.top for other in self._groups) == 1
 
     def _number(self, logical: str, source: str, top: str) -> int:
         number = self._by_place.setdefault((logical, source), len(self._groups))

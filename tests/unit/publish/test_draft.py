@@ -356,6 +356,15 @@ def test_deleting_names_and_directories(draft: Draft) -> None:
     assert shown(draft) == ["train/ -> ./train/"]
 
 
+def test_files_added_one_by_one_and_taken_out_are_not_in_it(draft: Draft) -> None:
+    for number in range(300):
+        draft.set(f"a/{number}", "README.md")
+    assert len(shown(draft)) == 300
+    assert draft.has_local_files()
+    draft.delete("a")
+    assert (len(draft), shown(draft), draft.has_local_files()) == (0, [], False)
+
+
 def test_metadata_of_a_directory_go_with_it(draft: Draft) -> None:
     draft.add("train")
     draft.set_meta("train/", {"outer": 1})
