@@ -19,7 +19,7 @@ from fusepkg.api.results import Changes, Verification
 from fusepkg.daemon.ending import end_mount
 from fusepkg.daemon.request import MountRequest
 from fusepkg.daemon.spawning import spawn_mount
-from fusepkg.errors import CacheFailure, EngineUnavailable, FusepkgError, NotMounted
+from fusepkg.errors import CacheFailure, EngineUnavailable, FusepkgError, NotMounted, UsageError
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.installing.getting import Origin
 from fusepkg.installing.install import install
@@ -50,8 +50,8 @@ _KEPT_NAMED = 3
 
 def download(version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback) -> None:
     """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
-    settings = version.session.settings
-    report = install(version.index, name, Path(directory), _origin(version), settings.data_dir, progress=progress)
+    settings, target = version.session.settings, _named(directory)
+    report = install(version.index, name, target, _origin(version), settings.data_dir, progress=progress)
     if report.kept:
         named = ", ".join(report.kept[:_KEPT_NAMED]) + (", ..." if len(report.kept) > _KEPT_NAMED else "")
         log.warning(
@@ -65,7 +65,7 @@ def verify(
 ) -> Verification:
     """Compare a directory with the package, every byte of it."""
     shown = os.fspath(directory)
-    differences = find_differences(version.index, Path(directory), progress=progress)
+    differences = find_differences(version.index, _named(directory), progress=progress)
     lines = tuple(f"{_below(shown, shown_key(found))} {describe(found, name)}" for found in differences)
     advice = f'This can be fixed by calling pkg.force_directory_to_match_manifest("{shown}")'
     return Verification(lines, advice)
@@ -76,12 +76,19 @@ def force(version: OpenVersion, name: str, directory: str | os.PathLike[str], pr
     changes = force_to_match(
         version.index,
         name,
-        Path(directory),
+        _named(directory),
         _origin(version),
         version.session.settings.data_dir,
         progress=progress,
     )
     return Changes(tuple(_below(os.fspath(directory), str(change)) for change in changes))
+
+
+def _named(directory: str | os.PathLike[str]) -> Path:
+    """The directory a user names: an empty text, such as an unset variable, is not the working directory."""
+    if not os.fspath(directory):
+        raise UsageError("'' names no directory", hint='Write "." for the working directory')
+    return Path(directory)
 
 
 def _below(directory: str, name: str) -> str:

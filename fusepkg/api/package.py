@@ -260,7 +260,7 @@ class Package:
         """Make a directory hold this package, fetching only what is missing or out of date.
 
         What you have changed there stays, with a warning, and so do files that are not in the package:
-        ``verify_directory_matches_manifest`` names them. Raises InstallError, RemoteError, IntegrityError.
+        ``verify_directory_matches_manifest`` names them. Raises UsageError, InstallError, RemoteError, IntegrityError.
         """
         local.download(self._version, self.name, directory, progress)
 

@@ -10,8 +10,25 @@ import pytest
 
 from fusepkg import Package
 from fusepkg.daemon.ending import end_mount
-from fusepkg.errors import CacheFailure, FolderUnfit, MountpointUnfit
+from fusepkg.errors import CacheFailure, FolderUnfit, MountpointUnfit, UsageError
 from fusepkg.installing.record import installed_at
+
+
+def test_an_empty_text_is_not_the_working_directory(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("mine").write_text("mine")
+    for call in (
+        package.download,
+        package.install,
+        package.verify_directory_matches_manifest,
+        package.force_directory_to_match_manifest,
+    ):
+        with pytest.raises(UsageError, match="names no directory"):
+            call("")
+    assert os.listdir() == ["mine"]
 
 
 def test_the_incremental_download_of_the_use_cases(
