@@ -29,8 +29,11 @@ class Text(str):
 def show_package(kind: str, fields: Sequence[tuple[str, str]], contents: Sequence[tuple[str, str]]) -> str:
     """A ``Package`` or ``PackageBuilder``: its fields, then what it holds and where that lies, in columns.
 
-    A line of the contents with nothing on the right is shown as it is.
+    A line of the contents with nothing on the right is shown as it is; past the first thousand it is said how many
+    there are.
     """
+    if len(contents) > LINES_SHOWN:
+        contents = [*contents[:LINES_SHOWN], (f"... and {len(contents) - LINES_SHOWN} more", "")]
     width = max((len(left) for left, right in contents if right), default=0) + 2
     lines = [f'    {_quoted(left):<{width}} -> "{right}"' if right else f"    {left}" for left, right in contents]
     shown = "".join(f'  {name}: "{value}",\n' for name, value in fields)

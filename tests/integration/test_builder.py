@@ -79,6 +79,15 @@ def test_a_builder_tells_what_it_does_unless_it_is_quiet(capsys: pytest.CaptureF
     assert capsys.readouterr().out.endswith("/local/d/t/... (data exists, skipping)\n")
 
 
+def test_a_builder_of_many_single_files_prints_the_first_thousand() -> None:
+    fill({"a": "a"})
+    made = PackageBuilder("local/d", quiet=True)
+    for number in range(1_010):
+        made.set(f"d/{number:04}", "a")
+    lines = repr(made).splitlines()
+    assert lines[-4:] == ['    "d/0999" -> "./a"', "    ... and 10 more", "  ]", ")"]
+
+
 def test_a_package_needs_its_data_and_manifest_pushed_unless_it_is_allowed() -> None:
     fill({"t/1": "one"})
     made = PackageBuilder("local/d", quiet=True).add("t")
