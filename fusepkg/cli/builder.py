@@ -51,6 +51,8 @@ KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A logical key o
 PACKAGE_KEY = "."
 """Names the package itself where a logical key is asked for."""
 
+_META_EXAMPLE = 'For example \'{"source": "camera 7"}\''
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
@@ -202,7 +204,7 @@ def set_meta(
     meta: Annotated[str, typer.Argument(metavar="JSON", help="A JSON object; it replaces what was there.")],
 ) -> None:
     """Replace the metadata of an entry, a directory, or the package."""
-    values = parse_meta(meta, "JSON")
+    values = parse_meta(meta, "the metadata")
     with opened_builder(settings_of(context)) as builder:
         builder.change(SetMeta("" if key == PACKAGE_KEY else key, values))
         say(f"Setting metadata of {builder.package if key == PACKAGE_KEY else key}")
@@ -236,7 +238,7 @@ def parse_meta(text: str, what: str) -> dict[str, Any]:
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise UsageError(f"{what} is not JSON: {exc}") from exc
+        raise UsageError(f"{what} is not JSON: {exc}", hint=_META_EXAMPLE) from exc
     if not isinstance(meta, dict):
-        raise UsageError(f"{what} must be a JSON object", hint='For example \'{"source": "camera 7"}\'')
+        raise UsageError(f"{what} must be a JSON object", hint=_META_EXAMPLE)
     return meta

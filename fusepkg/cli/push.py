@@ -105,13 +105,16 @@ def _facts(pushed: Pushed) -> dict[str, object]:
     }
 
 
+_META_EXAMPLE = 'For example --meta \'{"source": "camera 7"}\''
+
+
 def _meta(text: str | None) -> dict[str, object] | None:
     if text is None:
         return None
     try:
         meta = json.loads(text)
-    except json.JSONDecodeError as exc:
-        raise UsageError(f"--meta is not JSON: {exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(f"--meta is not JSON: {exc}", hint=_META_EXAMPLE) from exc
     if not isinstance(meta, dict):
-        raise UsageError("--meta must be a JSON object", hint='For example --meta \'{"source": "camera 7"}\'')
+        raise UsageError("--meta must be a JSON object", hint=_META_EXAMPLE)
     return meta
