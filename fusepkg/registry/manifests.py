@@ -97,7 +97,7 @@ def _try_layouts(store: ObjectStore, name: str, top_hash: str, first: Layout, as
     if denied is not None:
         raise denied
     raise HashNotFound(
-        f"{store.url(layout.manifest_key(name, top_hash))} is not there: {name} has no version {top_hash}",
+        f"{_readable(store, layout.manifest_key(name, top_hash))} is not there: {name} has no version {top_hash}",
         hint="Check the hash, or name a tag",
     )
 
@@ -127,12 +127,12 @@ def put_manifest(store: ObjectStore, name: str, top_hash: str, source: Path, *, 
             missing = _missing(store, there, source) if same else ""
         if not same:
             raise ObjectCollision(
-                f"{store.url(key)} is damaged: it is not the manifest of that top hash",
+                f"{_readable(store, key)} is damaged: it is not the manifest of that top hash",
                 hint="Remove that object and push again",
             ) from exc
         if missing:
             raise ObjectCollision(
-                f"{store.url(key)} is final: a version of the same contents was published {missing}",
+                f"{_readable(store, key)} is final: a version of the same contents was published {missing}",
                 hint="Give this version another message, which makes it another one",
             ) from exc
         return False
@@ -211,6 +211,10 @@ def get_chunk_list(store: ObjectStore, digest: Digest) -> list[bytes]:
             f"{store.url(key)} does not hold the chunk hashes of {digest}", hint="Push the package again to mend it"
         )
     return chunks
+
+
+def _readable(store: ObjectStore, key: str) -> str:
+    return parse_physical_key(store.url(key)).readable
 
 
 def _same_bytes(one: Path, other: Path) -> bool:
