@@ -152,6 +152,10 @@ class Cache:
             raise ValueError(f"no bytes can be read from {offset} in a length of {length}")
         return self._read(digest, offset, length, own_only=own_only)
 
+    def peek(self, digest: Digest) -> bytes | None:
+        """A whole blob that is kept here, checked, as ``get`` gives it; but that is no use, no hit and no miss."""
+        return self._read(digest, 0, None, own_only=True, is_use=False)
+
     def __contains__(self, digest: Digest) -> bool:
         """Whether a blob is kept here; its bytes are not looked at, nor the lower tier."""
         try:
@@ -340,11 +344,13 @@ class Cache:
         session.bound.limit(*self._bounds)
         return session
 
-    def _read(self, digest: Digest, offset: int, length: int | None, *, own_only: bool) -> bytes | None:
+    def _read(
+        self, digest: Digest, offset: int, length: int | None, *, own_only: bool, is_use: bool = True
+    ) -> bytes | None:
         try:
             session = self._session()
-            data = tiers.read(session, digest, offset, length)
-            if data is None:
+            data = tiers.read(session, digest, offset, length, is_use=is_use)
+            if data is None and is_use:
                 session.recency.note_miss()
         except (OSError, lmdb.Error, CacheUnusable) as exc:
             self._count_error(exc)

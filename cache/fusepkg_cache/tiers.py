@@ -99,8 +99,11 @@ def has(session: Session, digest: Digest) -> bool:
     return session.environment.view(_has_small, key_of(digest)) or session.blobs.size(digest) is not None
 
 
-def read(session: Session, digest: Digest, offset: int, length: int | None) -> bytes | None:
-    """Part of a blob, to its end for a length of None; None where it is not kept, or was found damaged."""
+def read(session: Session, digest: Digest, offset: int, length: int | None, *, is_use: bool = True) -> bytes | None:
+    """Part of a blob, to its end for a length of None; None where it is not kept, or was found damaged.
+
+    Unless it ``is_use``, the read is neither noted nor counted.
+    """
     environment, key = session.environment, key_of(digest)
     found = environment.view(_find, key, offset, length)
     if found is None and environment.refresh():
@@ -110,7 +113,8 @@ def read(session: Session, digest: Digest, offset: int, length: int | None) -> b
         if not unseal(digest, total, data):
             session.commits.change(lambda changes: drop_damaged_small(changes, digest))
             return None
-        session.recency.note_small(key)
+        if is_use:
+            session.recency.note_small(key)
         return data if length is None else data[offset : offset + length]
     descriptor = session.blobs.open(digest)
     if descriptor is None:
@@ -121,7 +125,7 @@ def read(session: Session, digest: Digest, offset: int, length: int | None) -> b
         part = _read_file(session, digest, descriptor, found, offset, length)
     finally:
         os.close(descriptor)
-    if part is not None:
+    if part is not None and is_use:
         session.recency.note_large(key)
     return part
 

@@ -149,7 +149,7 @@ def clear(
     index = opened_package(settings, ref).index if ref else None
     with settings.cache.open() as cache:
         if index is not None:
-            dropped = cache.clear(cached_digests(cache, index.entries), unused_since=unused_since)
+            dropped = cache.clear(cached_digests(cache, index.entries.contents()), unused_since=unused_since)
         else:
             dropped = cache.clear(unused_since=unused_since)
             if unused_since is None:

@@ -82,7 +82,7 @@ def collect(
 def _digests(cache: Cache, package: KnownPackage, top_hash: str) -> Iterator[Digest]:
     index = open_index(package.root, top_hash)
     if index is not None:
-        yield from cached_digests(cache, index.entries)
+        yield from cached_digests(cache, index.entries.contents())
 
 
 def tagged_versions(package: KnownPackage, indexes: Path, store_of: Callable[[BucketUrl], ObjectStore]) -> set[str]:

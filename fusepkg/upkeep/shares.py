@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
+    from fusepkg.fetch.chunks import Content
     from fusepkg.index.opening import Index
-    from fusepkg.model.entry import Entry
 
 BATCH = 4096
-"""Entries looked up at a time: the cache sorts them, and looks for all in one transaction."""
+"""Entries looked up at a time: the cache looks for all in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,14 @@ class Share:
 def share_of(cache: Cache, index: Index, progress: Callable[[int, int], None]) -> Share:
     """What of one version the cache holds. Raises CacheUnusable, IndexDamaged."""
     files_here = bytes_here = done = 0
-    entries = iter(index.entries)
-    while batch := list(islice(entries, BATCH)):
+    contents = index.entries.contents()
+    while batch := list(islice(contents, BATCH)):
         sizes = list(cache.sizes([cache_name(entry) for entry in batch]))
         for entry, size in zip(batch, sizes, strict=True):
-            here = entry.size if size is not None or not entry.size else _chunks_here(cache, entry)
+            if size is not None or not entry.size:
+                here = entry.size
+            else:
+                here = _chunks_here(cache, entry) if is_chunked(entry) else 0
             bytes_here += here
             files_here += here == entry.size
         done += len(batch)
@@ -51,13 +54,13 @@ def share_of(cache: Cache, index: Index, progress: Callable[[int, int], None]) -
     return Share(files_here, bytes_here, len(index.entries), index.total_bytes)
 
 
-def _chunks_here(cache: Cache, entry: Entry) -> int:
-    return sum(size or 0 for size in cache.sizes(list(chunk_digests(cache, entry))))
+def _chunks_here(cache: Cache, entry: Content) -> int:
+    return sum(size or 0 for size in cache.sizes(_chunk_digests(cache, entry)))
 
 
-def chunk_digests(cache: Cache, entry: Entry) -> Iterator[Digest]:
+def _chunk_digests(cache: Cache, entry: Content) -> Iterator[Digest]:
     """The names of an entry's chunks, where it has several and the cache holds the list of them."""
     name = list_digest(entry) if is_chunked(entry) else None
-    chunk_list = (cache.get(name, own_only=True) if name else None) or b""
+    chunk_list = (cache.peek(name) if name else None) or b""
     for index in range(len(chunk_list) // DIGEST_BYTES):
         yield nth_digest(chunk_list, index)

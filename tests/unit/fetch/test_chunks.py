@@ -68,3 +68,5 @@ def test_cached_digests_name_the_blob_its_list_and_its_chunks(tmp_path: Path):
         cache.put(name, b"".join(HASHES))
         chunks = [Digest(Algorithm.SHA2_256, value) for value in HASHES]
         assert set(cached_digests(cache, [large])) == {large.digest, name, *chunks}
+        counted = cache.info()
+        assert (counted.small_hits, counted.misses) == (0, 0), "looking after the cache is not using it"

@@ -53,6 +53,9 @@ def test_entries_are_kept_whole(path: Path) -> None:
     table = EntryTable(path)
     assert list(table) == ENTRIES
     assert [table.logical_key(number) for number in range(len(table))] == [entry.logical_key for entry in ENTRIES]
+    assert [(content.size, content.digest, content.physical_key) for content in table.contents()] == [
+        (entry.size, entry.digest, entry.physical_key) for entry in ENTRIES
+    ]
     assert len(table) == len(ENTRIES)
     assert table.top_hash == top_hash_of(ENTRIES)
     assert table.package_header() == HEADER
