@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fusepkg_cache import Cache, CacheUnusable, commits, environment, recency, session
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
+from tests.unit.cache.stopped import stopped
 
 SMALL_BLOB, LARGE_BLOB, OTHER = blob(SMALL), blob(LARGE), blob(SMALL, 1)
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from fusepkg_cache.environment import Environment
-from fusepkg_cache.layout import prepare
-
-def hold(changes):
-    print("held", flush=True)
-    sys.stdin.readline()
-
-Environment(prepare(Path(sys.argv[1]))).change(hold)
-"""
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (commits, environment, session):
         monkeypatch.setattr(module, "PATIENCE_S", 0.2)
-
-
-@contextmanager
-def stopped(directory: Path) -> Iterator[None]:
-    """Another process is stopped in the middle of a transaction; it goes on when the block ends."""
-    command = [sys.executable, "-c", HOLD, str(directory)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGCONT)
 
 
 def test_10_what_is_open_reads_on_and_puts_again_later(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def test_two_objects_of_one_process_share_what_is_open(tmp_path: Path) -> None:
     second.close()
     with Cache(tmp_path / "cache") as third:
         assert third.get(digest) == data
+
+
+def test_a_second_object_joins_the_first_though_the_directory_was_removed_and_made_anew(tmp_path: Path) -> None:
+    with Cache(tmp_path / "cache") as first:
+        first.put(*blob(SMALL))
+        shutil.rmtree(tmp_path / "cache")
+        first.put(*blob(SMALL, 1))
+        with Cache(tmp_path / "cache") as second:
+            assert second.get(blob(SMALL, 1)[0]) == blob(SMALL, 1)[1]
+        assert first.get(blob(SMALL, 1)[0]) == blob(SMALL, 1)[1]
 
 
 def test_closing_twice_lets_go_once(tmp_path: Path) -> None:

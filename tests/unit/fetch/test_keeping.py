@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Cache, Digest
+import trio
+from fusepkg_cache import Cache, Digest, commits
 from fusepkg_cache.errors import CacheFull, CacheReadOnly
 
 from fusepkg.fetch import keeping
+from tests.unit.cache.stopped import stopped
 from tests.unit.fetch.desk import LARGE, SMALL, Desk, read_in_pages, settled
 
 
@@ -178,3 +180,31 @@ async def test_a_large_blob_larger_than_the_caches_bound_is_read(tmp_path: Path)
     async with desk.source(lambda: Tiny(tmp_path / "cache")) as source:
         assert await read_in_pages(source, entry) == LARGE
     assert desk.fetched == 2
+
+
+async def test_a_process_stopped_while_it_writes_to_the_cache_holds_up_no_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float], caplog: pytest.LogCaptureFixture
+):
+    """More blobs than there are flights at a time: none of them may wait for the cache for ever."""
+    monkeypatch.setattr(commits, "PATIENCE_S", 0.2)
+    desk = Desk(tmp_path / "cache")
+    blobs = {f"{number}": SMALL + b"%d" % number for number in range(80)}
+    entries = {key: desk.put(key, data) for key, data in blobs.items()}
+    later = desk.put("later", SMALL)
+    async with desk.source() as source:
+        with trio.fail_after(30), stopped(desk.directory):
+            found: dict[str, bytes] = {}
+
+            async def read(key: str) -> None:
+                found[key] = await source.read(entries[key], 0, len(SMALL) + 9)
+
+            async with trio.open_nursery() as nursery:
+                for key in entries:
+                    nursery.start_soon(read, key)
+            assert found == blobs
+            await settled(source)
+            assert len(warnings(caplog)) == 1
+        clock[0] += keeping.RETRY_S
+        assert await source.read(later, 0, len(SMALL)) == SMALL
+        await settled(source)
+        assert source.cached_chunks(later) == (1, 1), "the cache is used again"
