@@ -320,4 +320,6 @@ class Draft:
         return DraftEntry(key, item.origin, number, self.changed_meta.get(key))
 
     def _not_found(self, key: str) -> EntryNotFound:
-        return EntryNotFound(f"The new version of {self.reference.package} has no {key!r}", hint="Add it first")
+        return EntryNotFound(
+            f"The new version of {self.reference.package} has no {key!r}", hint="Look at what it holds, or add it first"
+        )
