@@ -32,7 +32,13 @@ from fusepkg.publish.draft import Draft
 from fusepkg.publish.formats import parse_format
 from fusepkg.publish.progress import no_progress
 from fusepkg.publish.push_data import push_data
-from fusepkg.publish.push_manifest import ManifestBuilt, push_manifest, require_no_local_files, require_pushed
+from fusepkg.publish.push_manifest import (
+    ManifestBuilt,
+    find_target,
+    push_manifest,
+    require_no_local_files,
+    require_pushed,
+)
 from fusepkg.publish.workspace import add_workspace, is_workspace
 from fusepkg.registry.opening import index_manifest, index_root_for
 from fusepkg.vfs.tree import PackageTree
@@ -290,6 +296,7 @@ class PackageBuilder:
         progress: ProgressCallback = no_progress,
     ) -> Package:
         """Both, one after the other. Raises what they raise."""
+        find_target(self._draft, tag, registry_format)  # before a long upload
         self.push_data(prefix, progress=progress)
         self._say("")
         return self.push_manifest(tag, registry_format=registry_format, progress=progress)

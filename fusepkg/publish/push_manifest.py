@@ -103,11 +103,7 @@ def push_manifest(
     Raises: LocalFilesRemain unless ``allow_local_files``, TagConflict, InvalidReference, UsageError, and what stores
     raise. Until the tag moves, it names what it named.
     """
-    tag = draft.tag if tag is None else parse_tag(tag)
-    where = parse_format(registry_format)
-    if where is not Layout.FUSEPKG:
-        tag = tag or LATEST
-    check_target(draft.reference.name, tag, where)
+    tag, where = find_target(draft, tag, registry_format)
     require_no_local_files(draft, allow=allow_local_files)
     name, store = draft.reference.name, draft.stores.for_bucket(draft.reference.bucket)
     before = _look_at_tag(draft, store, tag, where) if tag is not None else None
@@ -138,6 +134,16 @@ def push_manifest(
         moved = before is None or before.top_hash != top_hash
         report(TagLinked(f"{draft.reference.package}:{tag}", top_hash, moved))
     return top_hash
+
+
+def find_target(draft: Draft, tag: str | None, registry_format: str) -> tuple[str | None, Layout]:
+    """The tag that will move, if any, and the layout. Asks nobody. Raises InvalidReference, UsageError."""
+    tag = draft.tag if tag is None else parse_tag(tag)
+    where = parse_format(registry_format)
+    if where is not Layout.FUSEPKG:
+        tag = tag or LATEST
+    check_target(draft.reference.name, tag, where)
+    return tag, where
 
 
 def require_no_local_files(draft: Draft, *, allow: bool) -> None:

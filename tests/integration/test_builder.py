@@ -16,7 +16,7 @@ import pytest
 
 from fusepkg import Package, PackageBuilder
 from fusepkg.api.session import close_sessions
-from fusepkg.errors import InvalidReference, LocalFilesRemain, ManifestNotPushed, UsageError
+from fusepkg.errors import FusepkgError, InvalidReference, LocalFilesRemain, ManifestNotPushed, UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
@@ -77,6 +77,25 @@ def test_a_builder_tells_what_it_does_unless_it_is_quiet(capsys: pytest.CaptureF
     again = PackageBuilder("local/d").add("t")
     again.push_data()
     assert capsys.readouterr().out.endswith("/local/d/t/... (data exists, skipping)\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "registry_format", "words"),
+    [
+        ("d", "a/b", "fusepkg", "is not a tag"),
+        ("d", None, "zip", "is no registry format"),
+        ("d", None, "quilt3", "cannot be the name"),
+        ("n/d:v1", None, "quilt3", "knows no tag 'v1'"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused_before_data_are_pushed(
+    name: str, tag: str | None, registry_format: str, words: str
+) -> None:
+    fill({"a": "a"})
+    made = PackageBuilder(f"local/{name}", quiet=True).add("a")
+    with pytest.raises(FusepkgError, match=words):
+        made.push_data_and_manifest(tag=tag, registry_format=registry_format)
+    assert made.draft.has_local_files()
 
 
 def test_a_builder_of_many_single_files_prints_the_first_thousand() -> None:
