@@ -87,7 +87,13 @@ def here(tmp_path: Path) -> Path:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
-@given(texts, texts, st.dictionaries(texts, st.none() | st.integers() | st.floats(allow_nan=False) | texts, max_size=3))
+@given(
+    texts,
+    texts,
+    st.dictionaries(
+        texts, st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts, max_size=3
+    ),
+)
 def test_any_names_and_metadata_survive(key: str, source: str, meta: dict[str, object]):
     state = BuilderState(Header("bucket/dataset", 1, message=key), (Set(key, source, meta), Add(key, source)))
     lines = builder_state.text_of(state)
