@@ -51,6 +51,10 @@ def unusable(exc: OSError | lmdb.Error, doing: str) -> CacheUnusable:
         return CacheFull(message, hint="Make room on the disk, or clear the cache")
     if number in READ_ONLY:
         return CacheReadOnly(message, hint="Give the directory back its write permission, or name another one")
+    if number == errno.ENOMEM:
+        return CacheUnusable(message, hint="It needs 1 TiB of addresses, not of memory: lift the limit (`ulimit -v`)")
+    if number == errno.EIO:
+        return CacheUnusable(message, hint="See what the kernel says of that disk (`dmesg`), or name another directory")
     return CacheUnusable(message)
 
 

@@ -16,12 +16,14 @@ from fusepkg_cache._translate import translated
         (errno.EROFS, CacheReadOnly),
         (errno.EACCES, CacheReadOnly),
         (errno.EIO, CacheUnusable),
+        (errno.ENOMEM, CacheUnusable),
     ],
 )
 def test_what_the_disk_raises(number: int, kind: type[CacheUnusable]) -> None:
     with pytest.raises(CacheUnusable, match="cannot keep it") as caught, translated("cannot keep it"):
         raise OSError(number, "some text")
     assert type(caught.value) is kind
+    assert caught.value.hint, "it says what to do next"
     assert isinstance(caught.value.__cause__, OSError)
 
 
