@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
+# Tests of one file stay in one process; each process has servers of its own.
+PARALLEL := -n $(or $(JOBS),2) --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -18,7 +20,7 @@ demo: ## Publish a folder, mount it, use it, unmount: no account, no server
 	@scripts/demo.sh
 
 test: check ## Everything continuous integration runs: check, then every test but the stress tests
-	@$(PYTEST)
+	@$(PYTEST) $(PARALLEL)
 
 check: lint types imports sizes ## The quick part of test: everything but running the code
 

@@ -31,11 +31,12 @@ def test_it(tmp_path):
 """
 
 
-def run(directory: Path, source: str) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
     """A run of its own over one test, with nothing but the plugin."""
     (directory / "test_it.py").write_text(source)
     command = [sys.executable, "-m", "pytest", "-p", "tests.plugins.leftovers", "-p", "no:cacheprovider"]
-    command += [f"--basetemp={directory / 'base temp'}", f"--rootdir={directory}", str(directory / "test_it.py")]
+    command += [f"--basetemp={directory / 'base temp'}", f"--rootdir={directory}", *options]
+    command.append(str(directory / "test_it.py"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
@@ -61,3 +62,10 @@ def test_a_mount_is_named_and_detached(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"fuse mount at {tmp_path}/base temp/test_it0/left behind" in done.stdout
     assert mounts_below(tmp_path) == []
+
+
+def test_a_run_in_several_processes_fails_all_the_same(tmp_path: Path) -> None:
+    done = run(tmp_path, LEAVES_A_PROCESS, "-n", "1")
+    assert done.returncode == 1, done.stdout
+    assert "LEFT BEHIND" in done.stdout
+    assert "started by test_it.py::test_it" in done.stdout

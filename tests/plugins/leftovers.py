@@ -16,7 +16,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 MARK = "FUSEPKG_TEST_RUN"
+_FOUND = "leftovers"
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -92,7 +93,14 @@ class Leftovers:
         self.clear_away(factory.getbasetemp())
         if self.found and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if hasattr(session.config, "workeroutput"):  # one of several processes of a run: the first one reports
+            session.config.workeroutput[_FOUND] = self.found
         return result
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a process of the run has found."""
+        self.found += getattr(node, "workeroutput", {}).get(_FOUND, [])
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         if self.found:
