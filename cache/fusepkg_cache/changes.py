@@ -175,8 +175,9 @@ class Changes:
         return size
 
     def put_record(self, key: bytes, value: bytes) -> None:
-        """Keep the record of a large blob, in place of what was kept."""
+        """Keep the record of a large blob, in place of what was kept; a blob in both tiers would count twice."""
         self.drop_record(key)
+        self.drop_small(key)
         self._transaction.put(key, value, db=self._tables.large)
         self._add(large=recorded_bytes(value))
         self._use(key, self._now)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +107,13 @@ def user(place: Place, namespace: int) -> Iterator[User]:
     finally:
         if user.mounts():
             user.run("fusermount3", "-uz", home / "m")
-        shutil.rmtree(home)
+        for _ in range(100):  # a daemon that ends writes its last words to the cache
+            shutil.rmtree(home, ignore_errors=True)
+            if not home.exists():
+                break
+            time.sleep(0.1)
+        else:
+            shutil.rmtree(home)
 
 
 def published(user: User, place: Place) -> str:

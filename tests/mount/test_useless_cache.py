@@ -93,6 +93,7 @@ def check_warning(said: str, why: str) -> None:
 def test_a_read_only_cache(
     fusepkg: Fusepkg, package: str, original: Path, tmp_path: Path, home: Path, index: str
 ) -> None:
+    """A read-only cache is a warning, with the index in it or without: the package is mounted, and the bucket is read."""
     cache = home / "fusepkg-cache"
     fusepkg("cache", "info")
     if index == "there":
@@ -110,6 +111,7 @@ def test_a_read_only_cache(
 
 
 def test_a_full_disk(fusepkg: Fusepkg, package: str, original: Path, tmp_path: Path, home: Path) -> None:
+    """So is a cache whose disk is full."""
     with full_disk(home / "fusepkg-cache"):
         check_warning(mount_and_compare(fusepkg, package, original, tmp_path / "m"), "No space left on device")
     assert indexes_in_temporary_directories(tmp_path) == []
@@ -130,6 +132,7 @@ def test_a_cache_of_another_user(fusepkg: Fusepkg, package: str, original: Path,
 
 
 def test_a_cache_of_a_newer_program(fusepkg: Fusepkg, package: str, original: Path, tmp_path: Path, home: Path) -> None:
+    """A cache that a newer fusepkg has laid out is left as it is."""
     fusepkg("cache", "info")
     version = home / "fusepkg-cache" / "blobs" / "v1" / "VERSION"
     version.write_bytes(b"fusepkg-cache 2\n")
