@@ -86,7 +86,7 @@ def opening_a_cache(run: Run, _stack: ExitStack) -> Measure:
             grown = {}
             for key, directory, found in (("empty", empty, 0), ("full", full, MANY_BYTES)):
                 load = machine.load()
-                facts, _ = run_statement(fusepkg.environment(home, {}), "open-cache", str(directory), wanted.hex)
+                facts = run_statement(fusepkg.environment(home, {}), "open-cache", str(directory), wanted.hex)
                 if facts["found"] != found:
                     raise SubjectFailed(f"the {key} cache gave {facts['found']} bytes")
                 grown[key] = facts["grown_mb"]["rss"]

@@ -2,8 +2,9 @@
 
 Owns: what a user of quilt3, of our Python API or of the cache would write. Must not know: rows, rounds.
 
-Each prints one JSON object: ``seconds`` of the statement, imports not counted, and what it found, so that whoever
-runs it can see that the work was done.
+Each prints one JSON object: ``seconds`` of the statement, imports not counted, what it found, so that whoever runs it
+can see that the work was done, and ``peak_mb``, the most memory its process had. (Asked of the kernel by the process
+itself: what wait4 tells of a child counts the memory of the parent it was forked from.)
 """
 
 from __future__ import annotations
@@ -103,6 +104,11 @@ def _answer_checksums(quilt3: Any) -> None:  # noqa: ANN401  # it has no types
     quilt3.hooks.set_build_s3_client_hook(hook)
 
 
+def _peak_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
+
 _PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
     "open-quilt3": open_with_quilt3,
     "open-fusepkg": open_with_fusepkg,
@@ -112,4 +118,5 @@ _PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_PROGRAMS[sys.argv[1]](*sys.argv[2:])) + "\n")
+    done = _PROGRAMS[sys.argv[1]](*sys.argv[2:])
+    sys.stdout.write(json.dumps(done | {"peak_mb": _peak_mb()}) + "\n")

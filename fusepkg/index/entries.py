@@ -105,7 +105,7 @@ class EntryTableWriter:
         """Add the next entry in tree order."""
         _, key, url, size, algorithm, value, kind, meta, _ = record
         heap = key + url + meta
-        code = _ALGORITHMS.index(algorithm)  # not a dict: enums hash slowly
+        code = 1 if algorithm is _ALGORITHMS[1] else _ALGORITHMS.index(algorithm)  # not a dict: enums hash slowly
         packed = _RECORD.pack(self._heap_at, size, value, len(url), len(meta), len(key), code, kind)
         self._records.append(packed + _RECORD_SUM.pack(_record_sum(self.count, packed + heap)))
         self._heap.append(heap)
