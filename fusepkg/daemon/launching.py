@@ -63,6 +63,8 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
     """
     request = absolute(request)
     log_path = log_path_for(request.cache_dir, request.mountpoint)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what waits to be written would be written by both
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
