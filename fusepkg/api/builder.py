@@ -27,10 +27,10 @@ from fusepkg.errors import CacheFailure, UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
+from fusepkg.package.open import index_manifest, index_root_for
 from fusepkg.publish.build import build_manifest, write_manifest
 from fusepkg.publish.draft import Draft
 from fusepkg.publish.formats import parse_format
-from fusepkg.publish.progress import no_progress
 from fusepkg.publish.push_data import push_data
 from fusepkg.publish.push_manifest import (
     ManifestBuilt,
@@ -40,8 +40,8 @@ from fusepkg.publish.push_manifest import (
     require_pushed,
 )
 from fusepkg.publish.workspace import add_workspace, is_workspace
-from fusepkg.registry.opening import index_manifest, index_root_for
 from fusepkg.vfs.tree import PackageTree
+from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from fusepkg.api.session import Session
     from fusepkg.model.reference import Reference
     from fusepkg.publish.items import Item
-    from fusepkg.publish.progress import ProgressCallback
     from fusepkg.registry.layout import Layout
+    from fusepkg.work.progress import ProgressCallback
 
 PRE_MANIFEST = "pre-manifest"
 """Shown instead of a hash or an address before the manifest is built."""

@@ -21,11 +21,11 @@ from fusepkg.daemon.request import MountRequest
 from fusepkg.daemon.spawning import spawn_mount
 from fusepkg.errors import CacheFailure, EngineUnavailable, FusepkgError, NotMounted, UsageError
 from fusepkg.fetch.chunks import cached_digests
-from fusepkg.installing.getting import Origin
-from fusepkg.installing.install import install
-from fusepkg.installing.matching import describe, find_differences, force_to_match, shown_key
-from fusepkg.publish.progress import Counters, Phase
+from fusepkg.install.fetch import Origin
+from fusepkg.install.repair import describe, find_differences, force_to_match, shown_key
+from fusepkg.install.run import install
 from fusepkg.registry.manifests import get_chunk_list
+from fusepkg.work.progress import Counters, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.api.version import OpenVersion
-    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.work.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 

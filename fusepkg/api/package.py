@@ -25,7 +25,7 @@ from fusepkg.api.version import OpenVersion, open_version
 from fusepkg.errors import EntryNotFound, FsError, UsageError
 from fusepkg.index.difference import compare_indexes
 from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference
-from fusepkg.publish.progress import no_progress
+from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
     import io
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from fusepkg.fetch.blocking import BlockingSource
     from fusepkg.index.opening import Index
     from fusepkg.index.reader import Inode
-    from fusepkg.publish.progress import ProgressCallback
     from fusepkg.settings import Flags
+    from fusepkg.work.progress import ProgressCallback
 
 _SETTERS = frozenset(
     {

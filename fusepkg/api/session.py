@@ -19,8 +19,8 @@ from fusepkg.errors import CacheFailure
 from fusepkg.fetch.blocking import BlockingSource
 from fusepkg.fetch.source import BlobSource
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.registry.remembered import Remembered
 from fusepkg.settings import Flags, Settings, decide
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import StoreSet
 
 if TYPE_CHECKING:

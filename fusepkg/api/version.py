@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.api.inputs import note_opened
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.registry.sheltered import sheltered_package
+from fusepkg.package.fallback import sheltered_package
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from fusepkg.cli.builder_state import Add, Change, Move, Remove, Set, SetMeta, S
 from fusepkg.cli.output import progress_bar
 from fusepkg.daemon.records import mounts_below
 from fusepkg.model.reference import parse_reference
+from fusepkg.package.open import open_package
 from fusepkg.publish.draft import Draft
 from fusepkg.publish.workspace import STATE_NAME, add_workspace, is_workspace
-from fusepkg.registry.opening import open_package
-from fusepkg.registry.remembered import Remembered
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import StoreSet
 
 if TYPE_CHECKING:

@@ -34,11 +34,11 @@ from fusepkg.publish import push_data as publish_data
 from fusepkg.publish import push_manifest as publish_manifest
 from fusepkg.publish.build import build_manifest, write_manifest
 from fusepkg.publish.draft import Draft
-from fusepkg.publish.progress import ProgressCallback
-from fusepkg.registry.remembered import Remembered
 from fusepkg.registry.tags import tag_conflict, tag_history
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import open_store
 from fusepkg.store.protocol import ObjectStore
+from fusepkg.work.progress import ProgressCallback
 
 _FOLDER = "builder"
 """Name below the data directory."""

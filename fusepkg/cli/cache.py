@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fusepkg.cache_admin.collect import collect, tagged_versions
+from fusepkg.cache_admin.usage import share_of
 from fusepkg.cli import pins
 from fusepkg.cli.opening import opened_package
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
@@ -35,19 +37,17 @@ from fusepkg.errors import UsageError
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.index.files import index_directory
 from fusepkg.index.opening import open_index
-from fusepkg.registry.indexes import known_packages
+from fusepkg.state.known_indexes import known_packages
 from fusepkg.store.opening import StoreSet
-from fusepkg.upkeep.collecting import collect, tagged_versions
-from fusepkg.upkeep.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusepkg_cache import Cache, CacheInfo
 
-    from fusepkg.registry.indexes import KnownPackage
+    from fusepkg.cache_admin.usage import Share
     from fusepkg.settings import Settings
-    from fusepkg.upkeep.shares import Share
+    from fusepkg.state.known_indexes import KnownPackage
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -272,8 +272,8 @@ def export(
     """Write a package's data as files named by their hashes, which other machines read with --cache-lower DIR."""
     from fusepkg_cache import PlainFiles
 
+    from fusepkg.cache_admin.export import export_version
     from fusepkg.cli.reading import blocking_source
-    from fusepkg.upkeep.exporting import export_version
 
     settings = settings_of(context)
     files = PlainFiles(directory)

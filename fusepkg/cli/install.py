@@ -18,12 +18,12 @@ from fusepkg.cli.mounts import mount_behind, mount_request
 from fusepkg.cli.opening import opened_package
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
-from fusepkg.installing.getting import Origin
-from fusepkg.installing.install import install as install_package
-from fusepkg.installing.matching import find_changes, force_to_match, shown_key
+from fusepkg.install.fetch import Origin
+from fusepkg.install.repair import find_changes, force_to_match, shown_key
+from fusepkg.install.run import install as install_package
 from fusepkg.model.reference import parse_reference
+from fusepkg.package.open import OpenedPackage
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.registry.opening import OpenedPackage
 from fusepkg.settings import Settings
 from fusepkg.store.opening import StoreSet, open_store
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.index.opening import Index
-    from fusepkg.installing.install import InstallReport
-    from fusepkg.installing.record import Installed
+    from fusepkg.install.run import InstallReport
+    from fusepkg.state.install_record import Installed
 
 _KEPT_NAMED = 10
 """Files of the user's that a message names before it counts the rest."""

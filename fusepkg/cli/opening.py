@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from fusepkg.cli.output import note, progress_bar
 from fusepkg.model.reference import parse_reference
-from fusepkg.registry.remembered import Remembered
-from fusepkg.registry.sheltered import sheltered_package
+from fusepkg.package.fallback import sheltered_package
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import open_store
 
 if TYPE_CHECKING:
-    from fusepkg.registry.opening import OpenedPackage
+    from fusepkg.package.open import OpenedPackage
     from fusepkg.settings import Settings
 
 _warned = False

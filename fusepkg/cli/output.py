@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fusepkg.errors import FusepkgError
-    from fusepkg.publish.progress import Progress as PhaseProgress
+    from fusepkg.work.progress import Progress as PhaseProgress
 
 EXIT_DIFFERENT = 1
 """A check that found differences; not an error."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusepkg.checking.directory import Difference, compare_directory
-from fusepkg.checking.objects import check_objects
+from fusepkg.check.directory import Difference, compare_directory
+from fusepkg.check.objects import check_objects
 from fusepkg.cli.install import index_of
 from fusepkg.cli.opening import opened_package
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
@@ -31,14 +31,14 @@ from fusepkg.cli.output import (
 from fusepkg.daemon import records
 from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
 from fusepkg.index.opening import open_index
-from fusepkg.installing.matching import find_changes, find_differences
-from fusepkg.installing.record import installed_at
+from fusepkg.install.repair import find_changes, find_differences
 from fusepkg.model.reference import parse_bucket, parse_reference
+from fusepkg.package.open import resolve_or_remember
 from fusepkg.publish.push import folder_hash
 from fusepkg.registry.catalogue import list_packages
-from fusepkg.registry.opening import resolve_or_remember
-from fusepkg.registry.remembered import Remembered
 from fusepkg.settings import Settings
+from fusepkg.state.hints import Remembered
+from fusepkg.state.install_record import installed_at
 from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.tree import PackageTree
 

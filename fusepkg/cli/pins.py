@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fusepkg.cache_admin.pins import pin_name, pin_version
+from fusepkg.cache_admin.usage import share_of
 from fusepkg.cli.opening import opened_package
 from fusepkg.cli.options import JsonOption, RefArgument, settings_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short, time_text
 from fusepkg.errors import UsageError
 from fusepkg.model.reference import parse_reference
+from fusepkg.package.open import resolve_or_remember
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.registry.opening import resolve_or_remember
-from fusepkg.registry.remembered import Remembered
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import open_store
-from fusepkg.upkeep.pinning import pin_name, pin_version
-from fusepkg.upkeep.shares import share_of
 
 if TYPE_CHECKING:
     from fusepkg_cache import Cache

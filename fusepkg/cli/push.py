@@ -20,7 +20,7 @@ from fusepkg.model.reference import parse_reference
 from fusepkg.publish.formats import parse_format
 from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.registry.layout import manifest_key
-from fusepkg.registry.remembered import Remembered
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import open_store
 
 

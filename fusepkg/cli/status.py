@@ -20,7 +20,7 @@ from fusepkg.cli.options import JsonOption, settings_of
 from fusepkg.cli.output import print_json, say, short
 from fusepkg.daemon import records
 from fusepkg.errors import NotMounted
-from fusepkg.installing.record import installed_at
+from fusepkg.state.install_record import installed_at
 
 
 def register(app: typer.Typer) -> None:

@@ -26,8 +26,8 @@ from fusepkg.store.opening import open_store
 
 if TYPE_CHECKING:
     from fusepkg.model.entry import Entry
+    from fusepkg.package.open import OpenedPackage
     from fusepkg.registry.catalogue import Named
-    from fusepkg.registry.opening import OpenedPackage
     from fusepkg.registry.tags import TagMove
     from fusepkg.store.protocol import ObjectStore
 

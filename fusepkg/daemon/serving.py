@@ -31,11 +31,11 @@ from fusepkg.engines.errnos import worst
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
 from fusepkg.errors import ControlError
 from fusepkg.fetch.source import BlobSource
+from fusepkg.package.fallback import sheltered_package
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.registry.remembered import Remembered
-from fusepkg.registry.sheltered import sheltered_package
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import StoreSet, open_store
-from fusepkg.vfs.facts import facts_of
+from fusepkg.vfs.entry_stat import facts_of
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from fusepkg.daemon.request import Event, MountRequest
     from fusepkg.fetch.caching import CacheSettings
-    from fusepkg.registry.opening import OpenedPackage
+    from fusepkg.package.open import OpenedPackage
 
 log = logging.getLogger(__name__)
 

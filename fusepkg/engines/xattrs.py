@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import NoAttribute
-from fusepkg.vfs.facts import EntryFacts, facts_of
+from fusepkg.vfs.entry_stat import EntryFacts, facts_of
 
 if TYPE_CHECKING:
     from fusepkg.fetch.source import BlobSource

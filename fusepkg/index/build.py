@@ -23,9 +23,9 @@ from fusepkg.index.checked import write_sums
 from fusepkg.index.entries import EntryTableWriter
 from fusepkg.index.files import ENTRIES, IMAGE, LAYOUT, MANIFEST, SUMS, index_directory, open_files
 from fusepkg.index.image import ImageWriter
-from fusepkg.index.scratch import scratch_directory, scratch_name
 from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
 from fusepkg.model.tophash import TopHash
+from fusepkg.work.scratch import scratch_directory, scratch_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

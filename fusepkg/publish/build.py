@@ -26,19 +26,19 @@ from fusepkg.model.tophash import TopHash
 from fusepkg.publish.folder import identity_of
 from fusepkg.publish.hashing import Hashed, hash_files
 from fusepkg.publish.origins import LocalFiles, RemoteObjects
-from fusepkg.publish.parallel import StopFlag, run_threads
-from fusepkg.publish.progress import Counters, Phase, no_progress
 from fusepkg.publish.reading import file_changed
+from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.draft import Draft
-    from fusepkg.publish.progress import ProgressCallback
-    from fusepkg.registry.remembered import Remembered
+    from fusepkg.state.hints import Remembered
     from fusepkg.store.opening import StoreSet
     from fusepkg.store.protocol import ObjectInfo
+    from fusepkg.work.progress import ProgressCallback
 
 ASK_THREADS = 16
 """Objects asked for their checksums at a time: latency only."""

@@ -17,7 +17,7 @@ from fusepkg.model.tophash import TopHash
 from fusepkg.publish.blobs import Blob
 from fusepkg.publish.folder import scan_folder
 from fusepkg.publish.hashing import hash_files
-from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Counters, Phase, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from fusepkg.publish.folder import Scan
     from fusepkg.publish.hashing import Hashed
-    from fusepkg.publish.parallel import StopFlag
-    from fusepkg.publish.progress import ProgressCallback
-    from fusepkg.registry.remembered import Remembered
+    from fusepkg.state.hints import Remembered
+    from fusepkg.work.progress import ProgressCallback
+    from fusepkg.work.threads import StopFlag
 
 _NOWHERE = PhysicalKey("file", "", "/")
 """Stands for the physical key while only the top hash is computed, which does not cover it."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.blobs import StoredBlob
-    from fusepkg.publish.parallel import StopFlag
     from fusepkg.store.protocol import ObjectInfo, ObjectStore
+    from fusepkg.work.threads import StopFlag
 
 _PIECE_BYTES = 1 << 20
 """Bytes read, hashed and written at a time."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, MAX_PATH_BYTES, EntryKind
-from fusepkg.registry.remembered import FileIdentity
+from fusepkg.state.hints import FileIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
 
-from fusepkg.publish.parallel import StopFlag, run_threads
-from fusepkg.publish.progress import Counters, Phase, no_progress
 from fusepkg.publish.reading import opened_unchanged, read_into, read_whole
+from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.publish.folder import ScannedFile
-    from fusepkg.publish.progress import ProgressCallback
-    from fusepkg.registry.remembered import FileIdentity, Remembered
+    from fusepkg.state.hints import FileIdentity, Remembered
+    from fusepkg.work.progress import ProgressCallback
 
 HASH_THREADS = max(2, os.cpu_count() or 2)
 """One per core: SHA-256 is all CPU; two at least, so that one can wait for the disk."""

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.parallel import StopFlag
     from fusepkg.store.protocol import ObjectStore
+    from fusepkg.work.threads import StopFlag
 
 SINGLE_PUT_BYTES = 64 << 20
 """Largest blob sent in one PUT, from memory: what is hashed again and what is sent are the same buffer."""

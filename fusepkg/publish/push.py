@@ -22,13 +22,13 @@ from fusepkg.publish.contents import make_header, read_folder
 from fusepkg.publish.elsewhere import check_registry_is_elsewhere
 from fusepkg.publish.formats import check_target, parse_format, publish_version, read_state
 from fusepkg.publish.known import known_objects
-from fusepkg.publish.parallel import StopFlag
 from fusepkg.publish.placing import normalise_prefix
-from fusepkg.publish.progress import Counters, Phase, no_progress
 from fusepkg.publish.uploading import place_blobs
 from fusepkg.registry.catalogue import find_quilt3_tag
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import has_manifest, names_local_files
+from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.threads import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from fusepkg.publish.contents import Contents
     from fusepkg.publish.known import Known
     from fusepkg.publish.placing import Placed
-    from fusepkg.publish.progress import ProgressCallback
-    from fusepkg.registry.remembered import Remembered
     from fusepkg.registry.tags import TagState
+    from fusepkg.state.hints import Remembered
     from fusepkg.store.protocol import ObjectStore
+    from fusepkg.work.progress import ProgressCallback
 
 _LINES_WRITTEN_BYTES = 1 << 20
 """Manifest lines collected before they are written."""

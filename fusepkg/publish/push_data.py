@@ -21,11 +21,11 @@ from fusepkg.publish.hashing import Hashed
 from fusepkg.publish.items import Item, folders_first, holders
 from fusepkg.publish.known import known_objects
 from fusepkg.publish.origins import LocalFiles, PlacedEntries, RemoteObjects
-from fusepkg.publish.parallel import StopFlag
 from fusepkg.publish.placing import normalise_prefix
-from fusepkg.publish.progress import no_progress
 from fusepkg.publish.uploading import is_new_directory, place_blobs
 from fusepkg.registry.tags import read_tag
+from fusepkg.work.progress import no_progress
+from fusepkg.work.threads import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from fusepkg.publish.draft import Draft
     from fusepkg.publish.known import Known
     from fusepkg.publish.placing import Placed
-    from fusepkg.publish.progress import ProgressCallback
-    from fusepkg.registry.remembered import Remembered
+    from fusepkg.state.hints import Remembered
+    from fusepkg.work.progress import ProgressCallback
 
 READ_MANIFEST_ABOVE = 100
 """More files than this and reading an older manifest, a GET and a LIST, beats a HEAD for each."""

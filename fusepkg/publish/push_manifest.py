@@ -24,12 +24,12 @@ from fusepkg.model.reference import parse_tag
 from fusepkg.publish.build import build_manifest, write_manifest
 from fusepkg.publish.formats import check_target, parse_format, publish_version, read_state
 from fusepkg.publish.origins import RemoteObjects
-from fusepkg.publish.parallel import StopFlag, run_threads
-from fusepkg.publish.progress import no_progress
 from fusepkg.publish.uploading import is_new_directory
 from fusepkg.registry.layout import Layout, manifest_key
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.registry.quilt3 import LATEST
+from fusepkg.work.progress import no_progress
+from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.draft import Draft
-    from fusepkg.publish.progress import ProgressCallback
-    from fusepkg.registry.remembered import Remembered
     from fusepkg.registry.tags import TagState
+    from fusepkg.state.hints import Remembered
     from fusepkg.store.protocol import ObjectStore
+    from fusepkg.work.progress import ProgressCallback
 
 _THREADS = 16
 """Chunk lists carried over at a time: latency only."""

@@ -8,21 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import BucketNotFound
-from fusepkg.publish.parallel import run_threads
 from fusepkg.publish.placing import Placing
-from fusepkg.publish.progress import Counters, Phase
 from fusepkg.registry.layout import ROOT
 from fusepkg.registry.manifests import names_local_files
+from fusepkg.work.progress import Counters, Phase
+from fusepkg.work.threads import run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.blobs import Blob, StoredBlob
-    from fusepkg.publish.parallel import StopFlag
     from fusepkg.publish.placing import Placed
-    from fusepkg.publish.progress import ProgressCallback
     from fusepkg.store.protocol import ObjectStore
+    from fusepkg.work.progress import ProgressCallback
+    from fusepkg.work.threads import StopFlag
 
 UPLOAD_THREADS = 16
 """Concurrent uploads: enough to hide a round trip of 50 ms behind small objects, and to fill a fast link."""

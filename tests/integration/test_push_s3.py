@@ -22,8 +22,8 @@ from fusepkg.model.reference import Reference, parse_reference
 from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.registry.layout import manifest_key
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.registry.remembered import Remembered
 from fusepkg.registry.tags import TagState, read_tag, tag_history
+from fusepkg.state.hints import Remembered
 from fusepkg.store.s3 import S3Settings, S3Store
 from tests.proxy import Proxy, Stall
 from tests.rgw import Gateway, aws_environment

@@ -11,7 +11,7 @@ import pytest
 from fusepkg import Package
 from fusepkg.daemon.ending import end_mount
 from fusepkg.errors import CacheFailure, FolderUnfit, MountpointUnfit, UsageError
-from fusepkg.installing.record import installed_at
+from fusepkg.state.install_record import installed_at
 
 
 def test_an_empty_text_is_not_the_working_directory(

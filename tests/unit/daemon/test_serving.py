@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg.daemon.serving import _ending_signals, _signals_unwind
-from fusepkg.index.scratch import scratch_directory
+from fusepkg.work.scratch import scratch_directory
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)

@@ -13,10 +13,10 @@ from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.blobs import Blob, StoredBlob
 from fusepkg.publish.folder import scan_file
 from fusepkg.publish.hashing import Hashed, hash_bytes
-from fusepkg.publish.parallel import StopFlag
 from fusepkg.publish.placing import COPIED_METADATA, DIGEST_METADATA, Placed, Placing
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
+from fusepkg.work.threads import StopFlag
 
 
 def stored(store: ObjectStore, content: bytes, *, key: str = "elsewhere/x", hashed: Hashed | None = None) -> StoredBlob:

@@ -14,7 +14,7 @@ from fusepkg.model.manifest import MAX_LINE_BYTES
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.build import build_manifest, write_manifest
 from fusepkg.publish.draft import Draft
-from fusepkg.registry.remembered import Remembered
+from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import StoreSet
 from fusepkg.store.s3 import S3Settings
 

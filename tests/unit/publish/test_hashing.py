@@ -13,9 +13,9 @@ from fusepkg.errors import FileChanged, FolderUnfit
 from fusepkg.publish import hashing
 from fusepkg.publish.folder import ScannedFile, scan_folder
 from fusepkg.publish.hashing import hash_bytes, hash_files
-from fusepkg.publish.parallel import StopFlag
-from fusepkg.publish.progress import Phase, Progress
-from fusepkg.registry.remembered import Remembered
+from fusepkg.state.hints import Remembered
+from fusepkg.work.progress import Phase, Progress
+from fusepkg.work.threads import StopFlag
 
 MIB = 1 << 20
 OLD_S = 1_000_000_000

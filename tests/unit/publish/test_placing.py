@@ -10,11 +10,11 @@ from fusepkg.publish import placing
 from fusepkg.publish.blobs import Blob
 from fusepkg.publish.folder import scan_folder
 from fusepkg.publish.hashing import hash_files
-from fusepkg.publish.parallel import StopFlag
 from fusepkg.publish.placing import DIGEST_METADATA, Placed, Placing, candidate_keys, normalise_prefix
 from fusepkg.registry.layout import chunk_list_key
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.store.protocol import ObjectStore
+from fusepkg.work.threads import StopFlag
 from tests.unit.publish.recording import RecordingStore
 
 MIB = 1 << 20

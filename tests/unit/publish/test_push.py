@@ -25,7 +25,6 @@ from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.record import EntryRecord
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish import uploading
-from fusepkg.publish.progress import Phase, Progress
 from fusepkg.publish.push import Pushed, folder_hash, push_folder
 from fusepkg.registry.layout import manifest_key
 from fusepkg.registry.manifests import compute_top_hash
@@ -34,6 +33,7 @@ from fusepkg.store.directory import DirectoryStore
 from fusepkg.store.faulty import Fault, FaultyStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectInfo, ObjectStore
+from fusepkg.work.progress import Phase, Progress
 from tests.unit.publish.recording import RecordingStore
 
 REFERENCE = parse_reference("bucket/ns/data")

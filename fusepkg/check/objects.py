@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Hashing
 
-from fusepkg.checking.directory import Difference, DifferenceKind
+from fusepkg.check.directory import Difference, DifferenceKind
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
 from fusepkg.model.attested import attests
-from fusepkg.publish.parallel import StopFlag, run_threads
-from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.progress import ProgressCallback
     from fusepkg.store.protocol import ObjectStore
+    from fusepkg.work.progress import ProgressCallback
 
 ASK_THREADS = 32
 """Objects asked for at a time: only latency."""

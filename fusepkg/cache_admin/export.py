@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import DIGEST_BYTES, chunk_count, chunk_digest, chunk_size
 
 from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest
-from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Algorithm, chunk_count, chunk_size, combine_chunks
 
-from fusepkg.checking.directory import hash_found
-from fusepkg.checking.walking import Found, kind_of_mode
+from fusepkg.check.directory import hash_found
 from fusepkg.fetch.wrong_bytes import mismatch
-from fusepkg.installing.record import written_file
-from fusepkg.installing.target import Blocked, cannot_write
+from fusepkg.install.target import Blocked, cannot_write
 from fusepkg.model.entry import META_KEY, EntryKind
+from fusepkg.state.install_record import written_file
+from fusepkg.work.walk import Found, kind_of_mode
 
 if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.installing.getting import Origin
-    from fusepkg.installing.record import WrittenFile
-    from fusepkg.installing.target import Target
+    from fusepkg.install.fetch import Origin
+    from fusepkg.install.target import Target
     from fusepkg.model.entry import Entry
-    from fusepkg.publish.parallel import StopFlag
+    from fusepkg.state.install_record import WrittenFile
+    from fusepkg.work.threads import StopFlag
 
 LARGE_PIECES = 8
 """Chunks of large files in memory at a time, 8 MiB each, over all threads."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from fusepkg.errors import PackageError, PackageNotFound, RemoteError
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.index.opening import open_index
+from fusepkg.package.open import index_root_for
 from fusepkg.registry.catalogue import list_tags
-from fusepkg.registry.opening import index_root_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.model.reference import BucketUrl
-    from fusepkg.registry.indexes import KnownPackage
+    from fusepkg.state.known_indexes import KnownPackage
     from fusepkg.store.protocol import ObjectStore
 
 

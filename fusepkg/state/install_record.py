@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Algorithm, Digest
 
-from fusepkg.checking.walking import place_of
 from fusepkg.errors import InstallError
 from fusepkg.model.entry import EntryKind
+from fusepkg.work.walk import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

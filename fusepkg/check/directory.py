@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Hashing, compute_digest
 
-from fusepkg.checking.walking import place_of, walk_directory
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EntryKind
-from fusepkg.publish.parallel import StopFlag, run_threads
-from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.threads import StopFlag, run_threads
+from fusepkg.work.walk import place_of, walk_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.checking.walking import Found
     from fusepkg.model.entry import Entry
-    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.work.progress import ProgressCallback
+    from fusepkg.work.walk import Found
 
 HASH_THREADS = max(2, os.cpu_count() or 2)
 """One per core: hashing is all CPU; two at least, so that one can wait for the disk."""

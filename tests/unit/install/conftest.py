@@ -9,8 +9,8 @@ from fusepkg_cache.digest import Algorithm, Digest, chunk_size, compute_digest
 
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import Index, open_index
-from fusepkg.installing.getting import Origin
-from fusepkg.installing.install import InstallReport, install
+from fusepkg.install.fetch import Origin
+from fusepkg.install.run import InstallReport, install
 from fusepkg.model.entry import Entry, EntryKind, meta_for
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.registry.layout import chunk_list_key

@@ -18,8 +18,8 @@ import msgspec
 
 from fusepkg.errors import InvalidReference
 from fusepkg.index.files import LAYOUT, index_directory
-from fusepkg.index.scratch import scratch_name
 from fusepkg.model.reference import BucketUrl, Reference, parse_bucket
+from fusepkg.work.scratch import scratch_name
 
 if TYPE_CHECKING:
     from pathlib import Path

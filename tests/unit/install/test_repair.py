@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from fusepkg_cache.digest import Digest
-
-from fusepkg.checking import directory
-from fusepkg.checking.walking import Found
-from fusepkg.index.opening import Index
-from fusepkg.installing.matching import describe, find_changes, find_differences, force_to_match, shown_key
-from fusepkg.installing.record import installed_at
 from tests.unit.installing.conftest import Shop
+
+from fusepkg.check import directory
+from fusepkg.index.opening import Index
+from fusepkg.install.repair import describe, find_changes, find_differences, force_to_match, shown_key
+from fusepkg.state.install_record import installed_at
+from fusepkg.work.walk import Found
 
 
 def differences(shop: Shop, index: Index) -> list[str]:

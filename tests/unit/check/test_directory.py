@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fusepkg_cache.digest import Algorithm, compute_digest
 
-from fusepkg.checking.directory import compare_directory
+from fusepkg.check.directory import compare_directory
 from fusepkg.model.entry import Entry, EntryKind, meta_for
 from fusepkg.model.physical_key import PhysicalKey
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import CacheFailure
-from fusepkg.index.scratch import scratch_directory
-from fusepkg.registry.opening import open_package
+from fusepkg.package.open import open_package
+from fusepkg.work.scratch import scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fusepkg.model.reference import Reference
-    from fusepkg.registry.opening import OpenedPackage
-    from fusepkg.registry.remembered import Remembered
+    from fusepkg.package.open import OpenedPackage
+    from fusepkg.state.hints import Remembered
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)

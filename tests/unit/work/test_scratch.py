@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fusepkg.index.scratch import scratch_directory
+from fusepkg.work.scratch import scratch_directory
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from fusepkg_cache import Cache
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm
+from tests.unit.installing.conftest import Shop, digest_of
 
 from fusepkg.errors import DigestMismatch, InstallError, RemoteUnavailable
-from fusepkg.installing.install import install
-from fusepkg.installing.record import installed_at
-from fusepkg.publish.progress import Phase, Progress
+from fusepkg.install.run import install
+from fusepkg.state.install_record import installed_at
 from fusepkg.store.faulty import Fault, Gate, flip
-from tests.unit.installing.conftest import Shop, digest_of
+from fusepkg.work.progress import Phase, Progress
 
 LARGE = b"".join(bytes([number]) * MIN_CHUNK_BYTES for number in range(3)) + b"the end"
 

@@ -9,23 +9,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusepkg.checking.directory import Difference, DifferenceKind, compare_directory
-from fusepkg.installing.install import write_anew
-from fusepkg.installing.record import InstallRecord
-from fusepkg.installing.target import STAGING
+from fusepkg.check.directory import Difference, DifferenceKind, compare_directory
+from fusepkg.install.run import write_anew
+from fusepkg.install.target import STAGING
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
-from fusepkg.publish.progress import no_progress
+from fusepkg.state.install_record import InstallRecord
+from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fusepkg.checking.walking import Found
     from fusepkg.index.opening import Index
-    from fusepkg.installing.getting import Origin
-    from fusepkg.installing.record import WrittenFile
+    from fusepkg.install.fetch import Origin
     from fusepkg.model.entry import Entry
-    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.state.install_record import WrittenFile
+    from fusepkg.work.progress import ProgressCallback
+    from fusepkg.work.walk import Found
 
 _REASONS = {
     DifferenceKind.MISSING: "does not exist locally, but exists in the manifest {name}",

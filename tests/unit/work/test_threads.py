@@ -5,7 +5,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.work.threads import StopFlag, run_threads
 
 
 def test_every_result_is_collected_once() -> None:

@@ -15,7 +15,7 @@ from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest
 
 from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
 from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest, nth_digest
-from fusepkg.publish.parallel import StopFlag, run_threads
+from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 
-from fusepkg.checking.directory import DifferenceKind
-from fusepkg.checking.objects import Checked, check_objects
+from fusepkg.check.directory import DifferenceKind
+from fusepkg.check.objects import Checked, check_objects
 from fusepkg.errors import AccessDenied, RemoteUnavailable
 from fusepkg.model.attested import Checksums
 from fusepkg.model.entry import Entry

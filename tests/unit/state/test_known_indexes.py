@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg.model.reference import parse_reference
-from fusepkg.registry.indexes import known_packages, note_package
+from fusepkg.state.known_indexes import known_packages, note_package
 
 HASH = "0123456789abcdef" * 4
 

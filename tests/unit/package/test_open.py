@@ -8,10 +8,10 @@ import pytest
 from fusepkg.errors import DigestMismatch, ManifestInvalid
 from fusepkg.index.files import index_directory
 from fusepkg.model.reference import parse_reference
+from fusepkg.package.open import OpenedPackage, open_package
 from fusepkg.registry.layout import Layout, manifest_key, pointers_prefix
-from fusepkg.registry.opening import OpenedPackage, open_package
-from fusepkg.registry.remembered import Remembered
 from fusepkg.registry.tags import move_tag
+from fusepkg.state.hints import Remembered
 from fusepkg.store.faulty import FaultyStore
 from fusepkg.store.protocol import ObjectStore
 from tests.manifests import file_entry, manifest_of, top_hash_of

@@ -13,26 +13,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusepkg.checking.walking import place_of
 from fusepkg.errors import InstallError
 from fusepkg.fetch.chunks import is_chunked
-from fusepkg.installing.record import InstallRecord
-from fusepkg.installing.target import STAGING, opened_target
-from fusepkg.installing.writing import Job, Result, Writer
+from fusepkg.install.target import STAGING, opened_target
+from fusepkg.install.write import Job, Result, Writer
 from fusepkg.model.entry import EntryKind
-from fusepkg.publish.parallel import StopFlag, run_threads
-from fusepkg.publish.progress import Counters, Phase, no_progress
+from fusepkg.state.install_record import InstallRecord
+from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.threads import StopFlag, run_threads
+from fusepkg.work.walk import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from fusepkg.index.opening import Index
-    from fusepkg.installing.getting import Origin
-    from fusepkg.installing.record import WrittenFile
-    from fusepkg.installing.writing import LargeFile, Outcome
+    from fusepkg.install.fetch import Origin
+    from fusepkg.install.write import LargeFile, Outcome
     from fusepkg.model.entry import Entry
-    from fusepkg.publish.progress import ProgressCallback
+    from fusepkg.state.install_record import WrittenFile
+    from fusepkg.work.progress import ProgressCallback
 
 THREADS = 16
 """Files fetched at a time: enough to hide a round trip behind others."""

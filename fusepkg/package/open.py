@@ -18,11 +18,11 @@ from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
 from fusepkg.index.build import build_index
 from fusepkg.index.files import index_directory
 from fusepkg.index.opening import open_index
-from fusepkg.index.scratch import scratch_directory
-from fusepkg.registry.indexes import note_package
 from fusepkg.registry.layout import Layout, manifest_key
 from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.registry.resolve import Resolved, resolve
+from fusepkg.state.known_indexes import note_package
+from fusepkg.work.scratch import scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
-    from fusepkg.registry.remembered import Remembered
+    from fusepkg.state.hints import Remembered
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)

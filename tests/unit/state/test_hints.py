@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fusepkg.registry.remembered import RACY_NS, FileIdentity, Remembered, RememberedTag
+from fusepkg.state.hints import RACY_NS, FileIdentity, Remembered, RememberedTag
 
 NOW_NS = 1_700_000_000_000_000_000
 IDENTITY = FileIdentity(device=1, inode=2, size=3, mtime_ns=NOW_NS - RACY_NS, ctime_ns=NOW_NS - RACY_NS)

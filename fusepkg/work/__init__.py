@@ -1,0 +1,1 @@
+"""Foundations that know nothing of packages: threads, progress, scratch directories, directory walks."""
