@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fusepkg.model.entry import Entry, meta_for
+from fusepkg.model.entry import Entry, EntryKind, meta_for
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.publish.metadata import USER_META
 
@@ -72,19 +72,22 @@ class RemoteObjects:
     """Objects of a bucket, with their sizes. ``hashed`` fills as their hashes are learnt, by number.
 
     ``spooled`` has the copies of those whose bytes had to be read and will be wanted once more; ``etags`` what their
-    stores told of those without a version, to know them again.
+    stores told of those without a version, to know them again. ``empty_directories`` are the numbers of those that are
+    no files but stand for a directory.
     """
 
     objects: list[tuple[PhysicalKey, int]]
     hashed: dict[int, Hashed] = field(default_factory=dict)
     spooled: dict[int, Path] = field(default_factory=dict)
     etags: dict[int, str] = field(default_factory=dict)
+    empty_directories: frozenset[int] = frozenset()
 
     def facts(self, number: int) -> Facts:
         """See Origin."""
         place, size = self.objects[number]
         hashed = self.hashed.get(number)
-        return Facts(place, size, hashed.digest if hashed else None, {})
+        kind = EntryKind.EMPTY_DIRECTORY if number in self.empty_directories else EntryKind.FILE
+        return Facts(place, size, hashed.digest if hashed else None, meta_for(kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from fusepkg.errors import FolderUnfit, ManifestInvalid, ObjectMissing, UsageError
+from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.publish.folder import scan_file, scan_folder
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from fusepkg.publish.origins import Origin
     from fusepkg.store.opening import StoreSet
+    from fusepkg.store.protocol import ObjectInfo
 
 _FORMS = "Name a file, a folder, s3://bucket/key, or s3://bucket/prefix/"
 
@@ -154,26 +156,80 @@ def _find_object(place: PhysicalKey, shown: str, stores: StoreSet) -> Source:
 
 def _find_objects(bucket: str, prefix: str, shown: str, stores: StoreSet) -> Source:
     store, _ = stores.for_key(PhysicalKey("s3", bucket, prefix))
-    keys, objects, problems = [], [], []
+    found = _Objects(bucket, prefix)
     for info in store.list_versions(prefix):
-        if info.key.endswith("/"):  # what consoles make to show an empty folder
-            continue
-        key = info.key[len(prefix) :]
+        found.add(info)
+    found.finish()
+    if found.problems:
+        more = len(found.problems) - _NAMED_PROBLEMS
+        named = "; ".join(found.problems[:_NAMED_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+        raise FolderUnfit(
+            f"{shown} cannot be part of a package: {named}",
+            hint="Copy these to other names, or add the others one by one",
+        )
+    if not found.keys:
+        raise FolderUnfit(f"No object lies below {shown}", hint="Check the prefix")
+    origin = RemoteObjects(found.objects, empty_directories=frozenset(found.empty_directories))
+    name = prefix.rstrip("/").rpartition("/")[2]
+    return Source(origin, found.keys, shown, f"{name}/" if name else "", is_folder=True, is_local=False)
+
+
+class _Objects:
+    """Collect the objects below a prefix, which come in byte order of keys.
+
+    An object without bytes whose key ends with a slash is how consoles and other programs keep a directory: it is an
+    empty directory if nothing lies below it. One with bytes is a problem, for no file can have its name.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._mark: ObjectInfo | None = None
+        """A directory's object, until it is known whether anything lies below it."""
+        self.keys: list[str] = []
+        self.objects: list[tuple[PhysicalKey, int]] = []
+        self.empty_directories: list[int] = []
+        self.problems: list[str] = []
+
+    def add(self, info: ObjectInfo) -> None:
+        """Take the next object."""
+        if self._mark is not None and not info.key.startswith(self._mark.key):
+            self._keep_mark(self._mark)
+        self._mark = None
+        key = info.key[len(self._prefix) :]
+        if info.key.endswith("/"):
+            if info.size:
+                self.problems.append(f"{info.key[:120]!r} ends with a slash, and holds {info.size:,} bytes")
+            else:
+                self._mark = info
+        elif key.rpartition("/")[2] == EMPTY_DIRECTORY_NAME:
+            if info.size:
+                self.problems.append(f"{key[:120]!r} has the name that marks empty directories")
+            else:
+                self._append(key, info, is_empty_directory=True)
+        else:
+            self._append(key, info)
+
+    def finish(self) -> None:
+        """Nothing more is coming."""
+        if self._mark is not None:
+            self._keep_mark(self._mark)
+
+    def _keep_mark(self, mark: ObjectInfo) -> None:
+        key = mark.key[len(self._prefix) :]
+        if key:  # the prefix itself is shown anyway
+            self._append(key + EMPTY_DIRECTORY_NAME, mark, is_empty_directory=True)
+
+    def _append(self, key: str, info: ObjectInfo, *, is_empty_directory: bool = False) -> None:
         try:
             check_logical_key(key)
         except ManifestInvalid as exc:
-            problems.append(exc.message.removeprefix("manifest: "))
-            continue
-        keys.append(key)
-        objects.append((PhysicalKey("s3", bucket, info.key, info.version), info.size))
-    if problems:
-        more = len(problems) - _NAMED_PROBLEMS
-        named = "; ".join(problems[:_NAMED_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
-        raise FolderUnfit(f"{shown} cannot be part of a package: {named}", hint="Add the others one by one")
-    if not keys:
-        raise FolderUnfit(f"No object lies below {shown}", hint="Check the prefix")
-    name = prefix.rstrip("/").rpartition("/")[2]
-    return Source(RemoteObjects(objects), keys, shown, f"{name}/" if name else "", is_folder=True, is_local=False)
+            self.problems.append(exc.message.removeprefix("manifest: "))
+            return
+        if is_empty_directory:
+            self.empty_directories.append(len(self.keys))
+        self.keys.append(key)
+        self.objects.append((PhysicalKey("s3", self._bucket, info.key, info.version), info.size))
 
 
 def _split_url(text: str, rest: str) -> tuple[str, str]:
