@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import DIGEST_BYTES, chunk_count, chunk_digest, chunk_size
 
-from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest
+from fusepkg.fetch.chunks import is_chunked
+from fusepkg.model.cache_names import cache_name, list_digest
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:

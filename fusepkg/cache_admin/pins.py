@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest
 
 from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
-from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest, nth_digest
+from fusepkg.fetch.chunks import is_chunked, nth_digest
+from fusepkg.model.cache_names import cache_name, list_digest
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:

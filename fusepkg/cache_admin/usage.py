@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import DIGEST_BYTES
 
-from fusepkg.fetch.chunks import cache_name, is_chunked, list_digest, nth_digest
+from fusepkg.fetch.chunks import is_chunked, nth_digest
+from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.fetch.chunks import Content
     from fusepkg.index.opening import Index
+    from fusepkg.model.cache_names import Content
 
 BATCH = 4096
 """Entries looked up at a time: the cache looks for all in one transaction."""

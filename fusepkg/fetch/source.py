@@ -25,11 +25,12 @@ from fusepkg_cache.errors import CacheError
 from fusepkg.errors import AccessDenied, CacheFailure, DigestMismatch, ObjectMissing
 from fusepkg.fetch.below import Below
 from fusepkg.fetch.bucket import Bucket
-from fusepkg.fetch.chunks import cache_name, chunk_spans, is_chunked, list_digest, nth_digest
+from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
 from fusepkg.fetch.counters import Counters
 from fusepkg.fetch.flights import Flights
 from fusepkg.fetch.keeping import Keeper
 from fusepkg.fetch.wrong_bytes import mismatch
+from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator

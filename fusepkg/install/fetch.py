@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import Hashing, chunk_count, chunk_size, combine_chunks, compute_digest
 
 from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
-from fusepkg.fetch.chunks import cache_name, list_digest, nth_digest
+from fusepkg.fetch.chunks import nth_digest
 from fusepkg.fetch.wrong_bytes import MISMATCH_TRIES, mismatch
+from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,14 +5,15 @@ Owns: what is known of them, and the name their key may get. Must not know: keys
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import DIGEST_BYTES, Digest
+from fusepkg.model.cache_names import unique_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fusepkg_cache.digest import Digest
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.folder import ScannedFile
@@ -59,8 +60,4 @@ class StoredBlob:
     @property
     def identity(self) -> Digest:
         """A name that no other bytes have: others may share a weak checksum, so that says whose it is."""
-        digest = self.hashed.digest
-        if not digest.algorithm.weak:
-            return digest
-        scope = hashlib.sha256(f"{self.place}\n{self.size}".encode()).digest()
-        return Digest(digest.algorithm, (digest.computed + scope)[:DIGEST_BYTES])
+        return unique_digest(self.hashed.digest, self.place, self.size)

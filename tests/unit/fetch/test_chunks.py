@@ -9,7 +9,8 @@ import pytest
 from fusepkg_cache import Cache
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, Digest, combine_chunks
 
-from fusepkg.fetch.chunks import cached_digests, chunk_spans, is_chunked, list_digest, nth_digest
+from fusepkg.fetch.chunks import cached_digests, chunk_spans, is_chunked, nth_digest
+from fusepkg.model.cache_names import list_digest
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
 

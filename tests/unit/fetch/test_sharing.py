@@ -13,8 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from fusepkg.errors import RemoteUnavailable
 from fusepkg.fetch import below
-from fusepkg.fetch.chunks import cache_name, list_digest
 from fusepkg.fetch.source import SMALL_FETCHES, BlobSource
+from fusepkg.model.cache_names import cache_name, list_digest
 from fusepkg.model.entry import Entry
 from fusepkg.store.faulty import Fault, Gate
 from tests.unit.fetch.desk import CHUNK, LARGE, SMALL, Desk, read_in_pages
