@@ -95,7 +95,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def attesting_s3(moto: Gateway, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+def s3_with_checksums(moto: Gateway, monkeypatch: pytest.MonkeyPatch) -> Gateway:
     """That server, with the environment pointing every AWS tool at it."""
     for name, value in aws_environment(moto.endpoint, moto.owner).items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Check every object a manifest names, in the bucket itself: by what the server attests, by reading it otherwise.
+"""Check every object a manifest names, in the bucket itself: by the checksum its server keeps, else by reading it.
 
 Owns: which objects are read, and what is said of a bad one. Must not know: caches, mounts, printing.
 
@@ -16,7 +16,7 @@ from fusepkg_cache.digest import Hashing
 
 from fusepkg.check.directory import Difference, DifferenceKind
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
-from fusepkg.model.attested import attests
+from fusepkg.model.checksums import matches_checksums
 from fusepkg.work.progress import Counters, Phase, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
@@ -42,13 +42,13 @@ _PIECE_BYTES = 1 << 20
 class Checked:
     """What a check found, in order of logical keys, and how each object was checked.
 
-    ``attested`` objects were proven, right or wrong, by the server's own checksum or by their size; ``read`` ones were
+    ``by_checksum`` objects were found right or wrong by the server's own checksum or by their size; ``read`` ones were
     downloaded and hashed. Those that are missing or denied are in neither.
     """
 
     differences: list[Difference] = field(default_factory=list)
-    attested: int = 0
-    attested_bytes: int = 0
+    by_checksum: int = 0
+    by_checksum_bytes: int = 0
     read: int = 0
     read_bytes: int = 0
 
@@ -74,9 +74,9 @@ def check_objects(
         counters.add(1, outcome.entry.size)
         if outcome.difference is not None:
             checked.differences.append(outcome.difference)
-        if outcome.attested:
-            checked.attested += 1
-            checked.attested_bytes += outcome.entry.size
+        if outcome.by_checksum:
+            checked.by_checksum += 1
+            checked.by_checksum_bytes += outcome.entry.size
         checked.read += outcome.read_bytes is not None
         checked.read_bytes += outcome.read_bytes or 0
 
@@ -92,7 +92,7 @@ class _Outcome:
     entry: Entry
     problem: str | None = None
     kind: DifferenceKind = DifferenceKind.CHANGED
-    attested: bool = False
+    by_checksum: bool = False
     read_bytes: int | None = None
 
     @property
@@ -115,10 +115,10 @@ class _Check:
             store, key = self._store_for(place)
             info = store.head(key, version=place.version)
             if info.size != entry.size:
-                return _Outcome(entry, _wrong_size(entry, info.size), attested=True)
-            proven = attests(entry.size, info.checksums, entry.digest)
+                return _Outcome(entry, _wrong_size(entry, info.size), by_checksum=True)
+            proven = matches_checksums(entry.size, info.checksums, entry.digest)
             if proven is not None:
-                return _Outcome(entry, None if proven else _wrong_contents(entry), attested=True)
+                return _Outcome(entry, None if proven else _wrong_contents(entry), by_checksum=True)
             with self._readers:
                 return self._read(entry, store, key)
         except ObjectMissing:

@@ -220,8 +220,8 @@ def _verify_objects(settings: Settings, ref: str) -> tuple[list[Difference], str
             progress=show_phase(show),
         )
     size = human_bytes(index.total_bytes)
-    if checked.attested_bytes:
-        size += f", {human_bytes(checked.attested_bytes)} of them by the checksums S3 keeps"
+    if checked.by_checksum_bytes:
+        size += f", {human_bytes(checked.by_checksum_bytes)} of them by the checksums S3 keeps"
     return checked.differences, f"Objects of {ref} ({short(index.top_hash)}, {size})"
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
 
 from fusepkg.errors import FileChanged, UsageError
-from fusepkg.model.attested import attested_digest
+from fusepkg.model.checksums import digest_from_checksums
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.tophash import TopHash
@@ -193,9 +193,9 @@ class _ObjectHashing:
         if info.size != size:
             raise _object_changed(place)
         place = replace(place, version=info.version)
-        digest = attested_digest(size, info.checksums)
+        digest = digest_from_checksums(size, info.checksums)
         if digest is None and _may_be_cut_in_chunks(info):
-            digest = attested_digest(size, info.checksums, store.part_bytes(key, version=info.version))
+            digest = digest_from_checksums(size, info.checksums, store.part_bytes(key, version=info.version))
         return _Answer(of, place, size, Hashed(digest) if digest else None, etag=info.etag)
 
     def _read(self, of: tuple[RemoteObjects, int]) -> _Answer:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import Hashing
 
 from fusepkg.errors import CopyUnsupported, DigestMismatch
-from fusepkg.model.attested import attests
+from fusepkg.model.checksums import matches_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ def copy_blob(
         copied = store.copy(blob.place, key, size=blob.size, etag=blob.etag, metadata=metadata)
     except CopyUnsupported:
         return _copy_through_here(blob, store, key, metadata, open_place, stop)
-    if attests(blob.size, copied.checksums, blob.hashed.digest) is False:
+    if matches_checksums(blob.size, copied.checksums, blob.hashed.digest) is False:
         raise _changed(blob)
     return copied
 

@@ -1,1 +1,4 @@
-"""Remote bytes: one protocol, and S3, a directory and memory behind it."""
+"""Object storage: one protocol, for a bucket, a directory, or memory.
+
+Owns: every request to a bucket, its retries and its errors. No other package imports an S3 client.
+"""

@@ -1,9 +1,7 @@
 """A store that fails on demand, around any other: for tests of what stands on stores.
 
-Owns: a plan of faults, a record of calls, gates that hold a call until told. Must not know: the store inside.
-
-    gate = Gate()
-    store = FaultyStore(inner, [Fault("get", key="a", error=RemoteUnavailable("down")), Fault("create", gate=gate)])
+gate = Gate()
+store = FaultyStore(inner, [Fault("get", key="a", error=RemoteUnavailable("down")), Fault("create", gate=gate)])
 """
 
 from __future__ import annotations

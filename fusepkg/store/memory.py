@@ -1,6 +1,6 @@
 """Memory as an ObjectStore: for tests, and the shortest statement of what a store does.
 
-Owns: objects in a dict. Must not know: anything else. Safe for many threads; gone with the process.
+Safe for many threads; gone with the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import CopyUnsupported, FileChanged, ObjectExists, ObjectMissing
-from fusepkg.model.attested import Checksums
+from fusepkg.model.checksums import Checksums
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo, directories_of
 
@@ -30,14 +30,14 @@ class _Object:
 class MemoryStore:
     """A bucket that always exists.
 
-    With ``versioned`` it keeps every version of every object; with ``attests`` it tells checksums, as S3 does of
+    With ``versioned`` it keeps every version of every object; with ``checksums`` it tells checksums, as S3 does of
     objects that were sent with SHA-256 in one request.
     """
 
-    def __init__(self, bucket: str = "memory", *, versioned: bool = False, attests: bool = False) -> None:
+    def __init__(self, bucket: str = "memory", *, versioned: bool = False, checksums: bool = False) -> None:
         self.bucket = bucket
         self._versioned = versioned
-        self._attests = attests
+        self._tells_checksums = checksums
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._objects: dict[str, list[_Object]] = {}  # oldest first
@@ -116,7 +116,7 @@ class MemoryStore:
         return str(PhysicalKey("s3", self.bucket, key, version))
 
     def _checksums(self, data: bytes) -> Checksums | None:
-        return Checksums(sha256=hashlib.sha256(data).digest()) if self._attests else None
+        return Checksums(sha256=hashlib.sha256(data).digest()) if self._tells_checksums else None
 
     def _find(self, key: str, version: str | None) -> _Object:
         with self._lock:

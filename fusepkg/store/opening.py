@@ -1,7 +1,4 @@
-"""From the name of a bucket, or of one object, to its store.
-
-Owns: which kind of store a URL means, and one store per bucket. Must not know: what is read or written.
-"""
+"""From the name of a bucket, or of one object, to its store."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ def open_store(bucket: BucketUrl, settings: S3Settings, data_dir: Path) -> Objec
 
 def abandon_uploads() -> None:
     """For a process that ends now, whatever its threads do: have servers drop what is half uploaded, if they answer."""
-    if writing := sys.modules.get("fusepkg.store._s3_write"):  # else nothing was uploaded
+    if writing := sys.modules.get("fusepkg.store.s3.write"):  # else nothing was uploaded
         writing.abandon()
 
 

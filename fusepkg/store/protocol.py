@@ -1,7 +1,5 @@
 """What fusepkg asks of object storage: one small protocol, for a bucket, a directory, or memory.
 
-Owns: the protocol and its value types. Must not know: any one kind of storage, packages, caches, FUSE.
-
 Every call blocks; stores are safe to use from many threads at once. Each call makes at most the requests its name
 says (a ``get`` is one GET, never a HEAD or LIST before it) and raises only ``fusepkg.errors.RemoteError`` and its kin.
 """
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from fusepkg.model.attested import Checksums
+    from fusepkg.model.checksums import Checksums
     from fusepkg.model.physical_key import PhysicalKey
 
 

@@ -10,10 +10,9 @@ import pytest
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, Digest, compute_digest
 
 from fusepkg.errors import FileChanged
-from fusepkg.model.attested import attested_digest, attests
+from fusepkg.model.checksums import digest_from_checksums, matches_checksums
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.store import _botocore
-from fusepkg.store.s3 import S3Settings, S3Store
+from fusepkg.store.s3 import S3Settings, S3Store, botocore
 from tests.proxy import Proxy
 from tests.trees import content
 
@@ -30,19 +29,19 @@ LARGE = content("large", MIN_CHUNK_BYTES + 5)
 
 
 @pytest.fixture
-def watched(attesting_s3: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    with Proxy(attesting_s3.endpoint, attesting_s3.s3) as proxy:
+def watched(s3_with_checksums: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    with Proxy(s3_with_checksums.endpoint, s3_with_checksums.s3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         yield proxy
 
 
 @pytest.fixture
-def aws_bucket(attesting_s3: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
+def aws_bucket(s3_with_checksums: Gateway, monkeypatch: pytest.MonkeyPatch) -> str:
     """A versioned bucket that is sent the requests that AWS alone gets; the dot keeps its name out of the host's."""
-    monkeypatch.setattr(_botocore, "is_aws_endpoint", lambda endpoint: True)
-    bucket = f"{attesting_s3.bucket()}.aws"
-    attesting_s3.s3.create_bucket(Bucket=bucket)
-    attesting_s3.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    monkeypatch.setattr(botocore, "is_aws_endpoint", lambda endpoint: True)
+    bucket = f"{s3_with_checksums.bucket()}.aws"
+    s3_with_checksums.s3.create_bucket(Bucket=bucket)
+    s3_with_checksums.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     return bucket
 
 
@@ -53,8 +52,8 @@ def chunked(data: bytes) -> Digest:
 # --- what a HEAD tells ---------------------------------------------------------------------------------------
 
 
-def test_a_head_tells_what_the_server_keeps(attesting_s3: Gateway, watched: Proxy) -> None:
-    bucket, s3 = attesting_s3.bucket(), attesting_s3.s3
+def test_a_head_tells_what_the_server_keeps(s3_with_checksums: Gateway, watched: Proxy) -> None:
+    bucket, s3 = s3_with_checksums.bucket(), s3_with_checksums.s3
     s3.put_object(Bucket=bucket, Key="sha", Body=SMALL, ChecksumAlgorithm="SHA256")
     s3.put_object(Bucket=bucket, Key="crc", Body=SMALL, ChecksumAlgorithm="CRC64NVME")
     s3.put_object(Bucket=bucket, Key="other", Body=SMALL, ChecksumAlgorithm="CRC32")
@@ -70,14 +69,14 @@ def test_a_head_tells_what_the_server_keeps(attesting_s3: Gateway, watched: Prox
     sha, crc, other, in_parts = (store.head(key).checksums for key in ("sha", "crc", "other", "parts"))
     assert sha is not None
     assert (sha.sha256, sha.parts, sha.crc64nvme) == (hashlib.sha256(SMALL).digest(), 0, None)
-    assert attested_digest(len(SMALL), sha) == chunked(SMALL)
+    assert digest_from_checksums(len(SMALL), sha) == chunked(SMALL)
     assert crc is not None
-    assert attests(len(SMALL), crc, compute_digest(Algorithm.CRC64NVME, SMALL)) is True
+    assert matches_checksums(len(SMALL), crc, compute_digest(Algorithm.CRC64NVME, SMALL)) is True
     assert other is None
     assert in_parts is not None
     assert in_parts.parts == 2
-    assert attests(len(LARGE), in_parts, chunked(LARGE)) is True
-    assert attested_digest(len(LARGE), in_parts) is None  # nobody said where it was cut
+    assert matches_checksums(len(LARGE), in_parts, chunked(LARGE)) is True
+    assert digest_from_checksums(len(LARGE), in_parts) is None  # nobody said where it was cut
     assert watched.operations() == ["HeadObject"] * 4
 
 
@@ -93,7 +92,7 @@ def test_a_server_that_tells_none(s3: Gateway) -> None:
 # --- what we write -------------------------------------------------------------------------------------------
 
 
-def test_what_we_write_to_aws_is_attested(aws_bucket: str, watched: Proxy, tmp_path: Path) -> None:
+def test_what_we_write_to_aws_has_checksums(aws_bucket: str, watched: Proxy, tmp_path: Path) -> None:
     store = S3Store(aws_bucket, S3Settings())
     (tmp_path / "large").write_bytes(LARGE)
     store.create("small", SMALL)
@@ -107,7 +106,7 @@ def test_what_we_write_to_aws_is_attested(aws_bucket: str, watched: Proxy, tmp_p
     assert [puts[key].get("if-none-match") for key in ("small", "control\x01", "small-file")] == ["*", "*", None]
     assert puts["small"]["x-amz-checksum-sha256"]  # moto keeps it for boto3's requests only
     for key, data in (("control\x01", SMALL), ("large", LARGE), ("large-file", LARGE), ("small-file", SMALL)):
-        assert attests(len(data), store.head(key).checksums, chunked(data)) is True, key
+        assert matches_checksums(len(data), store.head(key).checksums, chunked(data)) is True, key
 
 
 def test_a_copy_on_aws_is_conditional_and_proven(aws_bucket: str, watched: Proxy) -> None:
@@ -115,7 +114,7 @@ def test_a_copy_on_aws_is_conditional_and_proven(aws_bucket: str, watched: Proxy
     source = store.overwrite("source", SMALL)
     watched.forget()
     copied = store.copy(parse_physical_key(store.url("source", source.version)), "copy", size=len(SMALL))
-    assert attests(copied.size, copied.checksums, chunked(SMALL)) is True
+    assert matches_checksums(copied.size, copied.checksums, chunked(SMALL)) is True
     (request,) = watched.requests
     assert request.headers["if-none-match"] == "*"
     assert request.headers["x-amz-checksum-algorithm"] == "SHA256"
@@ -142,10 +141,10 @@ def test_a_large_copy_is_cut_in_chunks(aws_bucket: str, watched: Proxy) -> None:
 # --- a package -----------------------------------------------------------------------------------------------
 
 
-def test_verify_downloads_nothing_that_is_attested(
-    attesting_s3: Gateway, watched: Proxy, fusepkg: Fusepkg, tmp_path: Path
+def test_verify_downloads_nothing_that_has_a_checksum(
+    s3_with_checksums: Gateway, watched: Proxy, fusepkg: Fusepkg, tmp_path: Path
 ) -> None:
-    bucket, s3 = attesting_s3.bucket(), attesting_s3.s3
+    bucket, s3 = s3_with_checksums.bucket(), s3_with_checksums.s3
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("a", "b", "c"):

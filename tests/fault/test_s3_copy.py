@@ -12,8 +12,7 @@ from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.push import push_folder
 from fusepkg.registry.manifests import fetch_manifest
-from fusepkg.store import _s3_copy
-from fusepkg.store.s3 import S3Settings, S3Store
+from fusepkg.store.s3 import S3Settings, S3Store, guarded
 from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, Answer, Reset, Stall
 from tests.trees import content
 
@@ -109,7 +108,7 @@ def test_a_source_that_changes_in_between_is_not_copied(store: S3Store, proxy: P
 
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_s3_copy, "PARTS_FROM_BYTES", len(LARGE) - 1)
+    monkeypatch.setattr(guarded, "COPY_PARTS_FROM_BYTES", len(LARGE) - 1)
 
 
 @pytest.mark.usefixtures("in_parts")

@@ -22,7 +22,8 @@ from fusepkg.errors import (
     RemoteTimeout,
     RemoteUnavailable,
 )
-from fusepkg.store.s3 import STREAM_BLOCK_BYTES, S3Settings, S3Store
+from fusepkg.store.s3 import S3Settings, S3Store
+from fusepkg.store.s3.read import STREAM_BLOCK_BYTES
 from tests.proxy import (
     ACCESS_DENIED,
     EXPIRED_TOKEN,

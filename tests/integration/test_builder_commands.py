@@ -301,7 +301,7 @@ def test_an_object_is_read_once_for_all_steps(versioned: bool, proxy: Proxy, s3:
     fusepkg("add", "val/", f"s3://{theirs}/data/")
     fusepkg("build-manifest")
     read = [request for request in proxy.requests if request.key == "data/large.bin" and request.method == "GET"]
-    assert read, "this server attests nothing"
+    assert read, "this server tells no checksums"
     proxy.forget()
     fusepkg("push-data")
     fusepkg("push-manifest", "-t", "v1")

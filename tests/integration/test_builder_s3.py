@@ -145,12 +145,12 @@ def test_without_a_prefix_objects_of_the_own_bucket_stay(
     assert all(entry.physical_key.startswith(f"s3://{bucket}/moved/") for entry in again)
 
 
-def test_attested_hashes_need_no_reading(attesting_s3: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket = attesting_s3.bucket(versioned=False)
+def test_hashes_from_checksums_need_no_reading(s3_with_checksums: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = s3_with_checksums.bucket(versioned=False)
     fill({"d/small": b"small", "d/empty": b"", "d/large": os.urandom(MIB) * 8})
     for name in ("small", "empty", "large"):
         data = Path("d", name).read_bytes()
-        attesting_s3.s3.put_object(Bucket=bucket, Key=f"in/{name}", Body=data, ChecksumAlgorithm="SHA256")
+        s3_with_checksums.s3.put_object(Bucket=bucket, Key=f"in/{name}", Body=data, ChecksumAlgorithm="SHA256")
     read: list[str] = []
     real = S3Store.stream
     monkeypatch.setattr(S3Store, "stream", lambda self, key, **how: read.append(key) or real(self, key, **how))

@@ -1,4 +1,4 @@
-"""Objects are checked by what their server attests, and read only where it attests nothing."""
+"""Objects are checked by the checksums their server keeps, and read only where it keeps none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 from fusepkg.check.directory import DifferenceKind
 from fusepkg.check.objects import Checked, check_objects
 from fusepkg.errors import AccessDenied, RemoteUnavailable
-from fusepkg.model.attested import Checksums
+from fusepkg.model.checksums import Checksums
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.store.faulty import Fault, FaultyStore
@@ -21,7 +21,7 @@ from fusepkg.store.protocol import ObjectInfo
 DATA = b"some bytes"
 
 
-class Attesting(FaultyStore):
+class WithChecksums(FaultyStore):
     """Tells of each object the checksums it was given, true or not."""
 
     told: dict[str, Checksums]
@@ -30,8 +30,8 @@ class Attesting(FaultyStore):
         return replace(super().head(key, version=version), checksums=self.told.get(key))
 
 
-def attesting(**told: Checksums) -> Attesting:
-    store = Attesting(MemoryStore("bucket", versioned=True))
+def with_checksums(**told: Checksums) -> WithChecksums:
+    store = WithChecksums(MemoryStore("bucket", versioned=True))
     store.told = told
     return store
 
@@ -53,10 +53,10 @@ def check(store: FaultyStore, *entries: Entry) -> Checked:
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_what_nobody_attests_is_read(algorithm: Algorithm) -> None:
-    store = attesting()
+def test_what_has_no_checksum_is_read(algorithm: Algorithm) -> None:
+    store = with_checksums()
     checked = check(store, entry(store, "a", algorithm=algorithm), entry(store, "b", b"", algorithm=algorithm))
-    assert checked == Checked([], attested=1, attested_bytes=0, read=1, read_bytes=len(DATA))
+    assert checked == Checked([], by_checksum=1, by_checksum_bytes=0, read=1, read_bytes=len(DATA))
     assert store.count("stream") == 1
 
 
@@ -74,29 +74,29 @@ CRC = compute_digest(Algorithm.CRC64NVME, DATA).computed
         (Algorithm.SHA2_256, Checksums(sha256=SHA, crc64nvme=bytes(8))),
     ],
 )
-def test_what_is_attested_is_not_read(algorithm: Algorithm, checksums: Checksums) -> None:
-    store = attesting(a=checksums)
+def test_what_has_a_checksum_is_not_read(algorithm: Algorithm, checksums: Checksums) -> None:
+    store = with_checksums(a=checksums)
     assert check(store, entry(store, "a", algorithm=algorithm)) == Checked([], 1, len(DATA), 0, 0)
     assert store.count("stream") == 0
 
 
 def test_a_checksum_that_says_nothing_of_the_digest_is_none() -> None:
-    store = attesting(a=Checksums(sha256=SHA, parts=2), b=Checksums(crc64nvme=CRC), c=Checksums(sha256=SHA))
+    store = with_checksums(a=Checksums(sha256=SHA, parts=2), b=Checksums(crc64nvme=CRC), c=Checksums(sha256=SHA))
     wanted = [entry(store, "a"), entry(store, "b"), entry(store, "c", algorithm=Algorithm.CRC64NVME)]
     assert check(store, *wanted) == Checked([], 0, 0, 3, 3 * len(DATA))
 
 
-def test_a_wrong_attestation_is_a_difference() -> None:
-    store = attesting(a=Checksums(sha256=bytes(32)), b=Checksums(crc64nvme=bytes(8)))
+def test_a_wrong_checksum_is_a_difference() -> None:
+    store = with_checksums(a=Checksums(sha256=bytes(32)), b=Checksums(crc64nvme=bytes(8)))
     checked = check(store, entry(store, "a"), entry(store, "b", algorithm=Algorithm.CRC64NVME))
     assert [found.logical_key for found in checked.differences] == ["logical/a", "logical/b"]
     assert all("other contents" in found.reason for found in checked.differences)
-    assert (checked.attested, checked.read) == (2, 0)
+    assert (checked.by_checksum, checked.read) == (2, 0)
     assert store.count("stream") == 0
 
 
 def test_wrong_sizes_and_bytes_and_objects_that_are_gone() -> None:
-    store = attesting()
+    store = with_checksums()
     wrong = Digest(Algorithm.SHA2_256_CHUNKED, bytes(32))
     longer, other, gone, denied = (
         entry(store, "longer", size=3),
@@ -115,7 +115,7 @@ def test_wrong_sizes_and_bytes_and_objects_that_are_gone() -> None:
 
 
 def test_a_bucket_that_does_not_answer_is_no_difference() -> None:
-    store = attesting()
+    store = with_checksums()
     wanted = entry(store, "a")
     store.add(Fault("head", error=RemoteUnavailable("down")))
     with pytest.raises(RemoteUnavailable):

@@ -1,9 +1,5 @@
 """obstore at the border: the fast GET and the fast small PUT, and its exceptions in our words.
 
-Owns: making obstore clients with boto3's credentials, which keys and processes they can serve, and reading their
-errors, which are text. Must not know: listing, uploads in parts, or boto3's client. Imported only when an S3 store is
-used.
-
 obstore takes a tenth of boto3's CPU per request and runs without the interpreter lock, but says little when something
 is wrong. Whatever it does not say clearly is ``Unclear``, and the caller asks again through boto3, whose errors have
 structure.
@@ -25,7 +21,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store as ObstoreS3
 
 from fusepkg.errors import ObjectExists, ObjectMissing, RemoteTimeout, RemoteUnavailable, UsageError
-from fusepkg.store._s3_answers import answer_error
+from fusepkg.store.s3.answers import answer_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,9 +31,9 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Credential, S3CredentialProvider
 
     from fusepkg.errors import FusepkgError
-    from fusepkg.store._botocore import Connection
-    from fusepkg.store._s3_answers import Target
-    from fusepkg.store.s3 import S3Settings
+    from fusepkg.store.s3.address import Address
+    from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.settings import S3Settings
 
 CREDENTIAL_LIFE = timedelta(seconds=60)
 """How long obstore may keep credentials before it asks again; botocore renews them 10 minutes before they end."""
@@ -84,7 +80,7 @@ class Reader:
     def __init__(self, bucket: str, settings: S3Settings, connection: Connection) -> None:
         self._store = _client(bucket, settings, connection, attempts=settings.attempts)
 
-    def get(self, key: str, version: str | None, offset: int, length: int | None, target: Target) -> bytes:
+    def get(self, address: Address, version: str | None, offset: int, length: int | None) -> bytes:
         """Bytes of one object; ``length`` is not 0. Raises our errors, or Unclear."""
         options: GetOptions = {}
         if version is not None:
@@ -94,13 +90,13 @@ class Reader:
         elif offset:
             options["range"] = {"offset": offset}
         try:
-            (first, end), data = interruptible(lambda: _read(obstore.get(self._store, key, options=options)))
+            (first, end), data = interruptible(lambda: _read(obstore.get(self._store, address.key, options=options)))
         except FileNotFoundError as exc:
-            raise _translate(exc, target) from exc
+            raise _translate(exc, address) from exc
         except (BaseError, ValueError) as exc:
             if _status(str(exc)) == 416:
                 return b""  # the range starts at or past the object's end
-            raise _translate(exc, target) from exc
+            raise _translate(exc, address) from exc
         if first != offset or len(data) != end - first or (length is not None and len(data) > length):
             raise Unclear(f"asked for {offset}+{length}, got {first}-{end}, {len(data)} bytes")
         return data
@@ -135,18 +131,18 @@ class Creator:
     def __init__(self, bucket: str, settings: S3Settings, connection: Connection) -> None:
         self._store = _client(bucket, settings, connection, attempts=1)
 
-    def create(self, key: str, data: bytes, metadata: Mapping[str, str], target: Target) -> str | None:
+    def create(self, address: Address, data: bytes, metadata: Mapping[str, str]) -> str | None:
         """Create one object if its key is free; its version. Raises ObjectExists, Unclear."""
         try:
             answer = interruptible(
                 lambda: obstore.put(
-                    self._store, key, data, mode="create", attributes=dict(metadata), use_multipart=False
+                    self._store, address.key, data, mode="create", attributes=dict(metadata), use_multipart=False
                 )
             )
         except AlreadyExistsError as exc:
             if "PreconditionFailed" not in str(exc) and _status(str(exc)) != 412:
                 raise Unclear(str(exc).partition("\n")[0]) from exc  # 409 asks for another try
-            raise ObjectExists(f"{target.url} exists already: {target.place} refused to replace it") from exc
+            raise ObjectExists(f"{address.url} exists already: {address.server} refused to replace it") from exc
         except (BaseError, ValueError, FileNotFoundError) as exc:
             raise Unclear(str(exc).partition("\n")[0]) from exc
         return answer["version"]
@@ -181,7 +177,7 @@ def _config(bucket: str, connection: Connection) -> S3Config:
         "aws_endpoint_url_s3": endpoint,
         "virtual_hosted_style_request": virtual,
         "skip_signature": connection.credentials is None,
-        "checksum_algorithm": "SHA256",  # of PUTs: S3 checks it, and attests the bytes by it ever after
+        "checksum_algorithm": "SHA256",  # of PUTs: S3 checks it, and tells it ever after
     }
 
 
@@ -226,22 +222,22 @@ def _status(text: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _translate(exc: Exception, target: Target) -> FusepkgError | Unclear:
+def _translate(exc: Exception, address: Address) -> FusepkgError | Unclear:
     """Read obstore's text: a headline with the answer, then a dump of the Rust error."""
     text = str(exc)
     status, code = _status(text), _CODE.search(text)
     if code:
-        return answer_error(status, code[1], target) if status != 400 else Unclear(code[1])
+        return answer_error(status, code[1], address) if status != 400 else Unclear(code[1])
     if isinstance(exc, FileNotFoundError):
-        return ObjectMissing(f"{target.url} is not there: {target.place} answered 404")
+        return ObjectMissing(f"{address.url} is not there: {address.server} answered 404")
     if status == 403 or status == 408 or status == 429 or status >= 500:
-        return answer_error(status, "", target)
+        return answer_error(status, "", address)
     if "TimedOut" in text or "kind: Timeout" in text:
-        return RemoteTimeout(f"{target.url} at {target.place}: no answer in time", hint="Try again")
+        return RemoteTimeout(f"{address.url} at {address.server}: no answer in time", hint="Try again")
     if "HttpError" in text:
         words = _SYSTEM_WORDS.search(text)
         return RemoteUnavailable(
-            f"{target.url} at {target.place}: {words[1] if words else 'the connection broke'}",
+            f"{address.url} at {address.server}: {words[1] if words else 'the connection broke'}",
             hint="Check the network and the endpoint (AWS_ENDPOINT_URL_S3)",
         )
     return Unclear(text.partition("\n")[0])

@@ -12,9 +12,10 @@ from fusepkg.errors import (
     RemoteTimeout,
     RemoteUnavailable,
 )
-from fusepkg.store._s3_answers import Target, answer_error
+from fusepkg.store.s3.address import Address
+from fusepkg.store.s3.answers import answer_error
 
-TARGET = Target("s3://bucket/some/key", "http://user:password@lab:9000/")
+ADDRESS = Address("bucket", "some/key", "http://user:password@lab:9000/")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ TARGET = Target("s3://bucket/some/key", "http://user:password@lab:9000/")
     ],
 )
 def test_what_an_answer_means(status: int, code: str, error: type[FusepkgError]) -> None:
-    found = answer_error(status, code, TARGET)
+    found = answer_error(status, code, ADDRESS)
     assert type(found) is error
     assert "s3://bucket" in found.message
     assert "http://lab:9000" in found.message
@@ -54,6 +55,6 @@ def test_what_an_answer_means(status: int, code: str, error: type[FusepkgError])
 
 def test_every_denial_has_a_hint() -> None:
     for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AccessDenied", "", "New"):
-        assert answer_error(403, code, TARGET).hint
-    assert "log in" in answer_error(400, "ExpiredTokenException", TARGET).hint
-    assert "--no-sign-request" in answer_error(403, "AccessDenied", Target("s3://b/k", "https://s3", False)).hint
+        assert answer_error(403, code, ADDRESS).hint
+    assert "log in" in answer_error(400, "ExpiredTokenException", ADDRESS).hint
+    assert "--no-sign-request" in answer_error(403, "AccessDenied", Address("b", "k", "https://s3", False)).hint

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusepkg.store._s3_metadata import decode_metadata, encode_metadata
+from fusepkg.store.s3.metadata import decode_metadata, encode_metadata
 
 
 @given(st.text())

@@ -1,8 +1,4 @@
-"""What a directory store does with files beyond reading and writing one: walking, making directories, metadata.
-
-Owns: the order of a listing, what must reach the disk for a name to survive a crash, where metadata are kept. Must not
-know: stores, or how a key is spelled beyond ``_directory_names``.
-"""
+"""What a directory store does with files beyond reading and writing one: walking, making directories, metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from fusepkg.store._directory_names import GOES_ON, OTHER_DIRECTORY, OWN_NAME, part_of
+from fusepkg.store.directory.names import GOES_ON, OTHER_DIRECTORY, OWN_NAME, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

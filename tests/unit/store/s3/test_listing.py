@@ -9,8 +9,8 @@ import pytest
 from botocore.stub import Stubber
 
 from fusepkg.errors import RemoteUnavailable
-from fusepkg.store import _s3_list
-from fusepkg.store._s3_answers import Target
+from fusepkg.store.s3 import listing
+from fusepkg.store.s3.address import Address
 
 NAMES = {"Bucket": "bucket", "Key": "key", "VersionId": "v"}
 ASKED: dict[str, Any] = {**NAMES, "ObjectAttributes": ["ObjectParts"]}
@@ -24,7 +24,7 @@ def stub() -> Stubber:
 
 def part_bytes(stub: Stubber) -> list[int] | None:
     with stub:
-        return _s3_list.part_bytes(stub.client, NAMES, Target("s3://bucket/key", ""))
+        return listing.part_bytes(stub.client, Address("bucket", "key", ""), "v")
 
 
 def page(sizes: list[int], first: int, total: int, *, more: bool) -> dict[str, Any]:

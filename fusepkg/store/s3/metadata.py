@@ -1,8 +1,4 @@
-"""User metadata as S3 headers can carry it.
-
-Owns: the escaping of values that are not plain ASCII (percent-encoded UTF-8, as quilt3 and browsers read it). Must not
-know: what the metadata means.
-"""
+"""User metadata as S3 headers can carry it: percent-encoded UTF-8 where it is not plain ASCII, as quilt3 reads it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""Writing S3 objects: creation that is exclusive on every server, and uploads in parts.
-
-Owns: which requests make one object, and what to do where a server ignores a condition. Must not know: why an object
-is written. Works on the clients given to it; called by ``s3`` only.
-
-**Exclusive creation.** ``If-None-Match: *`` is the whole answer on AWS. Ceph's RADOS Gateway honours it only in
-buckets without versioning, and never when an upload in parts is completed: in a versioned bucket a second create
-succeeds and becomes the current version. There the first version decides (``_s3_versions``).
+"""Writing S3 objects: exclusive creation by ``If-None-Match: *``, and uploads in parts.
 
 **Lost answers.** A create that is repeated because its first answer was lost meets its own object. One that holds our
 very bytes then counts as ours.
@@ -24,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, chunk_size
 
-from fusepkg.errors import AccessDenied, FileChanged, ObjectExists, ObjectMissing
-from fusepkg.store import _obstore
-from fusepkg.store._botocore import error_code, translated, was_retried
-from fusepkg.store._s3_answers import real_version
-from fusepkg.store._s3_metadata import encode_metadata
-from fusepkg.store._s3_versions import Place, settle
+from fusepkg.errors import FileChanged, ObjectExists
+from fusepkg.store.s3.answers import real_version
+from fusepkg.store.s3.botocore import error_code, translated, was_retried
+from fusepkg.store.s3.metadata import encode_metadata
+from fusepkg.store.s3.obstore import Unclear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,8 +29,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CompleteMultipartUploadOutputTypeDef
 
-    from fusepkg.store._obstore import Creator
-    from fusepkg.store._s3_answers import Target
+    from fusepkg.store.s3.address import Address
+    from fusepkg.store.s3.obstore import Creator
 
 MULTIPART_FROM_BYTES = 2 * MIN_CHUNK_BYTES
 """Sizes above this go up in parts: below it one request is as fast."""
@@ -67,41 +59,28 @@ class Upload:
     with every part too.
     """
 
-    bucket: str
-    key: str
+    address: Address
     source: bytes | Path
     size: int
     fields: dict[str, Any]
     checksum: dict[str, Any]
-    target: Target
-
-    @property
-    def names(self) -> dict[str, Any]:
-        """Which object it is, as requests want it."""
-        return {"Bucket": self.bucket, "Key": self.key}
 
 
 def upload_of(
-    bucket: str,
-    key: str,
-    source: bytes | Path,
-    metadata: Mapping[str, str] | None,
-    target: Target,
-    *,
-    attested: bool = False,
+    address: Address, source: bytes | Path, metadata: Mapping[str, str] | None, *, with_sha256: bool = False
 ) -> Upload:
-    """Describe an upload; ``attested`` has its SHA-256 sent, which S3 checks and tells ever after.
+    """Describe an upload; ``with_sha256`` has its SHA-256 sent, which S3 checks and tells ever after.
 
     Other servers than AWS may store the frame of such a request as if it were the object.
     """
     size = source.stat().st_size if isinstance(source, Path) else len(source)
     fields = {"Metadata": encode_metadata(metadata)} if metadata else {}
-    return Upload(bucket, key, source, size, fields, {"ChecksumAlgorithm": "SHA256"} if attested else {}, target)
+    return Upload(address, source, size, fields, {"ChecksumAlgorithm": "SHA256"} if with_sha256 else {})
 
 
 def overwrite(client: S3Client, upload: Upload, *, parts_from: int) -> str | None:
     """Write an object whatever was there; returns its version."""
-    with translated(upload.target):
+    with translated(upload.address):
         return _put_parts(client, upload, {}) if upload.size > parts_from else _put(client, upload, {})
 
 
@@ -111,13 +90,13 @@ def create(client: S3Client, creator: Creator | None, upload: Upload, *, parts_f
     if creator is not None and isinstance(upload.source, bytes) and upload.size <= FAST_PUT_BYTES:
         try:
             metadata = upload.fields.get("Metadata", {})
-            return real_version(creator.create(upload.key, upload.source, metadata, upload.target))
-        except _obstore.Unclear:
+            return real_version(creator.create(upload.address, upload.source, metadata))
+        except Unclear:
             doubtful = True  # it may have been made all the same
     send = _put_parts if upload.size > parts_from else _put
     for last in (False,) * (CONFLICT_TRIES - 1) + (True,):
         try:
-            with translated(upload.target):
+            with translated(upload.address):
                 return send(client, upload, {"IfNoneMatch": "*"})
         except ObjectExists as exc:
             refusal = exc.__cause__
@@ -133,29 +112,6 @@ def create(client: S3Client, creator: Creator | None, upload: Upload, *, parts_f
     raise AssertionError("the last try returns or raises")
 
 
-def create_guarded(client: S3Client, creator: Creator | None, upload: Upload, *, look_first: bool) -> str | None:
-    """Write an object if its key is free, where the server may ignore the condition; returns its version.
-
-    ``look_first`` saves an occupied key from a version that comes and goes; it costs a request.
-    """
-    if (look_first or upload.size > PUT_LIMIT_BYTES) and exists(client, upload):
-        raise ObjectExists(f"{upload.target.url} exists already")
-    version = create(client, creator, upload, parts_from=PUT_LIMIT_BYTES)
-    if version is not None:
-        settle(client, Place(upload.bucket, upload.key, upload.target), version)
-    return version
-
-
-def exists(client: S3Client, upload: Upload) -> bool:
-    """Whether something lies at the key, as far as we may look."""
-    try:
-        with translated(upload.target):
-            client.head_object(**upload.names)
-    except (ObjectMissing, AccessDenied):  # who may not look may still write, and the condition is sent all the same
-        return False
-    return True
-
-
 _NOT_OURS = "\0"
 """No version: what is there was written by somebody else."""
 
@@ -164,8 +120,8 @@ def _ours(client: S3Client, upload: Upload) -> str | None:
     """Version of the object at the key if it holds our bytes, else ``_NOT_OURS``."""
     if upload.size > MULTIPART_FROM_BYTES:
         return _NOT_OURS
-    with translated(upload.target):
-        answer = client.get_object(**upload.names)
+    with translated(upload.address):
+        answer = client.get_object(**upload.address.names)
         same = answer["ContentLength"] == upload.size and answer["Body"].read() == _read(upload, 0, upload.size)
     return real_version(answer.get("VersionId")) if same else _NOT_OURS
 
@@ -174,7 +130,7 @@ def _ours(client: S3Client, upload: Upload) -> str | None:
 
 
 def _put(client: S3Client, upload: Upload, condition: dict[str, Any]) -> str | None:
-    request: dict[str, Any] = {**upload.names, **upload.fields, **upload.checksum, **condition}
+    request: dict[str, Any] = {**upload.address.names, **upload.fields, **upload.checksum, **condition}
     if isinstance(upload.source, Path) and upload.size > MIN_CHUNK_BYTES:
         with upload.source.open("rb") as file:
             answer = client.put_object(**request, Body=file)
@@ -193,7 +149,7 @@ def _put_parts(client: S3Client, upload: Upload, condition: dict[str, Any]) -> s
 
     fields = {**upload.fields, **upload.checksum}
     count = -(-upload.size // part_bytes)
-    answer = in_parts(client, upload.names, fields, condition, count, send, threads=PARTS_AT_ONCE)
+    answer = in_parts(client, upload.address.names, fields, condition, count, send, threads=PARTS_AT_ONCE)
     return real_version(answer.get("VersionId"))
 
 

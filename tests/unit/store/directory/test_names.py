@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusepkg.store._directory_names import GOES_ON, names_of, part_of
+from fusepkg.store.directory.names import GOES_ON, names_of, part_of
 
 PARTS = st.text(st.sampled_from("ab~+=df.\u65e5"), min_size=1, max_size=4) | st.text(
     st.sampled_from("a~d\u65e5"), min_size=80, max_size=400

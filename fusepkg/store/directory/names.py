@@ -1,7 +1,5 @@
 """Keys as paths below a directory: every key S3 takes, on any file system.
 
-Owns: the spelling of keys as file names, both ways. Must not know: how files are read or written.
-
 A key's parts are the path's names, unchanged but for what a file system cannot hold. A name's last two characters say
 so:
 

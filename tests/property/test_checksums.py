@@ -11,7 +11,7 @@ from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusepkg.model.attested import Checksums, attested_digest, attests
+from fusepkg.model.checksums import Checksums, digest_from_checksums, matches_checksums
 
 CHUNK_BYTES = 16
 """Chunks of a few bytes show all that chunks of 8 MiB would."""
@@ -48,9 +48,9 @@ def uploads(draw: st.DrawFn) -> tuple[bytes, Checksums, list[int] | None]:
 
 
 @given(uploads())
-def test_an_attested_digest_is_the_digest(upload: tuple[bytes, Checksums, list[int] | None]) -> None:
+def test_an_digest_from_checksums_is_the_digest(upload: tuple[bytes, Checksums, list[int] | None]) -> None:
     sent, checksums, part_bytes = upload
-    found = attested_digest(len(sent), checksums, part_bytes)
+    found = digest_from_checksums(len(sent), checksums, part_bytes)
     assert found in (None, compute_digest(Algorithm.SHA2_256_CHUNKED, sent))
     one_chunk = len(sent) <= CHUNK_BYTES
     in_chunks = part_bytes is not None and all(size == CHUNK_BYTES for size in part_bytes[:-1])
@@ -67,15 +67,15 @@ def test_the_right_digest_is_never_denied_and_a_wrong_one_never_proven(
     sent, checksums, part_bytes = upload
     right = compute_digest(algorithm, sent)
     wrong = Digest(algorithm, bytes([right.value[0] ^ 1]) + right.value[1:])
-    assert attests(len(sent), checksums, right) in (True, None)
-    assert attests(len(sent), checksums, wrong) in (False, None)
-    if attested_digest(len(sent), checksums, part_bytes) is not None and algorithm is Algorithm.SHA2_256_CHUNKED:
-        assert attests(len(sent), checksums, right) is True
+    assert matches_checksums(len(sent), checksums, right) in (True, None)
+    assert matches_checksums(len(sent), checksums, wrong) in (False, None)
+    if digest_from_checksums(len(sent), checksums, part_bytes) is not None and algorithm is Algorithm.SHA2_256_CHUNKED:
+        assert matches_checksums(len(sent), checksums, right) is True
 
 
 def test_nothing_follows_from_nothing() -> None:
     some = compute_digest(Algorithm.SHA2_256_CHUNKED, b"x")
-    assert attested_digest(1, None) is None
-    assert attests(1, None, some) is None
-    assert attested_digest(0, None) == compute_digest(Algorithm.SHA2_256_CHUNKED, b"")
-    assert attests(0, None, some) is False
+    assert digest_from_checksums(1, None) is None
+    assert matches_checksums(1, None, some) is None
+    assert digest_from_checksums(0, None) == compute_digest(Algorithm.SHA2_256_CHUNKED, b"")
+    assert matches_checksums(0, None, some) is False

@@ -1,7 +1,5 @@
 """What an object's checksums, as S3 tells them, say about its digest.
 
-Owns: the arithmetic between S3's checksums and the hashes of manifests. Must not know: how checksums are asked for.
-
 S3 keeps the SHA-256 of an object sent in one request, and of one sent in parts the SHA-256 of the parts' raw hashes,
 in order. The second is a ``sha2-256-chunked`` value where every part was one chunk, and so follows from the first for
 an object of one chunk. S3 computes or checks these itself: a value it tells is as good as one read and computed.
@@ -32,7 +30,9 @@ class Checksums:
     crc64nvme: bytes | None = None
 
 
-def attested_digest(size: int, checksums: Checksums | None, part_bytes: Sequence[int] | None = None) -> Digest | None:
+def digest_from_checksums(
+    size: int, checksums: Checksums | None, part_bytes: Sequence[int] | None = None
+) -> Digest | None:
     """The ``sha2-256-chunked`` digest of an object of that size; None where it does not follow.
 
     ``part_bytes`` are the sizes of its parts. Without them an object of several parts has none: how it was cut cannot
@@ -51,7 +51,7 @@ def attested_digest(size: int, checksums: Checksums | None, part_bytes: Sequence
     return Digest(Algorithm.SHA2_256_CHUNKED, checksums.sha256) if cut_in_chunks else None
 
 
-def attests(size: int, checksums: Checksums | None, digest: Digest) -> bool | None:
+def matches_checksums(size: int, checksums: Checksums | None, digest: Digest) -> bool | None:
     """Whether an object of that size has the digest, of whichever type; None where its checksums leave it open."""
     if size == 0:
         return digest.matches(compute_digest(digest.algorithm, b""))
@@ -67,7 +67,7 @@ def attests(size: int, checksums: Checksums | None, digest: Digest) -> bool | No
         return checksums.sha256 == (hashlib.sha256(digest.value).digest() if checksums.parts else digest.value)
     if checksums.parts and checksums.sha256 == digest.value:
         return True  # equal hashes of hashes: the parts were the chunks
-    known = attested_digest(size, checksums)
+    known = digest_from_checksums(size, checksums)
     return None if known is None else known == digest
 
 

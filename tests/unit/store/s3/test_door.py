@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from fusepkg.errors import AccessDenied, RemoteUnavailable, UsageError
-from fusepkg.store import _obstore
-from fusepkg.store._botocore import connect
-from fusepkg.store._s3_answers import Target
-from fusepkg.store.s3 import S3Settings, S3Store
+from fusepkg.store.s3 import S3Settings, S3Store, obstore
+from fusepkg.store.s3 import bucket as bucket_module
+from fusepkg.store.s3.address import Address
+from fusepkg.store.s3.botocore import connect
 from tests.proxy import Stall
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def test_a_forked_child_reads(bucket: str, used_before: str) -> None:
 @needs_s3
 def test_many_threads_share_one_set_of_clients(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    make = S3Store._make_link
-    monkeypatch.setattr(S3Store, "_make_link", lambda self, settings: made.append(1) or make(self, settings))
+    make = bucket_module.open_clients
+    monkeypatch.setattr(bucket_module, "open_clients", lambda *asked: made.append(1) or make(*asked))
     store = S3Store(bucket, S3Settings())
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(store.get, ["a"] * 64)) == [b"hello"] * 64
@@ -148,15 +148,15 @@ def test_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_where_aws_buckets_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    connection = connect(S3Settings(region="eu-west-1"), Target("s3://bucket", ""))
+    connection = connect(S3Settings(region="eu-west-1"), Address("bucket", "", ""))
     assert connection.is_aws
-    assert _obstore._config("bucket", connection)["endpoint"] == "https://bucket.s3.eu-west-1.amazonaws.com"
-    assert _obstore._config("a.bucket", connection)["endpoint"] == "https://s3.eu-west-1.amazonaws.com"
+    assert obstore._config("bucket", connection)["endpoint"] == "https://bucket.s3.eu-west-1.amazonaws.com"
+    assert obstore._config("a.bucket", connection)["endpoint"] == "https://s3.eu-west-1.amazonaws.com"
     assert connection.client.meta.config.request_checksum_calculation == "when_supported"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://lab:9000")
-    connection = connect(S3Settings(), Target("s3://bucket", ""))
+    connection = connect(S3Settings(), Address("bucket", "", ""))
     assert not connection.is_aws
-    assert _obstore._config("bucket", connection)["endpoint"] == "http://lab:9000"
+    assert obstore._config("bucket", connection)["endpoint"] == "http://lab:9000"
     assert connection.client.meta.config.request_checksum_calculation == "when_required"
 
 
@@ -177,10 +177,10 @@ def test_credentials_are_renewed(s3: Gateway, bucket: str, home: Path, monkeypat
         answer.write_text(json.dumps({**keys, "Expiration": "2100-01-01T00:00:00Z"}))
 
     def end() -> None:
-        credentials = store._linked().connection.credentials
+        credentials = store._open()._clients.connection.credentials
         credentials._expiry_time = credentials._time_fetcher()  # type: ignore[attr-defined, union-attr]
 
-    monkeypatch.setattr(_obstore, "CREDENTIAL_LIFE", timedelta(0))
+    monkeypatch.setattr(obstore, "CREDENTIAL_LIFE", timedelta(0))
     answers(s3.owner.access_key, s3.owner.secret_key)
     store = S3Store(bucket, S3Settings())
     assert store.get("a") == b"hello"

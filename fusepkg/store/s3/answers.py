@@ -1,18 +1,11 @@
-"""What an S3 server's answers mean: refusals in our errors, versions, checksums.
-
-Owns: the one table from S3 error codes and HTTP statuses to ``fusepkg.errors``, the words of the messages, and reading
-the fields of answers. Must not know: which client library brought the answer (``_botocore`` and ``_obstore`` both end
-here).
-"""
+"""What an S3 server's answers mean, whichever client brought them: refusals in our errors, versions, checksums."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import (
     AccessDenied,
@@ -23,39 +16,13 @@ from fusepkg.errors import (
     RemoteTimeout,
     RemoteUnavailable,
 )
-from fusepkg.model.attested import Checksums
+from fusepkg.model.checksums import Checksums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fusepkg.errors import FusepkgError
-
-Deed: TypeAlias = Literal["read", "write", "copy"]
-"""What was tried, as far as the hint of a refusal depends on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What was asked and where, for messages; ``url`` is ``s3://bucket`` or ``s3://bucket/key``."""
-
-    url: str
-    endpoint: str
-    signed: bool = True
-    deed: Deed = "read"
-
-    @property
-    def bucket(self) -> str:
-        """``s3://bucket``."""
-        return "/".join(self.url.split("/")[:3])
-
-    @property
-    def place(self) -> str:
-        """The endpoint without a user name or password somebody may have put into it."""
-        if not self.endpoint:
-            return "AWS"
-        parts = urlsplit(self.endpoint)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
+    from fusepkg.store.s3.address import Action, Address
 
 _CREDENTIAL_HINTS = {
     "InvalidAccessKeyId": "This endpoint does not know the access key: check AWS_PROFILE, AWS_ACCESS_KEY_ID and the"
@@ -78,7 +45,7 @@ _CREDENTIAL_CODES = {
 }
 """Codes that mean AccessDenied whatever the status, and under which code's hint they go (empty: their own)."""
 
-_DENIED_HINTS: dict[Deed, str] = {
+_DENIED_HINTS: dict[Action, str] = {
     "read": "Check that these credentials may read and list the bucket; a missing object is also answered so where"
     " listing is not allowed",
     "write": "Check that these credentials may write to the bucket (s3:PutObject)",
@@ -93,34 +60,34 @@ _BUSY_CODES = frozenset(
 _WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect"})
 
 
-def answer_error(status: int, code: str, target: Target) -> FusepkgError:
+def answer_error(status: int, code: str, address: Address) -> FusepkgError:
     """The error for an answer that is not a success; ``code`` is S3's word for it, or empty."""
-    said = f"{target.place} answered {status}{f' {code}' if code and code != str(status) else ''}"
+    said = f"{address.server} answered {status}{f' {code}' if code and code != str(status) else ''}"
     if code in ("NoSuchBucket", "InvalidBucketName"):
         return BucketNotFound(
-            f"{target.bucket} does not exist at {target.place}",
+            f"s3://{address.bucket} does not exist at {address.server}",
             hint="Check the name; a bucket of another provider needs AWS_ENDPOINT_URL_S3",
         )
     if code in _CREDENTIAL_CODES or status in (401, 403):
-        return AccessDenied(f"{target.url}: {said}", hint=_denied_hint(code, target))
+        return AccessDenied(f"{address.url}: {said}", hint=_denied_hint(code, address))
     if code == "RequestTimeout" or status == 408:
-        return RemoteTimeout(f"{target.url}: {said}", hint="Try again")
+        return RemoteTimeout(f"{address.url}: {said}", hint="Try again")
     if code in _BUSY_CODES or status == 429 or status >= 500:
-        return RemoteUnavailable(f"{target.url}: {said}, again after retries", hint="Try again later")
+        return RemoteUnavailable(f"{address.url}: {said}, again after retries", hint="Try again later")
     if code in ("NoSuchKey", "NoSuchVersion") or status in (404, 405):
         # 405 is how a GET of a delete marker is refused, the only method we use that an object may not allow.
-        return ObjectMissing(f"{target.url} is not there: {said}")
+        return ObjectMissing(f"{address.url} is not there: {said}")
     if status in (409, 412):
-        return ObjectExists(f"{target.url} exists already: {said}")
+        return ObjectExists(f"{address.url} exists already: {said}")
     if code in _WRONG_REGION_CODES or status in (301, 307):
-        return RemoteProtocol(f"{target.url}: {said}", hint="The bucket is in another region: set AWS_REGION")
-    return RemoteProtocol(f"{target.url}: {said}")
+        return RemoteProtocol(f"{address.url}: {said}", hint="The bucket is in another region: set AWS_REGION")
+    return RemoteProtocol(f"{address.url}: {said}")
 
 
-def _denied_hint(code: str, target: Target) -> str:
-    if not target.signed:
+def _denied_hint(code: str, address: Address) -> str:
+    if not address.signed:
         return _NOT_PUBLIC_HINT
-    return _CREDENTIAL_HINTS.get(_CREDENTIAL_CODES.get(code, "") or code, _DENIED_HINTS[target.deed])
+    return _CREDENTIAL_HINTS.get(_CREDENTIAL_CODES.get(code, "") or code, _DENIED_HINTS[address.action])
 
 
 # --- fields of answers ---------------------------------------------------------------------------------------

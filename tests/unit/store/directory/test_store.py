@@ -11,8 +11,7 @@ import pytest
 
 from fusepkg.errors import AccessDenied, BucketNotFound, ObjectExists, ObjectMissing, RemoteError, RemoteUnavailable
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store import _directory_files
-from fusepkg.store.directory import STALE_S, DirectoryStore
+from fusepkg.store.directory import STALE_S, DirectoryStore, files
 
 
 @pytest.fixture
@@ -135,12 +134,12 @@ def test_metadata_where_files_have_no_attributes(
 def test_a_reused_inode_has_no_metadata_of_before(tmp_path: Path) -> None:
     own = os.fsencode(tmp_path / "own")
     with (tmp_path / "file").open("wb") as file:
-        beside = Path(os.fsdecode(_directory_files._beside(own, file.fileno())))
+        beside = Path(os.fsdecode(files._beside(own, file.fileno())))
         beside.parent.mkdir(parents=True)
         beside.write_text('{"of": "another file"}')
-        assert _directory_files.metadata_of(own, file.fileno()) == {"of": "another file"}
-        _directory_files.keep_metadata(own, file.fileno(), {})
-        assert _directory_files.metadata_of(own, file.fileno()) == {}
+        assert files.metadata_of(own, file.fileno()) == {"of": "another file"}
+        files.keep_metadata(own, file.fileno(), {})
+        assert files.metadata_of(own, file.fileno()) == {}
 
 
 def test_damaged_metadata_are_an_error(store: DirectoryStore, root: Path) -> None:

@@ -1,7 +1,6 @@
 """A directory as an ObjectStore: the embedded registry, ``file://`` registries, and files that ``file://`` keys name.
 
-Owns: objects as files below one directory, written so that no crash leaves half of one. Must not know: packages, or
-any other kind of storage. Safe for many threads and processes, on any file system with hard links.
+Safe for many threads and processes, on any file system with hard links.
 
 An object is complete before it has a name: it is written to a file of its own in ``.fusepkg-store``, flushed to the
 disk, and then linked under its name (which fails if the name is taken) or renamed over it. Nothing ever turns from a
@@ -32,7 +31,7 @@ from fusepkg.errors import (
     RemoteUnavailable,
 )
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store._directory_files import (
+from fusepkg.store.directory.files import (
     copy_bytes,
     directories,
     flush_directory,
@@ -41,7 +40,7 @@ from fusepkg.store._directory_files import (
     metadata_of,
     walk,
 )
-from fusepkg.store._directory_names import OTHER_DIRECTORY, OTHER_FILE, OWN_NAME, names_of
+from fusepkg.store.directory.names import OTHER_DIRECTORY, OTHER_FILE, OWN_NAME, names_of
 from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo
 
 if TYPE_CHECKING:

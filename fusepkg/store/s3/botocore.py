@@ -1,8 +1,6 @@
-"""boto3 at the border: making a client, and botocore's exceptions in our words.
+"""boto3 at the border: how a client is set up, and botocore's exceptions in our words.
 
-Owns: every decision about how an S3 client is set up (credentials, endpoint, addressing, checksums, retries) and the
-table of botocore's exceptions. Must not know: what the client is asked for. Imported only when an S3 store is used:
-the import alone takes longer than most local commands.
+Set up are credentials, endpoint, addressing, checksums and retries.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from fusepkg.errors import (
     RemoteUnavailable,
     UsageError,
 )
-from fusepkg.store._s3_answers import answer_error
+from fusepkg.store.s3.answers import answer_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
     from fusepkg.errors import FusepkgError
-    from fusepkg.store._s3_answers import Target
-    from fusepkg.store.s3 import S3Settings
+    from fusepkg.store.s3.address import Address
+    from fusepkg.store.s3.settings import S3Settings
 
 FALLBACK_REGION = "us-east-1"
 """Where no source names a region: S3 redirects from here, and other servers do not look at it."""
@@ -53,7 +51,7 @@ _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client and what was settled while making it. ``credentials`` is None for unsigned requests."""
+    """A client and what was decided while making it. ``credentials`` is None for unsigned requests."""
 
     client: S3Client
     credentials: Credentials | None
@@ -72,9 +70,9 @@ def is_aws_endpoint(endpoint: str) -> bool:
     return (urlsplit(endpoint).hostname or "").endswith(_AWS_HOSTS)
 
 
-def connect(settings: S3Settings, target: Target) -> Connection:
+def connect(settings: S3Settings, address: Address) -> Connection:
     """Make a client from the settings and, where they say nothing, from AWS's own sources."""
-    with translated(target):
+    with translated(address):
         core = botocore.session.Session(profile=settings.profile)
         session = boto3.Session(botocore_session=core)
         region = settings.region or session.region_name or FALLBACK_REGION
@@ -126,23 +124,23 @@ def bucket_region(client: S3Client, bucket: str) -> str | None:
 
 
 @contextmanager
-def translated(target: Target) -> Iterator[None]:
+def translated(address: Address) -> Iterator[None]:
     """Raise botocore's exceptions as ours."""
     try:
         yield
     except (boto.ClientError, boto.BotoCoreError) as exc:
-        raise translate(exc, target) from exc
+        raise translate(exc, address) from exc
     except JSONDecodeError as exc:  # botocore reads what credential programs write without a check
-        raise AccessDenied(f"{target.url}: a credential program did not write JSON", hint=_LOGIN_HINT) from exc
+        raise AccessDenied(f"{address.url}: a credential program did not write JSON", hint=_LOGIN_HINT) from exc
     except ValueError as exc:
         if "endpoint" not in str(exc):
             raise
-        raise UsageError(f"{target.place} is not an endpoint", hint="Write http://host:port or https://host") from exc
+        raise UsageError(f"{address.server} is not an endpoint", hint="Write http://host:port or https://host") from exc
 
 
-def open_object(client: S3Client, target: Target, names: dict[str, Any]) -> GetObjectOutputTypeDef | None:
+def open_object(client: S3Client, address: Address, names: dict[str, Any]) -> GetObjectOutputTypeDef | None:
     """Answer of a GetObject, its body not yet read; None where the range asked for starts past the object's end."""
-    with translated(target):
+    with translated(address):
         try:
             return client.get_object(**names)
         except boto.ClientError as exc:
@@ -161,15 +159,15 @@ def was_retried(exc: boto.ClientError) -> bool:
     return exc.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
 
 
-def translate(exc: boto.ClientError | boto.BotoCoreError, target: Target) -> FusepkgError:
+def translate(exc: boto.ClientError | boto.BotoCoreError, address: Address) -> FusepkgError:
     """One of botocore's exceptions as one of ours; the most specific class wins."""
     if isinstance(exc, boto.ClientError):
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return answer_error(status, error_code(exc), target)
+        return answer_error(status, error_code(exc), address)
     for classes, error, words, hint in _TABLE:
         if isinstance(exc, classes):
-            return error(f"{target.url} at {target.place}: {words.format(exc=exc)}", hint=hint)
-    return RemoteProtocol(f"{target.url} at {target.place}: {exc}")
+            return error(f"{address.url} at {address.server}: {words.format(exc=exc)}", hint=hint)
+    return RemoteProtocol(f"{address.url} at {address.server}: {exc}")
 
 
 _UNREACHABLE_HINT = "Check the network and the endpoint (AWS_ENDPOINT_URL_S3)"

@@ -1,0 +1,39 @@
+"""The clients that one process reads and writes a bucket with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg.store.s3 import botocore, obstore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from fusepkg.store.s3.address import Address
+    from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.obstore import Creator, Reader
+    from fusepkg.store.s3.settings import S3Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """boto3's client for everything, obstore's for small reads and creates: None where obstore cannot run."""
+
+    connection: Connection
+    reader: Reader | None
+    creator: Creator | None
+
+    @property
+    def boto(self) -> S3Client:
+        """boto3's client."""
+        return self.connection.client
+
+
+def open_clients(address: Address, settings: S3Settings) -> Clients:
+    """Make clients for a bucket. Raises CredentialsMissing, UsageError."""
+    connection = botocore.connect(settings, address)
+    if not obstore.runs_here():
+        return Clients(connection, None, None)
+    reader = obstore.Reader(address.bucket, settings, connection)
+    return Clients(connection, reader, obstore.Creator(address.bucket, settings, connection))
