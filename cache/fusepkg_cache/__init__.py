@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fusepkg_cache.cache import SMALL_LIMIT_BYTES, Cache, Cleared
-from fusepkg_cache.claims import Claim
-from fusepkg_cache.digest import Algorithm, Digest, compute_digest
+from fusepkg_cache.claims import Claim, ClaimedBatch
+from fusepkg_cache.digest import Algorithm, Digest, Verified, compute_digest, verified
 from fusepkg_cache.errors import (
     BlobTooLarge,
     CacheClosed,
@@ -34,6 +34,7 @@ __all__ = [
     "CacheReadOnly",
     "CacheUnusable",
     "Claim",
+    "ClaimedBatch",
     "Cleared",
     "Digest",
     "DigestMismatch",
@@ -42,6 +43,8 @@ __all__ = [
     "PlainFiles",
     "Stage",
     "UnnamedBlob",
+    "Verified",
     "VerifyReport",
     "compute_digest",
+    "verified",
 ]

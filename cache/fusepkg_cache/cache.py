@@ -19,7 +19,7 @@ import lmdb
 from fusepkg_cache import tiers
 from fusepkg_cache._translate import translated
 from fusepkg_cache.bound import find_all_files
-from fusepkg_cache.claims import PATIENCE_S
+from fusepkg_cache.claims import PATIENCE_S, ClaimedBatch
 from fusepkg_cache.digest import require_match
 from fusepkg_cache.errors import CacheClosed, CacheUnusable
 from fusepkg_cache.eviction import drop_unwanted
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from fusepkg_cache.claims import Claim
-    from fusepkg_cache.digest import Digest
+    from fusepkg_cache.digest import Digest, Verified
     from fusepkg_cache.pins import Pin
     from fusepkg_cache.session import Session
 
@@ -152,6 +152,10 @@ class Cache:
             raise ValueError(f"no bytes can be read from {offset} in a length of {length}")
         return self._read(digest, offset, length, own_only=own_only)
 
+    def get_many(self, digests: Iterable[Digest], *, own_only: bool = False) -> list[bytes | None]:
+        """Whole blobs, checked, in the order asked; None for each that is not kept, or no longer whole."""
+        return [self.get(digest, own_only=own_only) for digest in digests]
+
     def peek(self, digest: Digest) -> bytes | None:
         """A whole blob that is kept here, checked, as ``get`` gives it; but that is no use, no hit and no miss."""
         return self._read(digest, 0, None, own_only=True, is_use=False)
@@ -178,6 +182,14 @@ class Cache:
                 tiers.put_small(session, digest, data)
             else:
                 tiers.put_large(session, digest, data)
+
+    def put_many(self, blobs: Iterable[Verified]) -> None:
+        """Keep many blobs that were hashed already; on return every process sees them. Raises CacheUnusable.
+
+        Small ones are written together. If it fails, some of them may be kept.
+        """
+        for blob in blobs:
+            self.put(blob.digest, blob.data)
 
     def put_pieces(self, digest: Digest, pieces: Iterable[bytes]) -> None:
         """Keep a blob that comes in pieces and may be too large for memory; on return every process sees it.
@@ -210,6 +222,11 @@ class Cache:
         ``patience_s``. Where there can be no claims, as in a read-only directory, everybody may fetch.
         """
         return self._session().claims.of(digest, patience_s, self.__contains__)
+
+    def claim_many(self, digests: Iterable[Digest], *, patience_s: float = PATIENCE_S) -> ClaimedBatch:
+        """Claim the fetching of many blobs at once, without waiting; see ``ClaimedBatch``."""
+        claims = self._session().claims
+        return ClaimedBatch([claims.of(digest, patience_s, self.__contains__) for digest in dict.fromkeys(digests)])
 
     def remove(self, digest: Digest) -> bool:
         """Drop a blob, for all processes; whether it was kept. Raises CacheUnusable."""

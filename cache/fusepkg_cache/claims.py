@@ -28,7 +28,7 @@ import xxhash
 from fusepkg_cache.records import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -92,6 +92,39 @@ class Claims:
         self._impatient_until = time.monotonic() + IMPATIENCE_S
 
 
+class ClaimedBatch:
+    """The claims of many blobs at once, each taken or somebody else's; made by ``Cache.claim_many``. Never waits.
+
+    ``taken`` are to be fetched by the caller, ``others`` are being fetched by another thread or process: look in the
+    cache again, and claim what is still missing a moment later. Leaving the block releases what is still held.
+    """
+
+    def __init__(self, claims: list[Claim]) -> None:
+        self._held = {claim.digest: claim for claim in claims if claim.take()}
+        self.taken = list(self._held)
+        self.others = [claim.digest for claim in claims if claim.digest not in self._held]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def beat(self) -> None:
+        """Refresh the heartbeat of all that is held; now and then, while the fetch goes on."""
+        for claim in list(self._held.values()):
+            claim.beat()
+
+    def release(self, digests: Iterable[Digest] | None = None) -> None:
+        """Let others fetch these blobs, or all of them."""
+        for digest in list(self._held) if digests is None else digests:
+            claim = self._held.pop(digest, None)
+            if claim is not None:
+                claim.release()
+
+
 class Claim:
     """The right to fetch one blob, from ``take`` to the end of the block; made by ``Cache.claim``.
 
@@ -101,7 +134,7 @@ class Claim:
 
     def __init__(self, claims: Claims, digest: Digest, patience_s: float, is_kept: Callable[[Digest], bool]) -> None:
         self._claims = claims
-        self._digest = digest
+        self.digest = digest
         self._offset = xxhash.xxh3_64_intdigest(key_of(digest)) >> 3 << 1  # even, and beat included below 2^62
         self._patience_s = patience_s
         self._is_kept = is_kept
@@ -144,9 +177,9 @@ class Claim:
         """Wait until the blob is kept (False), or to be fetched by the caller (True)."""
         while not self.take():
             time.sleep(self.pause_s)
-            if self._is_kept(self._digest):
+            if self._is_kept(self.digest):
                 return False
-        return not self._is_kept(self._digest)
+        return not self._is_kept(self.digest)
 
     def beat(self) -> None:
         """Tell those who wait that the fetch goes on; now and then, where it may outlast their patience."""

@@ -163,6 +163,26 @@ def require_match(digest: Digest, data: bytes) -> None:
         raise DigestMismatch(f"{len(data)} bytes given as {digest} hash to {found}")
 
 
+class Verified:
+    """A blob whose bytes were hashed and are what ``digest`` names. Made by ``verified`` alone."""
+
+    __slots__ = ("data", "digest")
+    digest: Digest
+    data: bytes
+
+    def __new__(cls, *_: object) -> Verified:
+        """Raise TypeError: nothing is verified by saying so."""
+        raise TypeError("only verified() makes a Verified, from bytes it has hashed")
+
+
+def verified(digest: Digest, data: bytes) -> Verified:
+    """Hash ``data`` and return it as the blob that ``digest`` names. Raises DigestMismatch."""
+    require_match(digest, data)
+    made = object.__new__(Verified)
+    made.digest, made.data = digest, data
+    return made
+
+
 def _crc64nvme(piece: bytes | bytearray | memoryview, before: int) -> int:
     from awscrt.checksums import crc64nvme  # 80 ms and 7 MB, which few programs need
 
