@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.command import Fusepkg, run_fusepkg
+from tests.command import Fusepkg, end_server, run_fusepkg
 from tests.machine import why_no_s3
 from tests.moto import start_moto
 from tests.proxy import Proxy
@@ -35,6 +35,13 @@ settings.load_profile("fusepkg")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A run in the background of a script ignores Ctrl-C, and so would every command that a test starts and interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def command_server() -> Iterator[None]:
+    """Ends the process that forks the commands; the first command starts it."""
+    yield
+    end_server()
 
 
 @pytest.fixture(autouse=True)
