@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.api.builder_entry import BuilderEntry
+from fusepkg.api.contexts import current_context
 from fusepkg.api.display import show_package
 from fusepkg.api.inputs import opened_packages
 from fusepkg.api.package import Package
-from fusepkg.api.session import current_session
 from fusepkg.api.version import LOCAL_MANIFEST, OpenVersion, open_version
 from fusepkg.daemon.records import mounts_below
 from fusepkg.errors import CacheFailure, UsageError
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
-    from fusepkg.api.session import Session
+    from fusepkg.app.context import Context
     from fusepkg.model.reference import Reference
     from fusepkg.publish.items import Item
     from fusepkg.registry.layout import Layout
@@ -72,12 +72,12 @@ class PackageBuilder:
         if reference.top_hash is not None:
             raise UsageError(f"{name!r} names a version, which never changes", hint="Leave out the hash")
         says_tag = ":" in name.rpartition("/")[2]
-        session = current_session()
-        draft = Draft(reference, session.stores, tag=reference.tag if says_tag else None)
-        self._start(session, draft, f"{reference.package}:{reference.tag}" if says_tag else reference.package, quiet)
+        context = current_context()
+        draft = Draft(reference, context.stores, tag=reference.tag if says_tag else None)
+        self._start(context, draft, f"{reference.package}:{reference.tag}" if says_tag else reference.package, quiet)
 
-    def _start(self, session: Session, draft: Draft, name: str, quiet: bool) -> None:
-        self._session = session
+    def _start(self, context: Context, draft: Draft, name: str, quiet: bool) -> None:
+        self._context = context
         self._draft = draft
         self._name = name
         self._quiet = quiet
@@ -87,12 +87,12 @@ class PackageBuilder:
     def from_package(cls, package: Package, *, quiet: bool = False) -> Self:
         """A builder that starts with all a package has."""
         builder = cls.__new__(cls)
-        draft = Draft(replace(package.reference, top_hash=None), package.session.stores)
+        draft = Draft(replace(package.reference, top_hash=None), package.context.stores)
         draft.add_package(package.index)
         draft.user_meta = package.index.header.get("user_meta")
         if package.tag is not None:
             draft.based_on[package.tag] = package.hash
-        builder._start(package.session, draft, package.name, quiet)  # noqa: SLF001 - it is one of ours
+        builder._start(package.context, draft, package.name, quiet)  # noqa: SLF001 - it is one of ours
         return builder
 
     # --- what it is ------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class PackageBuilder:
         self._say(str(ManifestBuilt(self._build(progress))))
 
     def _build(self, progress: ProgressCallback) -> str:
-        return build_manifest(self._draft, remembered=self._session.remembered, progress=progress)
+        return build_manifest(self._draft, remembered=self._context.hints, progress=progress)
 
     def push_data(
         self, prefix: str | None = None, *, local_files_only: bool = False, progress: ProgressCallback = no_progress
@@ -254,7 +254,7 @@ class PackageBuilder:
             self._draft,
             prefix,
             local_files_only=local_files_only,
-            remembered=self._session.remembered,
+            remembered=self._context.hints,
             progress=progress,
             report=lambda pushed: self._say(str(pushed)),
         )
@@ -279,7 +279,7 @@ class PackageBuilder:
             tag,
             allow_local_files=allow_local_files,
             registry_format=registry_format,
-            remembered=self._session.remembered,
+            remembered=self._context.hints,
             progress=progress,
             report=lambda event: self._say(f"{event}\n" if isinstance(event, ManifestBuilt) else str(event)),
             keep=lambda manifest: self._index(manifest, parse_format(registry_format)),
@@ -311,7 +311,7 @@ class PackageBuilder:
         if self._draft.manifest_url is None or self._draft.has_local_files():
             return Package.of_version(self._open_local())
         reference = replace(self._draft.reference, top_hash=self._draft.top_hash)
-        return Package.of_version(open_version(self._session, reference, tag=self._pushed_tag, is_input=False))
+        return Package.of_version(open_version(self._context, reference, tag=self._pushed_tag, is_input=False))
 
     def _index(self, manifest: Path, where: Layout) -> None:
         """Build the index from the manifest that is at hand, which would else be fetched again."""
@@ -319,7 +319,7 @@ class PackageBuilder:
         if self._draft.has_local_files() or top_hash is None:
             return
         store = self._draft.stores.for_bucket(reference.bucket)
-        root = index_root_for(self._session.settings.indexes_dir, store, reference.name)
+        root = index_root_for(self._context.settings.indexes_dir, store, reference.name)
         with suppress(CacheFailure):  # whoever opens the package says so
             index_manifest(manifest, reference, top_hash, root, where)
 
@@ -335,7 +335,7 @@ class PackageBuilder:
         assert index is not None, "an index just built can be opened"
         reference: Reference = replace(self._draft.reference, top_hash=top_hash)
         where = self._draft.manifest_url or LOCAL_MANIFEST
-        return OpenVersion(self._session, reference, self._pushed_tag, index, PackageTree(index), where)
+        return OpenVersion(self._context, reference, self._pushed_tag, index, PackageTree(index), where)
 
     def _say(self, text: str) -> None:
         if not self._quiet:

@@ -1,7 +1,4 @@
-"""A package on this machine: in a directory, in the cache, as a mount.
-
-Owns: which parts of fusepkg do that for a Python program, and how results are worded. Must not know: ``Package``.
-"""
+"""A package on this machine: in a directory, in the cache, as a mount."""
 
 from __future__ import annotations
 
@@ -16,22 +13,17 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.api.results import Changes, Verification
-from fusepkg.daemon.ending import end_mount
 from fusepkg.daemon.request import MountRequest
-from fusepkg.daemon.spawning import spawn_mount
+from fusepkg.daemon.spawn import spawn_mount
+from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import CacheFailure, EngineUnavailable, FusepkgError, NotMounted, UsageError
 from fusepkg.fetch.chunks import cached_digests
-from fusepkg.install.fetch import Origin
 from fusepkg.install.repair import describe, find_differences, force_to_match, shown_key
 from fusepkg.install.run import install
-from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.work.progress import Counters, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from fusepkg_cache import Cache
-    from fusepkg_cache.digest import Digest
 
     from fusepkg.api.version import OpenVersion
     from fusepkg.work.progress import ProgressCallback
@@ -50,8 +42,9 @@ _KEPT_NAMED = 3
 
 def download(version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback) -> None:
     """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
-    settings, target = version.session.settings, _named(directory)
-    report = install(version.index, name, target, _origin(version), settings.data_dir, progress=progress)
+    context, target = version.context, _named(directory)
+    origin = context.install_origin(version.reference.bucket)
+    report = install(version.index, name, target, origin, context.settings.data_dir, progress=progress)
     if report.kept:
         named = ", ".join(report.kept[:_KEPT_NAMED]) + (", ..." if len(report.kept) > _KEPT_NAMED else "")
         log.warning(
@@ -77,8 +70,8 @@ def force(version: OpenVersion, name: str, directory: str | os.PathLike[str], pr
         version.index,
         name,
         _named(directory),
-        _origin(version),
-        version.session.settings.data_dir,
+        version.context.install_origin(version.reference.bucket),
+        version.context.settings.data_dir,
         progress=progress,
     )
     return Changes(tuple(_below(os.fspath(directory), str(change)) for change in changes))
@@ -96,25 +89,13 @@ def _below(directory: str, name: str) -> str:
     return f"{directory.rstrip('/')}/{name}"
 
 
-def _origin(version: OpenVersion) -> Origin:
-    session, registry = version.session, version.session.stores.for_bucket(version.reference.bucket)
-
-    def chunk_list(digest: Digest) -> list[bytes]:
-        return get_chunk_list(registry, digest)
-
-    cache: Cache | None = None
-    with suppress(CacheFailure):  # a cache that cannot be used has nothing
-        cache = session.cache()
-    return Origin(cache, session.stores.for_key, chunk_list)
-
-
 # --- the cache -----------------------------------------------------------------------------------------------
 
 
 def cache_entries(version: OpenVersion, numbers: range, progress: ProgressCallback) -> None:
     """Have these entries in the cache, fetching what is not. Raises RemoteError, IntegrityError, CacheFailure."""
-    version.session.cache()  # raises where there is none: reading would go round it
-    entries, source = version.index.entries, version.session.source(version.reference.bucket)
+    version.context.cache()  # raises where there is none: reading would go round it
+    entries, source = version.index.entries, version.context.blocking_source(version.reference.bucket)
     counters = Counters(progress, Phase.DOWNLOAD, total=len(numbers))
 
     def fetch(number: int) -> int:
@@ -133,7 +114,7 @@ def cache_entries(version: OpenVersion, numbers: range, progress: ProgressCallba
 
 def clear_cache(version: OpenVersion, numbers: range) -> None:
     """Drop these entries from the cache, for all programs of the machine. Raises CacheFailure."""
-    cache = version.session.cache()
+    cache = version.context.cache()
     try:
         cache.clear(cached_digests(cache, map(version.index.entries.entry, numbers)))
     except CacheError as exc:
@@ -146,18 +127,8 @@ def clear_cache(version: OpenVersion, numbers: range) -> None:
 def start(version: OpenVersion, directory: Path, engine: str) -> Path:
     """Mount the package there until somebody unmounts it; made if it is not there. Raises MountError."""
     directory.mkdir(parents=True, exist_ok=True)
-    settings = version.session.settings
-    request = MountRequest(
-        reference=replace(version.reference, top_hash=version.index.top_hash),
-        mountpoint=directory,
-        engine=engine,
-        allow_other=False,
-        cache_dir=settings.cache_dir,
-        cache=settings.cache,
-        data_dir=settings.data_dir,
-        s3=settings.s3,
-        debug=settings.debug,
-    )
+    reference = replace(version.reference, top_hash=version.index.top_hash)
+    request = MountRequest(reference, directory, version.context.settings, engine)
     try:
         spawn_mount(request)
     except EngineUnavailable as exc:

@@ -1,7 +1,5 @@
 """One version of a package, for Python programs: look, read, compare, bring it onto this machine.
 
-Owns: the class ``Package``. Must not know: how packages are stored, fetched, installed or mounted.
-
 A package is an open index: names and records are read from mapped memory as they are asked for, so that a package of a
 million entries opens as quickly as one of ten.
 """
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fusepkg.api import local
 from fusepkg.api.contents import directory_range, summarise
+from fusepkg.api.contexts import current_context
 from fusepkg.api.display import Text, show_package
 from fusepkg.api.entry import PackageDirectory, PackageEntry
 from fusepkg.api.listing import Listing
 from fusepkg.api.results import Differences
-from fusepkg.api.session import current_session
 from fusepkg.api.version import OpenVersion, open_version
 from fusepkg.errors import EntryNotFound, FsError, UsageError
 from fusepkg.index.difference import compare_indexes
@@ -35,11 +33,11 @@ if TYPE_CHECKING:
 
     from fusepkg.api.builder import PackageBuilder
     from fusepkg.api.results import Changes, Verification
-    from fusepkg.api.session import Session
+    from fusepkg.app.context import Context
+    from fusepkg.app.settings import Flags
     from fusepkg.fetch.blocking import BlockingSource
     from fusepkg.index.opening import Index
     from fusepkg.index.reader import Inode
-    from fusepkg.settings import Flags
     from fusepkg.work.progress import ProgressCallback
 
 _SETTERS = frozenset(
@@ -68,7 +66,7 @@ class Package:
         tag: str | None = None,
         hash: str | None = None,  # noqa: A002 - the name users know
     ) -> None:
-        self._version = open_version(current_session(), _reference(name, tag, hash))
+        self._version = open_version(current_context(), _reference(name, tag, hash))
         self._directory_meta: dict[str, dict[str, Any]] | None = None
 
     @classmethod
@@ -141,14 +139,14 @@ class Package:
         return self._version.index
 
     @property
-    def session(self) -> Session:
+    def context(self) -> Context:
         """The settings and clients it was opened with."""
-        return self._version.session
+        return self._version.context
 
     @property
     def source(self) -> BlockingSource:
         """Where its bytes come from."""
-        return self.session.source(self.reference.bucket)
+        return self.context.blocking_source(self.reference.bucket)
 
     def __repr__(self) -> str:
         fields = [("name", self.name), ("tophash", self.hash), ("manifest", self.manifest)]
@@ -163,7 +161,7 @@ class Package:
         return hash((self.reference.package, self.hash))
 
     def __reduce__(self) -> tuple[Callable[..., Package], tuple[Any, ...]]:
-        return _reopened, (self.session.flags, self.reference.package, self.tag, self.hash)
+        return _reopened, (self.context.settings.flags, self.reference.package, self.tag, self.hash)
 
     # --- what it holds ---------------------------------------------------------------------------------------
 
@@ -361,8 +359,8 @@ def _key(path: str) -> str:
 
 def _reopened(flags: Flags, name: str, tag: str | None, top_hash: str) -> Package:
     """What unpickling makes: the same version, opened where it is unpickled."""
-    session = current_session(flags)
-    return Package.of_version(open_version(session, replace(parse_reference(name), top_hash=top_hash), tag=tag))
+    reference = replace(parse_reference(name), top_hash=top_hash)
+    return Package.of_version(open_version(current_context(flags), reference, tag=tag))
 
 
 def _reference(name: str, tag: str | None, top_hash: str | None) -> Reference:

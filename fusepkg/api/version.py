@@ -1,7 +1,4 @@
-"""One version of a package, open: what ``Package`` is made of.
-
-Owns: how it is opened, and where its manifest lies. Must not know: what programs do with it.
-"""
+"""One version of a package, open: what ``Package`` is made of."""
 
 from __future__ import annotations
 
@@ -10,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from fusepkg.api.inputs import note_opened
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.package.fallback import sheltered_package
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusepkg.api.session import Session
+    from fusepkg.app.context import Context
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
 
@@ -28,7 +24,7 @@ LOCAL_MANIFEST = "local"
 class OpenVersion:
     """``tag`` is the one it was opened by, None where a hash named it; ``manifest`` is where that lies, for people."""
 
-    session: Session
+    context: Context
     reference: Reference
     tag: str | None
     index: Index
@@ -37,7 +33,7 @@ class OpenVersion:
 
 
 def open_version(
-    session: Session,
+    context: Context,
     reference: Reference,
     *,
     tag: str | None = None,
@@ -50,13 +46,10 @@ def open_version(
 
     Raises: PackageError, RemoteError, IntegrityError, CacheFailure.
     """
-    store = session.stores.for_bucket(reference.bucket)
-    indexes = session.settings.indexes_dir
-    with sheltered_package(store, reference, indexes, session.remembered, progress) as opened:
-        pass  # an index in a temporary directory stays readable without it
+    opened = context.open_package(reference, progress)
     if is_input:
         note_opened(f"{reference.package}@{opened.resolved.top_hash}")
-    manifest = parse_physical_key(store.url(opened.manifest_key))
+    manifest = parse_physical_key(context.store(reference.bucket).url(opened.manifest_key))
     return OpenVersion(
-        session, reference, opened.resolved.tag or tag, opened.index, PackageTree(opened.index), manifest.readable
+        context, reference, opened.resolved.tag or tag, opened.index, PackageTree(opened.index), manifest.readable
     )

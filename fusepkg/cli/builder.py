@@ -1,7 +1,5 @@
 """init, add, set, set-meta, mv, rm: saying step by step what the next version of a package holds.
 
-Owns: what these commands take and print, and paths as they are typed. Must not know: how a version is built or pushed.
-
 Each command makes all changes again before it writes its own down, so that what cannot be is refused at once.
 """
 
@@ -17,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fusepkg.app.context import Context
 from fusepkg.cli.builder_draft import add_source, draft_of, make_change, reference_of, shown_items
 from fusepkg.cli.builder_state import (
     FORMAT,
@@ -34,8 +33,8 @@ from fusepkg.cli.builder_state import (
     require_directory,
     write_state,
 )
-from fusepkg.cli.opening import opened_package
-from fusepkg.cli.options import settings_of
+from fusepkg.cli.opening import open_package
+from fusepkg.cli.options import app_of
 from fusepkg.cli.output import say, short
 from fusepkg.errors import KeyCollision, UsageError
 from fusepkg.model.reference import parse_reference
@@ -44,7 +43,6 @@ from fusepkg.publish.items import Item
 from fusepkg.publish.names import as_directory
 from fusepkg.publish.sources import shown_path
 from fusepkg.publish.workspace import is_workspace
-from fusepkg.settings import Settings
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A logical key of the package.")]
 
@@ -71,7 +69,7 @@ class Builder:
     ``typed_in`` is the directory the command was typed in, which its paths are relative to.
     """
 
-    settings: Settings
+    app: Context
     directory: Path
     typed_in: Path
     state: BuilderState
@@ -88,12 +86,12 @@ class Builder:
 
     def draft(self, state: BuilderState | None = None) -> Draft:
         """The version that is being made."""
-        return draft_of(self.settings, state or self.state)
+        return draft_of(self.app, state or self.state)
 
     def change(self, change: Change) -> Item | None:
         """Make one more change and write it down; gives what was added, where it is one line."""
         draft = self.draft()
-        item = make_change(self.settings, draft, change)
+        item = make_change(self.app, draft, change)
         self.save(self.state.with_change(change, shown_items(draft)))
         return item
 
@@ -106,14 +104,14 @@ class Builder:
 
 
 @contextmanager
-def opened_builder(settings: Settings) -> Iterator[Builder]:
+def opened_builder(app: Context) -> Iterator[Builder]:
     """The builder of the directory the command is typed in, or of one above it, locked. Raises BuilderUnfit."""
     typed_in = Path.cwd()
     directory = require_directory(typed_in)
     with locked(directory):
         state = read_state(directory)
         os.chdir(directory)
-        yield Builder(settings, directory, typed_in, state)
+        yield Builder(app, directory, typed_in, state)
 
 
 def init(
@@ -123,16 +121,16 @@ def init(
     ],
 ) -> None:
     """Start to make a version of a package in this directory, step by step."""
-    settings, reference = settings_of(context), parse_reference(ref)
+    app, reference = app_of(context), parse_reference(ref)
     directory = Path.cwd()
     with locked(directory):
         if not set(ref.rpartition("/")[2]) & set(":@"):
             create_state(directory, BuilderState(Header(reference.package, FORMAT)))
             say(f"New PackageBuilder {reference.package} created")
             return
-        opened = opened_package(settings, ref)
+        opened = open_package(app, ref)
         header = Header(reference.package, FORMAT, base=opened.index.top_hash, tag=opened.resolved.tag)
-        draft = draft_of(settings, BuilderState(header))
+        draft = draft_of(app, BuilderState(header))
         create_state(directory, BuilderState(header, items=shown_items(draft)))
     say(f"New PackageBuilder {reference.package} created from {opened.resolved.reference} ({short(header.base or '')})")
 
@@ -154,9 +152,9 @@ def add(
     ] = False,
 ) -> None:
     """Add data. What has one of the names already is replaced."""
-    settings = settings_of(context)
+    app = app_of(context)
     key, source = (None, first) if second is None else (first, second)
-    with opened_builder(settings) as builder:
+    with opened_builder(app) as builder:
         if package:
             _add_package(builder, as_directory(key or ""), source)
             return
@@ -176,7 +174,7 @@ def _added(item: Item, package: str) -> str:
 
 
 def _add_package(builder: Builder, directory: str, source: str) -> None:
-    opened = opened_package(builder.settings, source)
+    opened = open_package(builder.app, source)
     reference, top_hash = opened.resolved.reference, opened.index.top_hash
     builder.change(Add(directory, package=f"{reference.package}@{top_hash}"))
     say(f"Adding package {reference} ({short(top_hash)}) to {builder.package} as {directory or './'}...")
@@ -190,7 +188,7 @@ def set_entry(
 ) -> None:
     """Make one logical key a file or an object."""
     values = None if meta is None else parse_meta(meta, "--meta")
-    with opened_builder(settings_of(context)) as builder:
+    with opened_builder(app_of(context)) as builder:
         item = builder.change(Set(key, builder.source(source), values))
         assert item is not None, "what is set is one line"
         say(f"Setting logical key {key} as {item.source}")
@@ -205,7 +203,7 @@ def set_meta(
 ) -> None:
     """Replace the metadata of an entry, a directory, or the package."""
     values = parse_meta(meta, "the metadata")
-    with opened_builder(settings_of(context)) as builder:
+    with opened_builder(app_of(context)) as builder:
         builder.change(SetMeta("" if key == PACKAGE_KEY else key, values))
         say(f"Setting metadata of {builder.package if key == PACKAGE_KEY else key}")
 
@@ -217,7 +215,7 @@ def mv(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace entries that have one of the names.")] = False,
 ) -> None:
     """Move the contents of a directory of the package to another."""
-    with opened_builder(settings_of(context)) as builder:
+    with opened_builder(app_of(context)) as builder:
         move = Move(as_directory(old), as_directory(new), overwrite)
         try:
             builder.change(move)
@@ -228,7 +226,7 @@ def mv(
 
 def rm(context: typer.Context, key: KeyArgument) -> None:
     """Take an entry, or all below a directory, out of the package. Files and objects stay."""
-    with opened_builder(settings_of(context)) as builder:
+    with opened_builder(app_of(context)) as builder:
         builder.change(Remove(key))
         say(f"Removing {key} from {builder.package}")
 

@@ -1,12 +1,8 @@
-"""From a builder's file to the version it describes.
-
-Owns: making the changes again in their order. Must not know: how the file is kept, what commands print.
-"""
+"""From a builder's file to the version it describes."""
 
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,20 +11,17 @@ from fusepkg.cli.builder_state import Add, Change, Move, Remove, Set, SetMeta, S
 from fusepkg.cli.output import progress_bar
 from fusepkg.daemon.records import mounts_below
 from fusepkg.model.reference import parse_reference
-from fusepkg.package.open import open_package
 from fusepkg.publish.draft import Draft
 from fusepkg.publish.workspace import STATE_NAME, add_workspace, is_workspace
-from fusepkg.state.hints import Remembered
-from fusepkg.store.opening import StoreSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusepkg.app.context import Context
     from fusepkg.cli.builder_state import BuilderState
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
     from fusepkg.publish.items import Item
-    from fusepkg.settings import Settings
 
 
 def reference_of(state: BuilderState) -> Reference:
@@ -36,55 +29,53 @@ def reference_of(state: BuilderState) -> Reference:
     return parse_reference(state.header.builder)
 
 
-def open_version(settings: Settings, stores: StoreSet, reference: Reference) -> Index:
-    """Open a version that the new one is made of. Raises what ``open_package`` raises."""
-    store = stores.for_bucket(reference.bucket)
-    with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
-        return open_package(store, reference, settings.indexes_dir, remembered, show).index
+def open_version(app: Context, reference: Reference) -> Index:
+    """Open a version that the new one is made of. Raises as ``Context.open_package``."""
+    with progress_bar() as show:
+        return app.open_package(reference, show).index
 
 
-def draft_of(settings: Settings, state: BuilderState) -> Draft:
+def draft_of(app: Context, state: BuilderState) -> Draft:
     """The version, with all changes made again; the working directory must be the builder's.
 
     Raises what the changes raise: FolderUnfit where a file is gone, KeyCollision, EntryNotFound, RemoteError.
     """
     base = state.header.base
     if base is None:
-        draft = _empty_draft(settings, state)
+        draft = _empty_draft(app, state)
     else:
-        stores = StoreSet(settings.s3, settings.data_dir)
-        index = open_version(settings, stores, replace(reference_of(state), top_hash=base))
-        draft = draft_of_version(settings, state, index)
+        index = open_version(app, replace(reference_of(state), top_hash=base))
+        draft = draft_of_version(app, state, index)
         if not state.is_pushed:
             draft.message = state.header.message
     for change in state.changes:
-        make_change(settings, draft, change)
+        make_change(app, draft, change)
     return draft
 
 
-def draft_of_version(settings: Settings, state: BuilderState, index: Index) -> Draft:
+def draft_of_version(app: Context, state: BuilderState, index: Index) -> Draft:
     """A version that is there already, to be changed or published; its message and metadata are kept."""
-    draft = _empty_draft(settings, state)
+    draft = _empty_draft(app, state)
     draft.add_package(index)
     draft.user_meta = index.header.get("user_meta")
     draft.message = index.header.get("message")
     return draft
 
 
-def _empty_draft(settings: Settings, state: BuilderState) -> Draft:
+def _empty_draft(app: Context, state: BuilderState) -> Draft:
     header = state.header
-    draft = Draft(reference_of(state), StoreSet(settings.s3, settings.data_dir))
+    draft = Draft(reference_of(state), app.stores)
     draft.message = header.message
     if header.base is not None and header.tag is not None:
         draft.based_on[header.tag] = header.base
     return draft
 
 
-def make_change(settings: Settings, draft: Draft, change: Change) -> Item | None:
+def make_change(app: Context, draft: Draft, change: Change) -> Item | None:
     """Make one change; gives what was added, where it is one line."""
     match change:
         case Add(key, source, package) if package:
-            draft.add_package(open_version(settings, draft.stores, parse_reference(package)), key)
+            draft.add_package(open_version(app, parse_reference(package)), key)
         case Add(key, source, _, record):
             item = add_source(draft, source, key)
             if record is not None:

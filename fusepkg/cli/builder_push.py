@@ -1,8 +1,5 @@
 """build-manifest, push-data, push-manifest: publishing step by step what a builder describes.
 
-Owns: what these commands take and print, and what of a version is kept between them. Must not know: how a version is
-hashed, placed or published.
-
 What `push-data` has placed is kept as an index in the data directory, so that `push-manifest` looks at no data. It may
 be lost: then the data are pushed again, which sends nothing that is there.
 """
@@ -12,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +18,7 @@ import typer
 from fusepkg.cli.builder import Builder, opened_builder
 from fusepkg.cli.builder_draft import draft_of_version, reference_of, shown_items
 from fusepkg.cli.builder_state import FORMAT, BuilderState, Header
-from fusepkg.cli.options import settings_of
+from fusepkg.cli.options import app_of
 from fusepkg.cli.output import note, progress_bar, say, short, show_phase
 from fusepkg.cli.versions import describe_move, link_tag
 from fusepkg.errors import FileChanged, LocalFilesRemain
@@ -35,10 +30,7 @@ from fusepkg.publish import push_manifest as publish_manifest
 from fusepkg.publish.build import build_manifest, write_manifest
 from fusepkg.publish.draft import Draft
 from fusepkg.registry.tags import tag_conflict, tag_history
-from fusepkg.state.hints import Remembered
-from fusepkg.store.opening import open_store
 from fusepkg.store.protocol import ObjectStore
-from fusepkg.work.progress import ProgressCallback
 
 _FOLDER = "builder"
 """Name below the data directory."""
@@ -60,12 +52,12 @@ def register(app: typer.Typer) -> None:
 
 def build(context: typer.Context, message: MessageOption = None) -> None:
     """Hash what the version holds, and tell the top hash it will have."""
-    with opened_builder(settings_of(context)) as builder:
+    with opened_builder(app_of(context)) as builder:
         state = builder.state if message is None else builder.state.with_header(message=message)
         say("Building manifest...")
-        with _at_work(builder) as (remembered, progress):
+        with progress_bar() as show:
             draft = builder.draft(state)
-            top_hash = build_manifest(draft, remembered=remembered, progress=progress)
+            top_hash = build_manifest(draft, remembered=builder.app.hints, progress=show_phase(show))
         if top_hash != state.header.pushed:
             state = BuilderState(state.header, state.changes, shown_items(draft)).with_header(pushed=None)
         builder.save(state.with_header(built=top_hash))
@@ -86,18 +78,18 @@ def push_data(
     ] = False,
 ) -> None:
     """Upload local files, and copy objects that lie elsewhere. Overwrites nothing."""
-    with opened_builder(settings_of(context)) as builder, _at_work(builder) as (remembered, progress):
+    with opened_builder(app_of(context)) as builder, progress_bar() as show:
         draft = builder.draft()
-        _require_as_built(builder.state, build_manifest(draft, remembered=remembered, progress=progress))
+        _require_as_built(builder.state, build_manifest(draft, remembered=builder.app.hints, progress=show_phase(show)))
         publish_data.push_data(
             draft,
             prefix,
             local_files_only=local_files_only,
-            remembered=remembered,
-            progress=progress,
+            remembered=builder.app.hints,
+            progress=show_phase(show),
             report=lambda pushed: say(str(pushed)),
         )
-        top_hash = build_manifest(draft, remembered=remembered)
+        top_hash = build_manifest(draft, remembered=builder.app.hints)
         _keep(builder, draft, top_hash)
         state = BuilderState(builder.state.header, builder.state.changes, shown_items(draft))
         builder.save(state.with_header(pushed=top_hash))
@@ -115,7 +107,7 @@ def push_manifest(
     """Publish the version: its manifest, then the tag. The manifest is built if that was not done."""
     if tag is not None:
         parse_tag(tag)
-    with opened_builder(settings_of(context)) as builder:
+    with opened_builder(app_of(context)) as builder:
         if builder.state.is_pushed:
             _push_again(builder, tag)
         else:
@@ -129,7 +121,7 @@ def _push_again(builder: Builder, tag: str | None) -> None:
     if tag is None:
         say(f"{reference.package}@{short(header.base)} is pushed already")
         return
-    store = open_store(reference.bucket, builder.settings.s3, builder.settings.data_dir)
+    store = builder.app.store(reference.bucket)
     target = replace(reference, tag=tag)
     if tag == header.tag:
         _require_not_moved(store, target, header.base)
@@ -147,8 +139,8 @@ def _require_not_moved(store: ObjectStore, target: Reference, top_hash: str) -> 
 def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_local_files: bool) -> None:
     state = builder.state
     placed = _kept(builder)
-    with _at_work(builder) as (remembered, progress):
-        draft = builder.draft() if placed is None else draft_of_version(builder.settings, state, placed)
+    with progress_bar() as show:
+        draft = builder.draft() if placed is None else draft_of_version(builder.app, state, placed)
         if draft.has_local_files() and not allow_local_files:
             raise LocalFilesRemain(
                 "Manifest contains pointers to local files",
@@ -156,11 +148,11 @@ def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_lo
                 "intentional",
             )
         if state.header.built is not None:
-            _require_as_built(state, build_manifest(draft, remembered=remembered, progress=progress))
+            _require_as_built(state, build_manifest(draft, remembered=builder.app.hints, progress=show_phase(show)))
         if message is not None:
             draft.message = message
         top_hash = publish_manifest.push_manifest(
-            draft, tag, allow_local_files=True, remembered=remembered, progress=progress, report=_report
+            draft, tag, allow_local_files=True, remembered=builder.app.hints, progress=show_phase(show), report=_report
         )
     if draft.has_local_files() and draft.reference.bucket.scheme == "s3":
         # What lies in a bucket may not name files of whoever reads it, so nothing can be built upon this version.
@@ -194,12 +186,6 @@ def _require_as_built(state: BuilderState, top_hash: str) -> None:
         )
 
 
-@contextmanager
-def _at_work(builder: Builder) -> Iterator[tuple[Remembered, ProgressCallback]]:
-    with closing(Remembered(builder.settings.remembered_dir)) as remembered, progress_bar() as show:
-        yield remembered, show_phase(show)
-
-
 # --- what push-data has placed -------------------------------------------------------------------------------
 
 
@@ -220,5 +206,7 @@ def _kept(builder: Builder) -> Index | None:
 def _kept_root(builder: Builder) -> Path:
     name = f"{builder.directory}\n{builder.state.header.builder}"
     return (
-        builder.settings.data_dir / _FOLDER / hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        builder.app.settings.data_dir
+        / _FOLDER
+        / hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     )

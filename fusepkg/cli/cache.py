@@ -1,14 +1,10 @@
-"""cache info, clear, gc, verify, export.
-
-Owns: what these commands take and print. Must not know: how the cache is laid out, what is kept and why.
-"""
+"""cache info, clear, gc, verify, export."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import time
-from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,8 +15,8 @@ import typer
 from fusepkg.cache_admin.collect import collect, tagged_versions
 from fusepkg.cache_admin.usage import share_of
 from fusepkg.cli import pins
-from fusepkg.cli.opening import opened_package
-from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.opening import open_package
+from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import (
     EXIT_DIFFERENT,
     counted,
@@ -38,15 +34,14 @@ from fusepkg.fetch.chunks import cached_digests
 from fusepkg.index.files import index_directory
 from fusepkg.index.opening import open_index
 from fusepkg.state.known_indexes import known_packages
-from fusepkg.store.opening import StoreSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusepkg_cache import Cache, CacheInfo
 
+    from fusepkg.app.settings import Settings
     from fusepkg.cache_admin.usage import Share
-    from fusepkg.settings import Settings
     from fusepkg.state.known_indexes import KnownPackage
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -70,10 +65,10 @@ def register(app: typer.Typer) -> None:
 
 def info(context: typer.Context, as_json: JsonOption = False) -> None:
     """Tell where the cache is, what it holds and may hold, how it did, and how much of each package is there."""
-    settings = settings_of(context)
-    with settings.cache.open() as cache:
-        facts = cache.info()
-        shares = _shares(settings, cache)
+    app = app_of(context)
+    settings, cache = app.settings, app.cache()
+    facts = cache.info()
+    shares = _shares(settings, cache)
     disk = shutil.disk_usage(settings.cache_dir)
     if as_json:
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(facts).items()}
@@ -144,16 +139,16 @@ def clear(
     ] = "",
 ) -> None:
     """Drop cached data, also under live mounts: what they read next is fetched again."""
-    settings = settings_of(context)
+    app = app_of(context)
     unused_since = time.time() - _seconds(older_than) if older_than else None
-    index = opened_package(settings, ref).index if ref else None
-    with settings.cache.open() as cache:
-        if index is not None:
-            dropped = cache.clear(cached_digests(cache, index.entries.contents()), unused_since=unused_since)
-        else:
-            dropped = cache.clear(unused_since=unused_since)
-            if unused_since is None:
-                _drop_indexes(settings)
+    index = open_package(app, ref).index if ref else None
+    cache = app.cache()
+    if index is not None:
+        dropped = cache.clear(cached_digests(cache, index.entries.contents()), unused_since=unused_since)
+    else:
+        dropped = cache.clear(unused_since=unused_since)
+        if unused_since is None:
+            _drop_indexes(app.settings)
     note(f"Dropped {counted(dropped.blobs, 'blob')}, {human_bytes(dropped.bytes)}")
 
 
@@ -187,9 +182,9 @@ def gc(
     as_json: JsonOption = False,
 ) -> None:
     """Drop what no tag in its bucket, no mount and no pin names. A bucket that does not answer keeps its packages."""
-    settings = settings_of(context)
-    stores = StoreSet(settings.s3, settings.data_dir)
-    with settings.cache.open() as cache, progress_bar() as show:
+    app = app_of(context)
+    settings, cache = app.settings, app.cache()
+    with progress_bar() as show:
 
         def packages() -> Iterator[KnownPackage]:
             known = known_packages(settings.indexes_dir)
@@ -201,7 +196,7 @@ def gc(
         collected = collect(
             cache,
             packages,
-            lambda package: tagged_versions(package, settings.indexes_dir, stores.for_bucket),
+            lambda package: tagged_versions(package, settings.indexes_dir, app.store),
             lambda package, top_hash: (
                 f"{package}@{top_hash}" in pinned or package.directory(top_hash).resolve() in live
             ),
@@ -239,7 +234,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Hash everything in the cache. Exit 1 if anything is damaged, also where it was repaired."""
-    with settings_of(context).cache.open() as cache, progress_bar() as show:
+    cache = app_of(context).cache()
+    with progress_bar() as show:
         report = cache.verify(repair=repair, progress=partial(show, "Checking", is_bytes=True))
     if as_json:
         facts: dict[str, Any] = asdict(report)
@@ -273,12 +269,12 @@ def export(
     from fusepkg_cache import PlainFiles
 
     from fusepkg.cache_admin.export import export_version
-    from fusepkg.cli.reading import blocking_source
 
-    settings = settings_of(context)
+    app = app_of(context)
     files = PlainFiles(directory)
-    opened = opened_package(settings, ref)
-    with closing(blocking_source(settings, opened.resolved.reference)) as source, progress_bar() as show:
+    opened = open_package(app, ref)
+    source = app.blocking_source(opened.resolved.reference.bucket)
+    with progress_bar() as show:
         written = export_version(opened.index, source, files, partial(show, "Exporting", is_bytes=True))
     if as_json:
         print_json({"directory": str(files.directory), "hash": opened.index.top_hash, **asdict(written)})

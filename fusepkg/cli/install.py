@@ -6,31 +6,23 @@ or compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from fusepkg_cache.errors import CacheError
 
-from fusepkg.cli.mounts import mount_behind, mount_request
-from fusepkg.cli.opening import opened_package
-from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.app.context import Context
+from fusepkg.cli.mounts import mount_behind
+from fusepkg.cli.opening import open_package
+from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
-from fusepkg.install.fetch import Origin
+from fusepkg.daemon.request import MountRequest
 from fusepkg.install.repair import find_changes, force_to_match, shown_key
 from fusepkg.install.run import install as install_package
 from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import OpenedPackage
-from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.settings import Settings
-from fusepkg.store.opening import StoreSet, open_store
 
 if TYPE_CHECKING:
-    from fusepkg_cache import Cache
-    from fusepkg_cache.digest import Digest
-
     from fusepkg.index.opening import Index
     from fusepkg.install.run import InstallReport
     from fusepkg.state.install_record import Installed
@@ -59,29 +51,30 @@ def install(
     as_json: JsonOption = False,
 ) -> None:
     """Bring a package into a directory: what is missing or out of date is fetched, verified, and put in its place."""
-    settings = settings_of(context)
+    app = app_of(context)
     reference = parse_reference(ref)
     location = location or f"./{reference.name.rpartition('/')[2]}"
     directory = Path(location)
     if lazy_download:
         _say_where(ref, location, as_json)
         directory.mkdir(parents=True, exist_ok=True)
-        ready = mount_behind(mount_request(settings, ref, directory))
+        ready = mount_behind(MountRequest(reference, directory, app.settings))
         if as_json:
             print_json({"reference": ref, "top_hash": ready.record.top_hash, "directory": ready.record.mountpoint})
         return
-    opened = opened_package(settings, ref)
+    opened = open_package(app, ref)
     _say_where(ref, location, as_json)
     if force:
-        _force(settings, opened, directory, location, as_json)
+        _force(app, opened, directory, location, as_json)
         return
-    with _origin(settings, opened) as origin, progress_bar() as show:
+    installed = opened.resolved.reference
+    with progress_bar() as show:
         report = install_package(
             opened.index,
-            str(opened.resolved.reference),
+            str(installed),
             directory,
-            origin,
-            settings.data_dir,
+            app.install_origin(installed.bucket),
+            app.settings.data_dir,
             progress=show_phase(show),
         )
     _describe(report, opened, directory, location, as_json)
@@ -115,15 +108,16 @@ def _describe(report: InstallReport, opened: OpenedPackage, directory: Path, loc
         note("  Use --force to replace them")
 
 
-def _force(settings: Settings, opened: OpenedPackage, directory: Path, location: str, as_json: bool) -> None:
+def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, as_json: bool) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    with _origin(settings, opened) as origin, progress_bar() as show:
+    reference = opened.resolved.reference
+    with progress_bar() as show:
         changes = force_to_match(
             opened.index,
-            str(opened.resolved.reference),
+            str(reference),
             directory,
-            origin,
-            settings.data_dir,
+            app.install_origin(reference.bucket),
+            app.settings.data_dir,
             progress=show_phase(show),
         )
     if as_json:
@@ -134,32 +128,18 @@ def _force(settings: Settings, opened: OpenedPackage, directory: Path, location:
         say(f"  {location.rstrip('/')}/{change}")
 
 
-@contextmanager
-def _origin(settings: Settings, opened: OpenedPackage) -> Iterator[Origin]:
-    registry = open_store(opened.resolved.reference.bucket, settings.s3, settings.data_dir)
-
-    def chunk_list(digest: Digest) -> list[bytes]:
-        return get_chunk_list(registry, digest)
-
-    with ExitStack() as stack:
-        cache: Cache | None = None
-        with suppress(CacheError):  # a cache that cannot be used has nothing
-            cache = stack.enter_context(closing(settings.cache.open()))
-        yield Origin(cache, StoreSet(settings.s3, settings.data_dir).for_key, chunk_list)
-
-
 # --- afterwards ----------------------------------------------------------------------------------------------
 
 
-def index_of(settings: Settings, installed: Installed) -> Index:
-    """What was installed; without a request where its index is on this machine. Raises as ``opened_package``."""
+def index_of(app: Context, installed: Installed) -> Index:
+    """What was installed; without a request where its index is on this machine. Raises as ``open_package``."""
     package = parse_reference(installed.reference).package
-    return opened_package(settings, f"{package}@{installed.top_hash}").index
+    return open_package(app, f"{package}@{installed.top_hash}").index
 
 
-def show_installed(settings: Settings, directory: Path, installed: Installed, as_json: bool) -> None:
+def show_installed(app: Context, directory: Path, installed: Installed, as_json: bool) -> None:
     """What `status` prints of an installed directory: which package, and what has been changed."""
-    changes = find_changes(index_of(settings, installed), directory, settings.data_dir)
+    changes = find_changes(index_of(app, installed), directory, app.settings.data_dir)
     if as_json:
         print_json(
             {

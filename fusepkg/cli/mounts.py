@@ -1,7 +1,4 @@
-"""mount, umount, mounts, stat, and the status of a mount.
-
-Owns: what these commands take and print. Must not know: how a mount works.
-"""
+"""mount, umount, mounts, stat, and the status of a mount."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import (
     counted,
     human_bytes,
@@ -26,14 +23,13 @@ from fusepkg.cli.output import (
     time_text,
 )
 from fusepkg.daemon import control, records
-from fusepkg.daemon.ending import end_mount
-from fusepkg.daemon.launching import start_mount
 from fusepkg.daemon.logs import log_to_terminal
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
+from fusepkg.daemon.start import start_mount
+from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import EngineUnavailable, EntryNotFound, NoEntry, NotADirectory, UsageError
 from fusepkg.model.reference import parse_reference
-from fusepkg.settings import Settings
 
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
 
@@ -57,30 +53,13 @@ def mount(
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
 ) -> None:
     """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
-    request = mount_request(settings_of(context), ref, directory, engine, allow_other=allow_other)
+    if engine not in ("auto", "erofs", "fuse"):
+        raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
+    request = MountRequest(parse_reference(ref), directory, app_of(context).settings, engine, allow_other)
     if foreground:
         _mount_here(request)
     else:
         _describe_mount(mount_behind(request))
-
-
-def mount_request(
-    settings: Settings, ref: str, directory: Path, engine: str = "auto", *, allow_other: bool = False
-) -> MountRequest:
-    """What is to be mounted where. Raises InvalidReference, UsageError."""
-    if engine not in ("auto", "erofs", "fuse"):
-        raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
-    return MountRequest(
-        reference=parse_reference(ref),
-        mountpoint=directory,
-        engine=engine,
-        allow_other=allow_other,
-        cache_dir=settings.cache_dir,
-        cache=settings.cache,
-        data_dir=settings.data_dir,
-        s3=settings.s3,
-        debug=settings.debug,
-    )
 
 
 def mount_behind(request: MountRequest) -> Ready:
@@ -101,9 +80,9 @@ def _mount_behind(request: MountRequest) -> Ready:
 
 
 def _mount_here(request: MountRequest) -> None:
-    from fusepkg.daemon.serving import run_mount
+    from fusepkg.daemon.serve import run_mount
 
-    log_to_terminal(debug=request.debug)
+    log_to_terminal(debug=request.settings.debug)
 
     def announce(event: Event) -> None:
         if isinstance(event, Ready):

@@ -1,42 +1,53 @@
-"""A reference as typed, opened for a command.
-
-Owns: the progress bar meanwhile, and what is said when the bucket cannot be reached. Must not know: what a command does
-with a package.
-"""
+"""Packages and their bytes for commands, with a progress bar and with warnings where bucket or cache fail."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from fusepkg.cli.output import note, progress_bar
 from fusepkg.model.reference import parse_reference
-from fusepkg.package.fallback import sheltered_package
-from fusepkg.state.hints import Remembered
-from fusepkg.store.opening import open_store
 
 if TYPE_CHECKING:
+    from fusepkg.app.context import Context
+    from fusepkg.model.entry import Entry
+    from fusepkg.model.reference import Reference
     from fusepkg.package.open import OpenedPackage
-    from fusepkg.settings import Settings
+    from fusepkg.registry.resolve import Resolved
+
+_PIECE_BYTES = 1 << 20
+"""Written at a time."""
 
 _warned = False
 
 
-def opened_package(settings: Settings, ref: str) -> OpenedPackage:
-    """Open the version a reference names, also where the cache cannot be used. Raises what ``open_package`` raises."""
-    reference = parse_reference(ref)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    with (
-        progress_bar() as show,
-        closing(Remembered(settings.remembered_dir)) as remembered,
-        sheltered_package(store, reference, settings.indexes_dir, remembered, show) as opened,
-    ):
-        pass  # an index in a temporary directory stays readable without it
-    if not opened.index_root.is_relative_to(settings.indexes_dir):
-        warn_of_cache(f"{settings.indexes_dir} cannot be written to, so the index was made for this command only")
-    if opened.offline_since_s is not None:
-        note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
+def open_package(app: Context, ref: str) -> OpenedPackage:
+    """Open the version a reference names, also where the cache cannot be used. Raises as ``Context.open_package``."""
+    with progress_bar() as show:
+        opened = app.open_package(parse_reference(ref), show)
+    indexes = app.settings.indexes_dir
+    if not opened.index_root.is_relative_to(indexes):
+        warn_of_cache(f"{indexes} cannot be written to, so the index was made for this command only")
+    _warn_if_offline(opened.offline_since_s)
     return opened
+
+
+def resolve_reference(app: Context, ref: str) -> Resolved:
+    """Return the version a reference names. Raises PackageError, RemoteError."""
+    resolved, offline_since_s = app.resolve(parse_reference(ref))
+    _warn_if_offline(offline_since_s)
+    return resolved
+
+
+def _warn_if_offline(offline_since_s: float | None) -> None:
+    if offline_since_s is not None:
+        note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
+
+
+def write_entry(app: Context, reference: Reference, entry: Entry, output: BinaryIO) -> None:
+    """Write an entry's bytes, verified. Raises RemoteError, IntegrityError."""
+    source = app.blocking_source(reference.bucket)
+    output.writelines(source.read(entry, offset, _PIECE_BYTES) for offset in range(0, entry.size, _PIECE_BYTES))
+    output.flush()
 
 
 def warn_of_cache(message: str) -> None:

@@ -1,7 +1,4 @@
-"""Options several commands share.
-
-Owns: their names, help texts and types. Must not know: what a command does with them.
-"""
+"""Options several commands share, and the settings they decide."""
 
 from __future__ import annotations
 
@@ -13,8 +10,10 @@ import typer
 import typer.core
 
 from fusepkg import __version__
+from fusepkg.app.context import Context
+from fusepkg.app.settings import Flags, decide
+from fusepkg.cli.opening import warn_of_cache
 from fusepkg.daemon.logs import log_to_terminal
-from fusepkg.settings import Flags, Settings, decide
 
 _S3 = "Object storage"
 _CACHE = "The cache"
@@ -59,11 +58,11 @@ _NoSignRequest = Annotated[
 ]
 
 
-def settings_of(context: typer.Context) -> Settings:
-    """The settings decided before the command was chosen."""
-    settings = context.obj
-    assert isinstance(settings, Settings), "the callback of the application sets it"
-    return settings
+def app_of(context: typer.Context) -> Context:
+    """Return what the command works with: made from the settings, before the command was chosen."""
+    app = context.obj
+    assert isinstance(app, Context), "the callback of the application sets it"
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,7 +92,7 @@ def decide_settings(
     else:
         # Commands tell what matters themselves; without a handler Python would print warnings a second time.
         logging.getLogger("fusepkg").addHandler(logging.NullHandler())
-    context.obj = decide(
+    settings = decide(
         Flags(
             cache_dir=cache_dir,
             cache_size=cache_size,
@@ -106,6 +105,8 @@ def decide_settings(
             debug=debug,
         )
     )
+    context.obj = Context(settings, lambda reason: warn_of_cache(f"nothing is cached: {reason}"))
+    context.call_on_close(context.obj.close)
 
 
 class SettingsAnywhere(typer.core.TyperGroup):

@@ -1,22 +1,19 @@
-"""ls, cat, hash, verify, list: looking at packages without mounting them.
-
-Owns: what these commands take and print. Must not know: how packages are stored.
-"""
+"""ls, cat, hash, verify, list: looking at packages without mounting them."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fusepkg.app.context import Context
 from fusepkg.check.directory import Difference, compare_directory
 from fusepkg.check.objects import check_objects
 from fusepkg.cli.install import index_of
-from fusepkg.cli.opening import opened_package
-from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.opening import open_package, resolve_reference, write_entry
+from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import (
     EXIT_DIFFERENT,
     counted,
@@ -32,14 +29,10 @@ from fusepkg.daemon import records
 from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
 from fusepkg.index.opening import open_index
 from fusepkg.install.repair import find_changes, find_differences
-from fusepkg.model.reference import parse_bucket, parse_reference
-from fusepkg.package.open import resolve_or_remember
+from fusepkg.model.reference import parse_bucket
 from fusepkg.publish.push import folder_hash
 from fusepkg.registry.catalogue import list_packages
-from fusepkg.settings import Settings
-from fusepkg.state.hints import Remembered
 from fusepkg.state.install_record import installed_at
-from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
@@ -65,7 +58,7 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List what a package holds, without fetching data."""
-    tree = PackageTree(opened_package(settings_of(context), ref).index)
+    tree = PackageTree(open_package(app_of(context), ref).index)
     found = list(_names(tree, path.strip("/"), recursive=recursive))
     if as_json:
         print_json([_facts(tree, key, nid) for key, nid in found])
@@ -116,15 +109,13 @@ def cat(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file of the package.")],
 ) -> None:
     """Write a file of a package to standard output, verified."""
-    from fusepkg.cli.reading import write_entry
-
-    settings = settings_of(context)
-    opened = opened_package(settings, ref)
+    app = app_of(context)
+    opened = open_package(app, ref)
     tree = PackageTree(opened.index)
     inode = _resolve(tree, path.strip("/"))
     if inode.is_directory:
         raise EntryNotFound(f"{path!r} is a directory of the package", hint=f"`fusepkg ls {ref} {path}` lists it")
-    write_entry(settings, opened.resolved.reference, tree.entry(inode.nid), sys.stdout.buffer)
+    write_entry(app, opened.resolved.reference, tree.entry(inode.nid), sys.stdout.buffer)
 
 
 def print_hash(
@@ -134,33 +125,28 @@ def print_hash(
     ],
 ) -> None:
     """Print a top hash: of what is mounted or installed, of what pushing a folder gives, of a reference."""
-    settings = settings_of(context)
+    app = app_of(context)
     if not _is_directory(target):
-        store = open_store(parse_reference(target).bucket, settings.s3, settings.data_dir)
-        with closing(Remembered(settings.remembered_dir)) as remembered:
-            resolved, offline_since_s = resolve_or_remember(store, parse_reference(target), remembered)
-        if offline_since_s is not None:
-            note("Warning: the bucket cannot be reached; this is the version the tag was last seen to name")
-        say(resolved.top_hash)
+        say(resolve_reference(app, target).top_hash)
         return
     try:
         record, inner = records.find_record(Path(target))
     except NotMounted:
-        say(_directory_hash(settings, Path(target)))
+        say(_directory_hash(app, Path(target)))
         return
     if inner != ".":
         raise UsageError(f"{target} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
     say(record.top_hash)
 
 
-def _directory_hash(settings: Settings, directory: Path) -> str:
-    installed = installed_at(settings.data_dir, directory)
+def _directory_hash(app: Context, directory: Path) -> str:
+    installed = installed_at(app.settings.data_dir, directory)
     if installed is not None:
-        if find_changes(index_of(settings, installed), directory, settings.data_dir):
+        if find_changes(index_of(app, installed), directory, app.settings.data_dir):
             note(f"Warning: files have been changed since it was installed: fusepkg status {directory}")
         return installed.top_hash
-    with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
-        return folder_hash(directory, remembered=remembered, progress=show_phase(show))
+    with progress_bar() as show:
+        return folder_hash(directory, remembered=app.hints, progress=show_phase(show))
 
 
 def verify(
@@ -172,11 +158,11 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check every byte: of a directory against its manifest, or of the objects in the bucket. Exit 1 if any differ."""
-    settings = settings_of(context)
+    app = app_of(context)
     if ref or _is_directory(target):
-        differences, what = _verify_directory(settings, Path(target), ref)
+        differences, what = _verify_directory(app, Path(target), ref)
     else:
-        differences, what = _verify_objects(settings, target)
+        differences, what = _verify_objects(app, target)
     if as_json:
         print_json([{"logical_key": found.logical_key, "reason": found.reason} for found in differences])
     else:
@@ -187,10 +173,10 @@ def verify(
         raise typer.Exit(EXIT_DIFFERENT)
 
 
-def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[list[Difference], str]:
-    installed = None if ref else installed_at(settings.data_dir, directory)
+def _verify_directory(app: Context, directory: Path, ref: str) -> tuple[list[Difference], str]:
+    installed = None if ref else installed_at(app.settings.data_dir, directory)
     if ref or installed is not None:
-        index = opened_package(settings, ref).index if installed is None else index_of(settings, installed)
+        index = open_package(app, ref).index if installed is None else index_of(app, installed)
         what = ref if installed is None else f"{installed.reference} ({short(installed.top_hash)})"
         with progress_bar() as show:
             return find_differences(index, directory, progress=show_phase(show)), f"{directory} as {what}"
@@ -209,12 +195,12 @@ def _verify_directory(settings: Settings, directory: Path, ref: str) -> tuple[li
         return compare_directory(directory, mounted.entries, progress=show_phase(show)), what
 
 
-def _verify_objects(settings: Settings, ref: str) -> tuple[list[Difference], str]:
-    index = opened_package(settings, ref).index
+def _verify_objects(app: Context, ref: str) -> tuple[list[Difference], str]:
+    index = open_package(app, ref).index
     with progress_bar() as show:
         checked = check_objects(
             index.entries,
-            StoreSet(settings.s3, settings.data_dir).for_key,
+            app.stores.for_key,
             count=len(index.entries),
             total_bytes=index.total_bytes,
             progress=show_phase(show),
@@ -231,8 +217,8 @@ def list_bucket(
     as_json: JsonOption = False,
 ) -> None:
     """List the packages of a bucket."""
-    settings = settings_of(context)
-    names = list_packages(open_store(parse_bucket(bucket), settings.s3, settings.data_dir))
+    app = app_of(context)
+    names = list_packages(app.store(parse_bucket(bucket)))
     if as_json:
         print_json(names)
         return

@@ -1,11 +1,7 @@
-"""cache pin, unpin, pins.
-
-Owns: what these commands take and print. Must not know: how pins are kept.
-"""
+"""cache pin, unpin, pins."""
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,20 +10,15 @@ import typer
 
 from fusepkg.cache_admin.pins import pin_name, pin_version
 from fusepkg.cache_admin.usage import share_of
-from fusepkg.cli.opening import opened_package
-from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.opening import open_package, resolve_reference
+from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, print_table, progress_bar, say, short, time_text
 from fusepkg.errors import UsageError
 from fusepkg.model.reference import parse_reference
-from fusepkg.package.open import resolve_or_remember
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.state.hints import Remembered
-from fusepkg.store.opening import open_store
 
 if TYPE_CHECKING:
-    from fusepkg_cache import Cache
-
-    from fusepkg.settings import Settings
+    from fusepkg.app.context import Context
 
 
 def register(group: typer.Typer) -> None:
@@ -39,12 +30,13 @@ def register(group: typer.Typer) -> None:
 
 def pin(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
     """Keep a version in the cache: what is there of it, and what will be, does not make room for other data."""
-    settings = settings_of(context)
-    opened = opened_package(settings, ref)
+    app = app_of(context)
+    opened = open_package(app, ref)
     reference, index = opened.resolved.reference, opened.index
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    store = app.store(reference.bucket)
     name = pin_name(reference, index.top_hash)
-    with settings.cache.open() as cache, progress_bar() as show:
+    cache = app.cache()
+    with progress_bar() as show:
         pin_version(cache, name, index, partial(get_chunk_list, store), partial(show, "Pinning"))
         share = share_of(cache, index, partial(show, "Looking what is there"))
     if as_json:
@@ -60,22 +52,19 @@ def pin(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -
 
 def unpin(context: typer.Context, ref: RefArgument) -> None:
     """Let a version make room for other data again. Nothing is dropped now."""
-    settings = settings_of(context)
-    with settings.cache.open() as cache:
-        name = _pin_meant(settings, cache, ref)
-        cache.unpin(name)
+    app = app_of(context)
+    name = _pin_meant(app, ref)
+    app.cache().unpin(name)
     say(f"Unpinned {_shown(name)}")
 
 
-def _pin_meant(settings: Settings, cache: Cache, ref: str) -> str:
+def _pin_meant(app: Context, ref: str) -> str:
     """The name of the pin of a version. A hash is looked for among the pins, so that it needs no bucket."""
     reference = parse_reference(ref)
-    names = [pin.name for pin in cache.pins() if pin.name.startswith(f"{reference.package}@")]
+    names = [pin.name for pin in app.cache().pins() if pin.name.startswith(f"{reference.package}@")]
     top_hash = reference.top_hash
     if top_hash is None and names:
-        store = open_store(reference.bucket, settings.s3, settings.data_dir)
-        with closing(Remembered(settings.remembered_dir)) as remembered:
-            top_hash = resolve_or_remember(store, reference, remembered)[0].top_hash
+        top_hash = resolve_reference(app, ref).top_hash
     meant = [name for name in names if top_hash and name.startswith(f"{reference.package}@{top_hash}")]
     if len(meant) == 1:
         return meant[0]
@@ -89,8 +78,7 @@ def _pin_meant(settings: Settings, cache: Cache, ref: str) -> str:
 
 def list_pins(context: typer.Context, as_json: JsonOption = False) -> None:
     """List what is pinned."""
-    with settings_of(context).cache.open() as cache:
-        found = sorted(cache.pins(), key=lambda pin: pin.name)
+    found = sorted(app_of(context).cache().pins(), key=lambda pin: pin.name)
     if as_json:
         print_json([{"name": pin.name, "blobs": pin.blobs, "since": pin.since} for pin in found])
         return

@@ -1,18 +1,14 @@
-"""push: publish a folder.
-
-Owns: what the command takes and prints. Must not know: how a push works.
-"""
+"""push: publish a folder."""
 
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
@@ -20,8 +16,6 @@ from fusepkg.model.reference import parse_reference
 from fusepkg.publish.formats import parse_format
 from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.registry.layout import manifest_key
-from fusepkg.state.hints import Remembered
-from fusepkg.store.opening import open_store
 
 
 def register(app: typer.Typer) -> None:
@@ -50,11 +44,11 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
-    settings = settings_of(context)
+    app = app_of(context)
     reference = parse_reference(ref)
     user_meta = _meta(meta)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
-    with progress_bar() as show, closing(Remembered(settings.remembered_dir)) as remembered:
+    store = app.store(reference.bucket)
+    with progress_bar() as show:
         pushed = push_folder(
             directory,
             reference,
@@ -64,7 +58,7 @@ def push(
             user_meta=user_meta,
             follow_symlinks=follow_symlinks,
             registry_format=registry_format,
-            remembered=remembered,
+            remembered=app.hints,
             progress=show_phase(show),
         )
     for warning in pushed.warnings:

@@ -1,7 +1,4 @@
-"""status: what a directory is, whether a package is mounted, installed or being made there.
-
-Owns: telling these apart, and what is printed of a builder. Must not know: how any of them works.
-"""
+"""status: what a directory is, whether a package is mounted, installed or being made there."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from fusepkg.cli.builder_draft import reference_of
 from fusepkg.cli.builder_state import SetMeta, find_directory, read_state, require_directory
 from fusepkg.cli.install import show_installed
 from fusepkg.cli.mounts import show_mount
-from fusepkg.cli.options import JsonOption, settings_of
+from fusepkg.cli.options import JsonOption, app_of
 from fusepkg.cli.output import print_json, say, short
 from fusepkg.daemon import records
 from fusepkg.errors import NotMounted
@@ -37,13 +34,13 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell which package is mounted or installed in a directory, or what the one being made there holds."""
-    settings, looked_at = settings_of(context), directory or Path.cwd()
+    app, looked_at = app_of(context), directory or Path.cwd()
     try:
         record, _ = records.find_record(looked_at)
     except NotMounted:
-        installed = installed_at(settings.data_dir, looked_at)
+        installed = installed_at(app.settings.data_dir, looked_at)
         if installed is not None:
-            show_installed(settings, looked_at, installed, as_json)
+            show_installed(app, looked_at, installed, as_json)
             return
         builder = require_directory(Path.cwd()) if directory is None else find_directory(directory)
         if builder is None:

@@ -1,7 +1,4 @@
-"""diff, tags, log, tag, rollback: the versions of a package beside each other.
-
-Owns: what these commands take and print. Must not know: how versions are compared, or how a tag moves.
-"""
+"""diff, tags, log, tag, rollback: the versions of a package beside each other."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusepkg.cli.opening import opened_package
-from fusepkg.cli.options import JsonOption, RefArgument, settings_of
+from fusepkg.cli.opening import open_package
+from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import EXIT_DIFFERENT, human_bytes, note, print_json, print_table, say, short
 from fusepkg.errors import HashNotFound, UsageError
 from fusepkg.index.difference import Change, MetaChange, compare_indexes, compare_metadata
@@ -22,7 +19,6 @@ from fusepkg.registry.catalogue import list_history, list_tags
 from fusepkg.registry.manifests import has_manifest
 from fusepkg.registry.resolve import resolve
 from fusepkg.registry.tags import move_tag, read_tag, roll_back, tag_history
-from fusepkg.store.opening import open_store
 
 if TYPE_CHECKING:
     from fusepkg.model.entry import Entry
@@ -55,8 +51,8 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """List the entries that differ between two versions. Exit 1 if any do."""
-    settings = settings_of(context)
-    before, after = opened_package(settings, old), opened_package(settings, new)
+    app = app_of(context)
+    before, after = open_package(app, old), open_package(app, new)
     metadata = list(compare_metadata(before.index, after.index))
     if as_json:
         changes = list(compare_indexes(before.index, after.index))
@@ -134,8 +130,8 @@ def _entry_facts(entry: Entry | None) -> dict[str, object] | None:
 
 def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
     """List the tags of a package."""
-    reference, settings = parse_reference(ref), settings_of(context)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    reference, app = parse_reference(ref), app_of(context)
+    store = app.store(reference.bucket)
     found = list_tags(store, reference.name)
     if not found:
         resolve(
@@ -149,8 +145,8 @@ def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) 
 
 def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
     """List the versions a tag has named, newest first."""
-    reference, settings = parse_reference(ref), settings_of(context)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    reference, app = parse_reference(ref), app_of(context)
+    store = app.store(reference.bucket)
     history = list_history(store, reference.name, reference.tag)
     if not history:
         resolve(store, replace(reference, top_hash=None))  # raises, and names the tags there are
@@ -171,9 +167,9 @@ def tag(
     as_json: JsonOption = False,
 ) -> None:
     """Make a tag name the version that a reference names. Exit 8 if another publisher moves it at the same time."""
-    reference, settings = parse_reference(ref), settings_of(context)
+    reference, app = parse_reference(ref), app_of(context)
     target = replace(reference, tag=parse_tag(name), top_hash=None)
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    store = app.store(reference.bucket)
     top_hash = resolve(store, reference).top_hash
     if reference.top_hash is not None and not has_manifest(store, reference.name, top_hash):
         raise HashNotFound(
@@ -208,12 +204,12 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Make a tag name an earlier version again. Its history stays, with this move on top."""
-    reference, settings = parse_reference(ref), settings_of(context)
+    reference, app = parse_reference(ref), app_of(context)
     if reference.top_hash is not None:
         raise UsageError(
             f"{ref} names a version, not a tag", hint=f"Write {reference.package}:TAG {reference.top_hash}"
         )
-    store = open_store(reference.bucket, settings.s3, settings.data_dir)
+    store = app.store(reference.bucket)
     wanted = resolve(store, parse_reference(f"{reference.package}@{top_hash}")).top_hash if top_hash else None
     before = read_tag(store, reference.name, reference.tag)
     move = roll_back(store, reference.name, reference.tag, wanted, message=message)

@@ -1,8 +1,4 @@
-"""Questions to a running mount: one JSON line over a private unix socket, one line back.
-
-Owns: the protocol, its version, and the client's side. Must not know: what the answers mean, who gives them
-(``answering``), an event loop.
-"""
+"""Questions to a running mount: one JSON line over a private unix socket, one line back."""
 
 from __future__ import annotations
 

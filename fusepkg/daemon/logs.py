@@ -1,7 +1,4 @@
-"""Where a mount's daemon writes: one bounded log file per mountpoint.
-
-Owns: log files, their size, and the daemon's standard streams. Must not know: what is logged.
-"""
+"""Where a mount's daemon writes: one bounded log file per mountpoint."""
 
 from __future__ import annotations
 

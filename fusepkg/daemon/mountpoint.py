@@ -1,7 +1,4 @@
-"""Whether a directory can be mounted on.
-
-Owns: the refusals at the door of `fusepkg mount`, and that one at a time mounts there. Must not know: engines.
-"""
+"""Whether a directory can be mounted on."""
 
 from __future__ import annotations
 

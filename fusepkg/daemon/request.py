@@ -1,11 +1,8 @@
-"""What a mount is asked to be: plain values, made by the command line, read by the daemon.
-
-Owns: the request and the events a starting daemon reports. Must not know: how either is shown.
-"""
+"""What a mount is asked to be, and the events a starting daemon reports: plain values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,9 +12,8 @@ from fusepkg.daemon.records import MountRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusepkg.fetch.caching import CacheSettings
+    from fusepkg.app.settings import Settings
     from fusepkg.model.reference import Reference
-    from fusepkg.store.s3 import S3Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +22,13 @@ class MountRequest:
 
     reference: Reference
     mountpoint: Path
-    engine: str
-    allow_other: bool
-    cache_dir: Path
-    cache: CacheSettings
-    data_dir: Path
-    s3: S3Settings
-    debug: bool
+    settings: Settings
+    engine: str = "auto"
+    allow_other: bool = False
+
+    def absolute(self) -> MountRequest:
+        """Return the same request for a process that works in another directory."""
+        return replace(self, mountpoint=self.mountpoint.absolute())
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from fusepkg.package.open import open_package
 from fusepkg.work.scratch import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from fusepkg.model.reference import Reference
     from fusepkg.package.open import OpenedPackage
@@ -30,42 +30,39 @@ _MEMORY = Path("/dev/shm")
 """Has room where the disk of the temporary files has none."""
 
 
-@contextmanager
-def sheltered_package(
+def open_with_fallback(
     store: ObjectStore,
     reference: Reference,
     indexes: Path,
-    remembered: Remembered,
+    hints: Remembered,
     progress: Callable[[str, int, int], None],
-) -> Iterator[OpenedPackage]:
-    """A version of a package as ``open_package`` opens it, also where ``indexes`` can only be read, or not even that.
+    temporary: ExitStack,
+) -> OpenedPackage:
+    """Open a version of a package as ``open_package`` does, also where ``indexes`` can only be read, or not even that.
 
     An index that is there is used. Where it is not and cannot be kept, it is built in a temporary directory, which is
-    there until the block ends; what was opened of it stays readable. Raises what ``open_package`` raises.
+    removed when ``temporary`` is closed; what was opened of it stays readable. Raises what ``open_package`` raises.
     """
     try:
         _check_trusted(indexes)
-        opened = open_package(store, reference, indexes, remembered, progress)
+        return open_package(store, reference, indexes, hints, progress)
     except CacheFailure as exc:
         failure = exc
-    else:
-        yield opened
-        return
     for place in (Path(tempfile.gettempdir()), _MEMORY):
         log.warning("%s; the index is kept in %s meanwhile", failure.message, place)
         with ExitStack() as stack:
             try:
                 # What killed processes left there is swept.
                 directory = stack.enter_context(scratch_directory(place, f"fusepkg-index-{os.geteuid()}-"))
-                opened = open_package(store, reference, directory, remembered, progress)
+                opened = open_package(store, reference, directory, hints, progress)
             except CacheFailure as exc:
                 failure = exc
                 continue
             except OSError as exc:
                 failure = CacheFailure(f"{place} has no room for an index: {exc.strerror}", hint="Set TMPDIR")
                 continue
-            yield opened
-            return
+            temporary.push(stack.pop_all())
+            return opened
     raise failure
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from fusepkg import errors, settings
+from fusepkg import errors
+from fusepkg.app import settings
 from fusepkg.cli.main import app
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusepkg import Package, PackageBuilder
-from fusepkg.api.session import close_sessions
+from fusepkg.api.contexts import close_contexts
 from fusepkg.errors import RemoteUnavailable
 from fusepkg.registry.tags import tag_history
 from fusepkg.store.s3 import S3Settings, S3Store
@@ -45,7 +45,7 @@ def elsewhere(s3: Gateway) -> str:
 @pytest.fixture(autouse=True)
 def sessions() -> Iterator[None]:
     yield
-    close_sessions()
+    close_contexts()
 
 
 def publish(bucket: str, folder: Path, elsewhere: str) -> None:
@@ -53,12 +53,12 @@ def publish(bucket: str, folder: Path, elsewhere: str) -> None:
     builder.add(str(folder), "files/")
     builder.add(elsewhere, "objects/")
     builder.push_data_and_manifest(tag="v1")
-    close_sessions()
+    close_contexts()
 
 
 def contents(bucket: str) -> dict[str, bytes]:
     found = {entry.logical_key: entry.get_bytes() for entry in Package(f"{bucket}/ns/data:v1")}
-    close_sessions()
+    close_contexts()
     return found
 
 

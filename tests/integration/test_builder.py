@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fusepkg import Package, PackageBuilder
-from fusepkg.api.session import close_sessions
+from fusepkg.api.contexts import close_contexts
 from fusepkg.errors import FusepkgError, InvalidReference, LocalFilesRemain, ManifestNotPushed, UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
@@ -35,7 +35,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     directory.mkdir()
     monkeypatch.chdir(directory)
     yield directory
-    close_sessions()
+    close_contexts()
 
 
 def fill(files: dict[str, str]) -> None:

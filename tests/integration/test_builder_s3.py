@@ -12,7 +12,7 @@ import pytest
 import quilt3
 
 from fusepkg import Package, PackageBuilder
-from fusepkg.api.session import close_sessions
+from fusepkg.api.contexts import close_contexts
 from fusepkg.errors import (
     AccessDenied,
     DigestMismatch,
@@ -40,7 +40,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     directory.mkdir()
     monkeypatch.chdir(directory)
     yield directory
-    close_sessions()
+    close_contexts()
 
 
 @pytest.fixture(params=[False, True], ids=["unversioned", "versioned"])
@@ -253,7 +253,7 @@ def test_a_bucket_that_may_not_be_written_has_nothing_afterwards(
                "Resource": [arn, f"{arn}/p/*"]}  # fmt: skip
     for name, value in aws_environment(s3.endpoint, stranger).items():
         monkeypatch.setenv(name, value)
-    close_sessions()
+    close_contexts()
     made = builder(bucket).add("t")
     s3.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [reading]}))
     with pytest.raises(AccessDenied):

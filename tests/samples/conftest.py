@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import fusepkg
-from fusepkg.api.session import close_sessions
+from fusepkg.api.contexts import close_contexts
 from tests.rgw import Gateway
 from tests.samples.prompt import Samples
 
@@ -25,7 +25,7 @@ def samples(
     monkeypatch.chdir(work)
     names = {"Package": fusepkg.Package, "PackageBuilder": fusepkg.PackageBuilder}
     yield Samples(request.param, home / "fusepkg-data", names)
-    close_sessions()
+    close_contexts()
 
 
 def _make_empty(gateway: Gateway) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg import Package
-from fusepkg.api.session import close_sessions
+from fusepkg.api.contexts import close_contexts
 from tests import trees
 from tests.command import run_fusepkg
 from tests.mount.places import surroundings
@@ -40,7 +40,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
     yield
-    close_sessions()
+    close_contexts()
 
 
 @pytest.fixture

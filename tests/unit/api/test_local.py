@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg import Package
-from fusepkg.daemon.ending import end_mount
+from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import CacheFailure, FolderUnfit, MountpointUnfit, UsageError
 from fusepkg.state.install_record import installed_at
 

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from fusepkg import Package
-from fusepkg.api.session import close_sessions, current_session
+from fusepkg.api.contexts import close_contexts, current_context
 
 _WORKERS = 4
 
@@ -39,8 +39,8 @@ def test_worker_processes_read_through_the_package(package: Package, method: str
 
 
 def _opened_by_its_parent(package: Package) -> bool:
-    session = package.session
-    return any((session._cache, session._stores, session._remembered, session._sources))
+    context = package.context
+    return any((context._cache, context._stores, context._hints, context._sources))
 
 
 def test_a_forked_worker_touches_nothing_that_its_parent_has_open(package: Package) -> None:
@@ -70,9 +70,9 @@ def test_inside_other_event_loops(package: Package) -> None:
 
 def test_what_was_closed_is_opened_again(package: Package) -> None:
     package.get("README.md")
-    close_sessions()
+    close_contexts()
     assert package.get("README.md") == b"# A dataset\n"
-    assert current_session() is current_session()
+    assert current_context() is current_context()
 
 
 def test_a_program_that_never_closes_anything_ends(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import trio
 from fusepkg_cache.errors import CacheUnusable
 
-from fusepkg.daemon import answering, control
+from fusepkg.daemon import control, control_server
 from fusepkg.daemon.control import Question, ask
 from fusepkg.errors import ControlError, DaemonNotRunning, NoEntry, ProtocolMismatch
 
@@ -31,7 +31,7 @@ def answer(question: Question) -> dict[str, Any]:
 @asynccontextmanager
 async def serving(path: Path, answer: Callable[[Question], dict[str, Any]] = answer) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(answering.serve_control, path, answer))
+        await nursery.start(partial(control_server.serve_control, path, answer))
         yield
         nursery.cancel_scope.cancel()
 

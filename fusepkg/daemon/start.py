@@ -1,6 +1,4 @@
-"""Starting a mount in the background: fork, hear how it goes, come back when the directory is usable.
-
-Owns: the fork, the pipe between the two, and what becomes of both when either dies. Must not know: what a mount does.
+"""Start a mount in the background: fork, hear how it goes, come back when the directory is usable.
 
 The child does all the work, beginning with the first request to the bucket, because threads and network clients do
 not survive a fork. The parent shows the child's progress and ends with its error. A child that dies without a word
@@ -14,7 +12,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -61,8 +59,8 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
 
     Must be entered while the process has one thread.
     """
-    request = absolute(request)
-    log_path = log_path_for(request.cache_dir, request.mountpoint)
+    request = request.absolute()
+    log_path = log_path_for(request.settings.cache_dir, request.mountpoint)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()  # what waits to be written would be written by both
     reading, writing = os.pipe()
@@ -80,22 +78,12 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
         os.close(reading)
 
 
-def absolute(request: MountRequest) -> MountRequest:
-    """The same request, also for a process that works in another directory."""
-    return replace(
-        request,
-        mountpoint=request.mountpoint.absolute(),
-        cache_dir=request.cache_dir.absolute(),
-        data_dir=request.data_dir.absolute(),
-    )
-
-
 def run_child(request: MountRequest, log_path: Path, writing: int) -> NoReturn:
     """Be the process of a mount, and tell how it goes through ``writing``."""
     status = 1
     try:
         _let_go(writing)
-        log_to_file(log_path, debug=request.debug)
+        log_to_file(log_path, debug=request.settings.debug)
         status = _serve(request, log_path, _Teller(writing))
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -116,7 +104,7 @@ def _descriptor_limit() -> int:
 
 
 def _serve(request: MountRequest, log_path: Path, tell: _Teller) -> int:
-    from fusepkg.daemon.serving import run_mount  # here, so that the parent need not load what it never uses
+    from fusepkg.daemon.serve import run_mount  # here, so that the parent need not load what it never uses
 
     try:
         run_mount(request, str(log_path), tell)

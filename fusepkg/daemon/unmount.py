@@ -1,7 +1,4 @@
-"""Ending a mount from outside.
-
-Owns: unmounting and waiting until the daemon is gone. Must not know: engines' insides, printing.
-"""
+"""End a mount from outside: unmount, and wait until its daemon is gone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """The daemon's side of the control socket.
 
-Owns: the socket, who may ask, and that no question ends the daemon. Must not know: what the answers mean.
-
 The socket has mode 0600 in a 0700 directory, and the peer's user id is checked besides. A question that cannot be
 read gets an error line and the connection is closed.
 """

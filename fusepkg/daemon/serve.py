@@ -1,8 +1,5 @@
 """The process behind a mount: open everything, mount, answer, end.
 
-Owns: the composition of one mount and the order in which its parts start and stop. Must not know: how it was started
-or how its events are shown.
-
 Tasks of the one trio loop: the FUSE session (pyfuse3's own tasks), flights of the fetch path, the control server, the
 signal watcher. Any of the end of the session, SIGTERM, SIGINT or SIGHUP ends all; a second signal ends the process at
 once.
@@ -10,12 +7,11 @@ once.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,29 +19,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 from fusepkg_cache.errors import CacheError
 
-from fusepkg.daemon import answering, control, records
+from fusepkg.app.context import Context
+from fusepkg.daemon import control, records
+from fusepkg.daemon.control_server import serve_control
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
 from fusepkg.engines.errnos import worst
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
 from fusepkg.errors import ControlError
-from fusepkg.fetch.source import BlobSource
-from fusepkg.package.fallback import sheltered_package
-from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.state.hints import Remembered
-from fusepkg.store.opening import StoreSet, open_store
 from fusepkg.vfs.entry_stat import facts_of
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fusepkg_cache import Cache
-    from fusepkg_cache.digest import Digest
-
     from fusepkg.daemon.request import Event, MountRequest
-    from fusepkg.fetch.caching import CacheSettings
+    from fusepkg.fetch.source import BlobSource
     from fusepkg.package.open import OpenedPackage
 
 log = logging.getLogger(__name__)
@@ -58,43 +48,18 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
     """
     records.sweep()
     choice = choose_engine(request.engine)
-    with ExitStack() as closing, ExitStack() as claim:
+    context = Context(request.settings)
+    with closing(context), ExitStack() as until_end, ExitStack() as claim:
         mountpoint = claim.enter_context(claimed_mountpoint(request.mountpoint))
-        remembered = closing.enter_context(contextlib.closing(Remembered(request.cache_dir / "remembered")))
-        store = open_store(request.reference.bucket, request.s3, request.data_dir)
         with _signals_unwind():
-            opened = closing.enter_context(
-                sheltered_package(
-                    store,
-                    request.reference,
-                    request.cache_dir / "index",
-                    remembered,
-                    lambda what, done, total: announce(Step(what, done, total)),
-                )
+            opened = context.open_package(
+                request.reference, lambda what, done, total: announce(Step(what, done, total)), until_end
             )
-        stores = StoreSet(request.s3, request.data_dir)
-        service = _Service(request, mountpoint, choice, opened, stores, log_path, claim.close)
+        service = _Service(request, context, mountpoint, choice, opened, log_path, claim.close)
         try:
             trio.run(service.run, announce)
         except ExceptionGroup as group:
             raise worst(group) from group
-
-
-class _CacheOpener:
-    """Opens the cache for the source, and knows why it could not be opened the last time; empty where it could."""
-
-    def __init__(self, settings: CacheSettings) -> None:
-        self._settings = settings
-        self.refusal = ""
-
-    def __call__(self) -> Cache:
-        try:
-            cache = self._settings.open()
-        except CacheError as exc:
-            self.refusal = str(exc)
-            raise
-        self.refusal = ""
-        return cache
 
 
 class _Service:
@@ -103,10 +68,10 @@ class _Service:
     def __init__(
         self,
         request: MountRequest,
+        context: Context,
         mountpoint: Path,
         choice: EngineChoice,
         opened: OpenedPackage,
-        stores: StoreSet,
         log_path: str,
         give_up_claim: Callable[[], None],
     ) -> None:
@@ -114,11 +79,9 @@ class _Service:
         self._mountpoint = mountpoint
         self._choice = choice
         self._opened = opened
-        self._open_cache = _CacheOpener(request.cache)
-        self._stores = stores
+        self._context = context
         self._log_path = log_path
         self._give_up_claim = give_up_claim
-        self._store = stores.for_bucket(request.reference.bucket)
         self._tree: PackageTree | None = None
         self._source: BlobSource | None = None
 
@@ -136,7 +99,7 @@ class _Service:
         mount_id = records.new_mount_id()
         socket = records.runtime_directory() / f"{mount_id}.sock"
         async with trio.open_nursery() as nursery:
-            self._source = BlobSource(self._open_cache, self._stores.for_key, self._chunk_list, nursery)
+            self._source = self._context.blob_source(self._request.reference.bucket, nursery)
             self._tree = PackageTree(index)
             stop = trio.Event()
             await nursery.start(_watch_signals, stop)
@@ -146,7 +109,7 @@ class _Service:
             try:
                 async with mounted(index, self._source, options, facts) as ended:
                     nursery.start_soon(_pass_on, ended, stop)
-                    await nursery.start(answering.serve_control, socket, self._answer)
+                    await nursery.start(serve_control, socket, self._answer)
                     record = await self._record(mount_id, str(socket))
                     records.write_record(record)
                     self._give_up_claim()
@@ -165,14 +128,11 @@ class _Service:
 
     def _warning(self) -> str:
         """What the user should know of a mount that could be made, but not as asked."""
-        if self._open_cache.refusal:
-            return f"nothing is cached, every read goes to the bucket: {self._open_cache.refusal}"
-        if not self._opened.index_root.is_relative_to(self._request.cache_dir):
+        if self._context.cache_refusal:
+            return f"nothing is cached, every read goes to the bucket: {self._context.cache_refusal}"
+        if not self._opened.index_root.is_relative_to(self._context.settings.indexes_dir):
             return f"the index is in {self._opened.index_root.parent} until the mount ends; its log says why"
         return ""
-
-    def _chunk_list(self, digest: Digest) -> list[bytes]:
-        return get_chunk_list(self._store, digest)
 
     async def _record(self, mount_id: str, socket: str) -> MountRecord:
         # stat(2) asks ourselves, so it must not block the loop that answers.
@@ -203,7 +163,7 @@ class _Service:
                 "total_bytes": index.total_bytes,
                 "counters": self._source.counters.as_dict(),
                 "cache": self._cache_facts(),
-                "cache_refusal": self._open_cache.refusal,
+                "cache_refusal": self._context.cache_refusal,
             }
         if question.what == "stat":
             return dict(facts_of(self._tree, self._source, self._tree.resolve(question.path)).as_dict())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fusepkg.daemon.serving import _ending_signals, _signals_unwind
+from fusepkg.daemon.serve import _ending_signals, _signals_unwind
 from fusepkg.work.scratch import scratch_directory
 
 

@@ -1,8 +1,4 @@
-"""Where settings come from: flag, then environment, then file, then default.
-
-Owns: the names of settings, how amounts of room are written, and the configuration file. Must not know: what any of
-them does; below the command line and the Python API they travel as plain values.
-"""
+"""Where settings come from: flag, then environment, then file, then default."""
 
 from __future__ import annotations
 
@@ -62,6 +58,8 @@ class Settings:
     s3: S3Settings
     cache: CacheSettings
     debug: bool
+    flags: Flags = Flags()
+    """Where they came from: a process that decides again, on another machine perhaps, begins with these."""
 
     @property
     def indexes_dir(self) -> Path:
@@ -69,8 +67,8 @@ class Settings:
         return self.cache_dir / "index"
 
     @property
-    def remembered_dir(self) -> Path:
-        """Where what may be forgotten is kept."""
+    def hints_dir(self) -> Path:
+        """Where hints are kept: what saves work and may be lost."""
         return self.cache_dir / "remembered"
 
     @property
@@ -106,6 +104,7 @@ def decide(flags: Flags) -> Settings:
             lower=cache_lower.absolute() if cache_lower else None,
         ),
         debug=flags.debug,
+        flags=flags,
     )
 
 

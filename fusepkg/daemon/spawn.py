@@ -1,9 +1,7 @@
-"""Starting a mount from a program that may have threads: in a fresh interpreter, not by a fork.
-
-Owns: how the request reaches that interpreter. Must not know: what a mount does.
+"""Start a mount from a program that may have threads: in a fresh interpreter, not by a fork.
 
 A forked child of a program with threads may find any lock held for ever. So programs that import fusepkg start their
-mounts this way; the command line, which has one thread, forks, which is quicker (``launching``).
+mounts this way; the command line, which has one thread, forks, which is quicker (``start``).
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.daemon.launching import StartingMount, absolute, end_child, run_child
 from fusepkg.daemon.logs import log_path_for
+from fusepkg.daemon.start import StartingMount, end_child, run_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +26,7 @@ _EVENTS = 3
 
 _PROGRAM = (
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
-    "from fusepkg.daemon.spawning import be_spawned; be_spawned()"
+    "from fusepkg.daemon.spawn import be_spawned; be_spawned()"
 )
 """The new interpreter finds fusepkg where this one did, whatever has been done to its path since."""
 
@@ -38,7 +36,7 @@ def spawn_mount(request: MountRequest, on_step: Callable[[Step], None] = lambda 
 
     Raises what kept the mount from being made; then nothing of it is left.
     """
-    request = absolute(request)
+    request = request.absolute()
     reading, telling = os.pipe()
     listening, writing = os.pipe()
     try:
@@ -54,7 +52,11 @@ def spawn_mount(request: MountRequest, on_step: Callable[[Step], None] = lambda 
     try:
         with open(writing, "wb") as pipe:
             pickle.dump(request, pipe)  # it is our own process that reads it
-        return StartingMount(child, reading, log_path_for(request.cache_dir, request.mountpoint)).follow(on_step).record
+        return (
+            StartingMount(child, reading, log_path_for(request.settings.cache_dir, request.mountpoint))
+            .follow(on_step)
+            .record
+        )
     except BaseException:
         end_child(child)
         raise
@@ -66,4 +68,4 @@ def be_spawned() -> None:
     """What the new process does. Never returns."""
     request: MountRequest = pickle.load(sys.stdin.buffer)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    run_child(request, log_path_for(request.cache_dir, request.mountpoint), _EVENTS)
+    run_child(request, log_path_for(request.settings.cache_dir, request.mountpoint), _EVENTS)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fusepkg.app.settings import Flags, decide, parse_amount
 from fusepkg.errors import UsageError
 from fusepkg.fetch.caching import DEFAULT_FREE, Amount
-from fusepkg.settings import Flags, decide, parse_amount
 
 
 @pytest.mark.parametrize(

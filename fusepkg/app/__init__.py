@@ -1,0 +1,1 @@
+"""Settings, and what a process opens from them: stores, the cache, hints, sources of bytes, packages."""

@@ -1,0 +1,165 @@
+"""What one process opens from its settings, each once and when it is first needed.
+
+Command line, Python API and daemon each build a ``Context`` and ask it for stores, hints, the cache, sources of bytes
+and open packages. A forked child must not use what its parent has opened: it calls ``forget``.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.errors import CacheError
+
+from fusepkg.errors import CacheFailure
+from fusepkg.fetch.blocking import BlockingSource
+from fusepkg.fetch.source import BlobSource
+from fusepkg.install.fetch import Origin
+from fusepkg.package.fallback import open_with_fallback
+from fusepkg.package.open import resolve_or_remember
+from fusepkg.registry.manifests import get_chunk_list
+from fusepkg.state.hints import Remembered
+from fusepkg.store.opening import StoreSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import trio
+    from fusepkg_cache import Cache
+
+    from fusepkg.app.settings import Settings
+    from fusepkg.model.reference import BucketUrl, Reference
+    from fusepkg.package.open import OpenedPackage
+    from fusepkg.registry.resolve import Resolved
+    from fusepkg.store.protocol import ObjectStore
+
+
+def _no_steps(_what: str, _done: int, _total: int) -> None:
+    return None
+
+
+class Context:
+    """Safe for many threads. ``on_cache_refused`` hears the reason each time a source cannot open the cache.
+
+    ``cache_refusal`` is the last such reason, empty while the cache is in use.
+    """
+
+    def __init__(self, settings: Settings, on_cache_refused: Callable[[str], None] = lambda _reason: None) -> None:
+        self.settings = settings
+        self.cache_refusal = ""
+        self._on_cache_refused = on_cache_refused
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave what is open to the parent of this forked child; what is asked for next is opened here."""
+        self._lock = threading.RLock()
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._stores: StoreSet | None = None
+        self._cache: Cache | None = None
+        self._hints: Remembered | None = None
+        self._sources: dict[BucketUrl, BlockingSource] = {}
+
+    @property
+    def stores(self) -> StoreSet:
+        """The stores of registries and of the objects that manifests name."""
+        with self._lock:
+            if self._stores is None:
+                self._stores = StoreSet(self.settings.s3, self.settings.data_dir)
+            return self._stores
+
+    def store(self, bucket: BucketUrl) -> ObjectStore:
+        """The store of a registry. Nothing is asked of it yet."""
+        return self.stores.for_bucket(bucket)
+
+    @property
+    def hints(self) -> Remembered:
+        """What this machine remembers to save work."""
+        with self._lock:
+            if self._hints is None:
+                self._hints = Remembered(self.settings.hints_dir)
+            return self._hints
+
+    def cache(self) -> Cache:
+        """The machine's cache of blobs. Raises CacheFailure."""
+        with self._lock:
+            if self._cache is None:
+                try:
+                    self._cache = self.settings.cache.open()
+                except CacheError as exc:
+                    hint = exc.hint or "Name another directory with --cache-dir or FUSEPKG_CACHE_DIR"
+                    raise CacheFailure(exc.message, hint=hint) from exc
+            return self._cache
+
+    # --- bytes of entries ------------------------------------------------------------------------------------
+
+    def blob_source(self, registry: BucketUrl, nursery: trio.Nursery) -> BlobSource:
+        """The bytes of packages of one registry, for a trio loop. Its owner closes it."""
+        chunk_list = partial(get_chunk_list, self.store(registry))
+        return BlobSource(self._open_cache, self.stores.for_key, chunk_list, nursery)
+
+    def blocking_source(self, registry: BucketUrl) -> BlockingSource:
+        """The same for any thread."""
+        with self._lock:
+            source = self._sources.get(registry)
+            if source is None:
+                make = partial(self.blob_source, registry)
+                source = self._sources[registry] = BlockingSource(make)
+            return source
+
+    def install_origin(self, registry: BucketUrl) -> Origin:
+        """The same for installing into a directory; without the cache where that cannot be used."""
+        try:
+            cache = self.cache()
+        except CacheFailure:
+            cache = None
+        return Origin(cache, self.stores.for_key, partial(get_chunk_list, self.store(registry)))
+
+    def _open_cache(self) -> Cache:
+        try:
+            cache = self.settings.cache.open()
+        except CacheError as exc:
+            self.cache_refusal = str(exc)
+            self._on_cache_refused(self.cache_refusal)
+            raise
+        self.cache_refusal = ""
+        return cache
+
+    # --- versions --------------------------------------------------------------------------------------------
+
+    def resolve(self, reference: Reference) -> tuple[Resolved, float | None]:
+        """Return the version a reference names, and None, or when its tag was last seen to name it (Unix time) where
+        the bucket cannot be reached. Raises PackageError, RemoteError."""
+        return resolve_or_remember(self.store(reference.bucket), reference, self.hints)
+
+    def open_package(
+        self,
+        reference: Reference,
+        progress: Callable[[str, int, int], None] = _no_steps,
+        temporary: ExitStack | None = None,
+    ) -> OpenedPackage:
+        """Open one version of a package, also where the cache directory cannot keep its index.
+
+        Such an index lies in a directory that is removed when ``temporary`` is closed (now, unless given); it stays
+        readable for this process. Raises PackageError, RemoteError, IntegrityError, CacheFailure.
+        """
+        store, indexes = self.store(reference.bucket), self.settings.indexes_dir
+        with ExitStack() as now:
+            return open_with_fallback(store, reference, indexes, self.hints, progress, temporary or now)
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close what is open. What is asked for later is opened again."""
+        with self._lock:
+            sources, cache, hints = list(self._sources.values()), self._cache, self._hints
+            self._start_empty()
+        for source in sources:
+            source.close()
+        if cache is not None:
+            cache.close()
+        if hints is not None:
+            hints.close()
