@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fusepkg.state import file_identity
 from tests.command import Fusepkg, end_server, run_fusepkg
 from tests.machine import why_no_s3
 from tests.moto import start_moto
@@ -75,6 +76,12 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.setenv("QUILT_DISABLE_USAGE_METRICS", "true")
     monkeypatch.setenv("QUILT_MINIMIZE_STDOUT", "true")
     return home
+
+
+@pytest.fixture
+def lasting_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the test's own file system believed as a disk is, also where tests run on tmpfs or in a container."""
+    monkeypatch.setattr(file_identity, "_lasting_name", lambda _file, device: f"disk ext4 0123 {device}")
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``file`` is what to record: None for a directory, and for what is the user's."""
+    """``file`` is what to record: None for a directory, for the user's files, and for what is recorded already."""
 
     entry: Entry
     result: Result
@@ -121,7 +121,7 @@ class Writer:
                 return None
             if known.digest == entry.digest:
                 if known.kind is entry.kind:
-                    return Outcome(entry, Result.THERE, known)
+                    return Outcome(entry, Result.THERE)  # it is recorded
                 if EntryKind.SYMLINK not in (known.kind, entry.kind):
                     return self._made_executable(entry)
             return None

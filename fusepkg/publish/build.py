@@ -23,10 +23,10 @@ from fusepkg.model.checksums import digest_from_checksums
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.tophash import TopHash
-from fusepkg.publish.folder import identity_of
 from fusepkg.publish.hashing import Hashed, hash_files
 from fusepkg.publish.origins import LocalFiles, RemoteObjects
 from fusepkg.publish.reading import file_changed
+from fusepkg.state.file_identity import FileSystems
 from fusepkg.work.progress import Counters, Phase, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
@@ -98,11 +98,12 @@ def hash_entries(
     """Hash those of the entries that have no hash yet, or whose file has changed; whether there were any."""
     files: list[tuple[LocalFiles, int]] = []
     objects: list[tuple[RemoteObjects, int]] = []
+    file_systems = FileSystems()
     for key in keys:
         item, number = draft.tree.slots[key]
         origin = item.origin
         if isinstance(origin, LocalFiles):
-            if not _is_as_hashed(origin, number):
+            if not _is_as_hashed(origin, number, file_systems):
                 files.append((origin, number))
         elif isinstance(origin, RemoteObjects) and number not in origin.hashed:
             objects.append((origin, number))
@@ -118,7 +119,7 @@ def hash_entries(
     return bool(files or objects)
 
 
-def _is_as_hashed(origin: LocalFiles, number: int) -> bool:
+def _is_as_hashed(origin: LocalFiles, number: int, file_systems: FileSystems) -> bool:
     """Whether a file has its hash still; one that has changed is scanned anew."""
     file = origin.files[number]
     if file.path is None:
@@ -129,7 +130,7 @@ def _is_as_hashed(origin: LocalFiles, number: int) -> bool:
         raise file_changed(file) from exc
     if not stat.S_ISREG(status.st_mode):
         raise file_changed(file)
-    identity = identity_of(status)
+    identity = file_systems.identity(file.path, status)
     if identity != file.identity:
         origin.files[number] = replace(file, identity=identity)
         origin.hashed.pop(number, None)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, MAX_PATH_BYTES, EntryKind
-from fusepkg.state.hints import FileIdentity
+from fusepkg.state.file_identity import FileIdentity, FileSystems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +121,7 @@ class _Walk:
         self.root = root
         self.follow = follow_symlinks
         self.leave_out = leave_out
+        self.file_systems = FileSystems()
         self.files: list[ScannedFile] = []
         self.problems: list[_Problem] = []
 
@@ -204,7 +205,7 @@ class _Walk:
         kind = EntryKind.EXECUTABLE if status.st_mode & stat.S_IXUSR else EntryKind.FILE
         # With links followed, the file itself is opened, so that a link swapped in later is not followed.
         opened = os.path.realpath(path) if self.follow else path
-        self.files.append(ScannedFile(key, kind, identity_of(status), opened))
+        self.files.append(ScannedFile(key, kind, self.file_systems.identity(opened, status), opened))
 
     def _link(self, path: bytes, key: str, status: os.stat_result) -> None:
         target = os.readlink(path)
@@ -273,11 +274,6 @@ def _stays_inside(root: bytes, start: bytes, target: bytes) -> bool:
             return True
         todo.append((further, 0))
     return True
-
-
-def identity_of(status: os.stat_result) -> FileIdentity:
-    """What tells later whether a file is still this one."""
-    return FileIdentity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _unfit(directory: Path, problems: list[_Problem]) -> FolderUnfit:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.publish.folder import ScannedFile
-    from fusepkg.state.hints import FileIdentity, Remembered
+    from fusepkg.state.file_identity import FileIdentity
+    from fusepkg.state.hints import Remembered
     from fusepkg.work.progress import ProgressCallback
 
 HASH_THREADS = max(2, os.cpu_count() or 2)

@@ -1,7 +1,7 @@
 """What this machine remembers to save work, and may forget at any time.
 
-Owns: the one use of diskcache: the last known answer for a tag (to mount while offline), and the digests of local files
-that have not changed and of versions of objects (to push them again at once). Must not know: how the answers are found.
+It is the last known answer for a tag (to mount while offline), and the digests of local files that have not changed and
+of versions of objects (to push them again at once). This is the only use of diskcache.
 
 Losing any of it costs time only, so damage, a full disk, or a directory that is not ours make it forget and never
 raise. diskcache unpickles what it reads by default: the ``Disk`` here knows bytes and nothing else.
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-log = logging.getLogger(__name__)
+    from fusepkg.state.file_identity import FileIdentity
 
-RACY_NS = 2_000_000_000
-"""A file touched this shortly before it was read may change again with the same times: FAT keeps two seconds."""
+log = logging.getLogger(__name__)
 
 _FORMAT = b"1"
 """Part of every key; another number makes older values unknown."""
@@ -55,20 +54,6 @@ _DATABASE_FILES = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal
 """All that diskcache leaves in the directory while every value is inline."""
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """What tells whether a local file is still the one that was hashed.
-
-    ``ctime_ns`` is there because nobody can set it back: a file rewritten in place and given its old mtime differs.
-    """
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +127,16 @@ class Remembered:
         self._guarded(lambda cache: cache.set(_tag_key(registry, name, tag), data), None)
 
     def chunk_hashes(self, files: Iterable[FileIdentity]) -> dict[FileIdentity, tuple[bytes, ...]]:
-        """The raw SHA-256 of each chunk of those files that are unchanged; ``combine_chunks`` gives the digest."""
+        """Return the raw SHA-256 of each chunk of those files that are known to be unchanged.
+
+        ``combine_chunks`` makes the digest of them. Files whose identity is not lasting are not looked up.
+        """
 
         def look_up(cache: diskcache.Cache) -> dict[FileIdentity, tuple[bytes, ...]]:
             found = {}
             for identity in files:
+                if not identity.is_lasting:
+                    continue
                 data = cache.get(_file_key(identity))
                 chunks = _split(data) if data is not None else None
                 if chunks is not None:
@@ -158,13 +148,12 @@ class Remembered:
     def remember_chunk_hashes(self, files: Mapping[FileIdentity, Sequence[bytes]], *, read_at_ns: int) -> None:
         """Remember what files hash to; ``read_at_ns`` is when reading the first of them began (``time.time_ns``).
 
-        Files touched less than two seconds before that, or after it, are left out: they could change again without
-        a sign.
+        Files that could change again without a sign are left out (``FileIdentity.is_settled``).
         """
         settled = [
             (_file_key(identity), _join(chunks))
             for identity, chunks in files.items()
-            if max(identity.mtime_ns, identity.ctime_ns) + RACY_NS <= read_at_ns
+            if identity.is_settled(read_at_ns)
         ]
         for at in range(0, len(settled), _FILES_PER_TRANSACTION):
             batch = settled[at : at + _FILES_PER_TRANSACTION]
@@ -259,7 +248,7 @@ def _tag_key(registry: str, name: str, tag: str) -> bytes:
 
 
 def _file_key(identity: FileIdentity) -> bytes:
-    fields = (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns)
+    fields = (identity.filesystem, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns)
     return b"file\0" + _FORMAT + msgspec.msgpack.encode(fields)
 
 

@@ -1,9 +1,8 @@
 """What was installed where: one small database per directory, kept apart from it.
 
-Owns: its tables, and what a directory is known by. Must not know: packages, how files are written.
-
-A file is known to be as it was written by its inode, size and times. The record may be lost: files are then hashed to
-tell whose they are. SQLite keeps it whole when the process is killed; a power cut may damage it, and then it is lost.
+A file is known to be as it was written by its inode, size and times, where ``state.file_identity`` lets these be
+believed; elsewhere it is hashed. The record may be lost: files are then hashed to tell whose they are. SQLite keeps it
+whole when the process is killed; a power cut may damage it, and then it is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from fusepkg_cache.digest import Algorithm, Digest
 
 from fusepkg.errors import InstallError
 from fusepkg.model.entry import EntryKind
+from fusepkg.state.file_identity import CLOCK_TICK_NS, is_lasting_name, name_filesystem
 from fusepkg.work.walk import place_of
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 FOLDER = "installed"
 """Name below the data directory."""
 
-_VERSION = 1
-"""Of the tables; a database of another version is made anew."""
+_VERSION = 2
+"""Of the tables; a database of another version is removed, as if it had been lost."""
 
 _TABLES = """
     CREATE TABLE install (
-        directory TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL, reference TEXT NOT NULL,
-        top_hash TEXT NOT NULL, is_complete INTEGER NOT NULL, time REAL NOT NULL
+        directory TEXT NOT NULL, filesystem TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,
+        reference TEXT NOT NULL, top_hash TEXT NOT NULL, is_complete INTEGER NOT NULL, time REAL NOT NULL
     );
     CREATE TABLE files (
         place BLOB PRIMARY KEY, kind INTEGER NOT NULL, digest BLOB NOT NULL,
@@ -51,18 +51,26 @@ _BUSY_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A package that was written into a directory. ``is_complete`` is False after a download that did not end."""
+    """A package that was written into a directory. ``is_complete`` is False after a download that did not end.
+
+    ``is_certain`` is False where the directory may be another one with the same device number and inode: then only its
+    bytes can tell what it holds.
+    """
 
     directory: Path
     reference: str
     top_hash: str
     is_complete: bool
     time: float
+    is_certain: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file or link as it was after it was written, and what it held."""
+    """A file or link as it was after it was written, and what it held.
+
+    ``device`` is where stat data can be believed: ``st_dev`` of the directory's file system, None if they cannot be.
+    """
 
     place: bytes
     kind: EntryKind
@@ -71,18 +79,16 @@ class WrittenFile:
     size: int
     mtime_ns: int
     ctime_ns: int
+    device: int | None = None
 
     def is_untouched(self, status: os.stat_result) -> bool:
-        """Whether nobody has changed the file since, not even its mode."""
-        return self.is_cut_off(status) or self._identity == (
-            status.st_ino,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        )
+        """Return whether the file is known to be unchanged, its mode included. False: its bytes have to be read."""
+        if self.device != status.st_dev or self.ctime_ns % 1_000_000_000 == 0:
+            return False
+        return self.is_cut_off(status) or self._identity == _identity(status)
 
     def is_cut_off(self, status: os.stat_result) -> bool:
-        """Whether a power cut took its bytes: another size, although nobody has changed the file since.
+        """Return whether a power cut took its bytes: another size, but the time of the last change is no later.
 
         Programs may set the time of the content back, as some that edit pictures do, but not that of the last change.
         """
@@ -101,20 +107,52 @@ def written_file(logical_key: str, kind: EntryKind, digest: Digest, status: os.s
     )
 
 
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def installed_at(data_dir: Path, directory: Path) -> Installed | None:
-    """What was installed into a directory; None where nothing was, or the directory is another one by now."""
+    """Return what was installed into a directory; None if nothing was, or the directory is another one by now."""
     path = _path_for(data_dir, directory)
     if not path.exists():
         return None
     try:
         with closing(_connect(path)) as database:
-            row = database.execute("SELECT * FROM install").fetchone()
-        status = directory.stat()
+            row = database.execute(
+                "SELECT filesystem, device, inode, directory, reference, top_hash, is_complete, time FROM install"
+            ).fetchone()
+        place = _Place.of(directory)
     except (sqlite3.Error, OSError):
         return None
-    if row is None or (row[1], row[2]) != (status.st_dev, status.st_ino):
+    if row is None or not _Place(*row[:3]).may_be(place):
         return None
-    return Installed(Path(row[0]), row[3], row[4], bool(row[5]), row[6])
+    is_certain = _Place(*row[:3]) == place
+    return Installed(Path(row[3]), row[4], row[5], bool(row[6]), row[7], is_certain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a directory is known by."""
+
+    filesystem: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, directory: Path) -> _Place:
+        """Raises OSError."""
+        status = directory.stat()
+        real = os.path.realpath(directory)
+        return cls(name_filesystem(real, status.st_dev), status.st_dev, status.st_ino)
+
+    def may_be(self, now: _Place) -> bool:
+        """Whether ``now`` is the same directory. Where file systems have no lasting name, their numbers must do."""
+        if self.inode != now.inode:
+            return False
+        if self.filesystem == now.filesystem:
+            return True
+        is_named = is_lasting_name(self.filesystem) or is_lasting_name(now.filesystem)
+        return not is_named and self.device == now.device
 
 
 class InstallRecord:
@@ -125,6 +163,7 @@ class InstallRecord:
         path = _path_for(data_dir, directory)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._place = _Place.of(directory)
             self._reading, self._writing = self._opened(path)
         except (sqlite3.Error, OSError) as exc:
             raise InstallError(
@@ -134,7 +173,7 @@ class InstallRecord:
         self._pending: list[WrittenFile] = []
 
     def _opened(self, path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        if path.exists() and not _is_usable(path, self._directory):
+        if path.exists() and not _is_usable(path, self._place):
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
         if not path.exists():
@@ -145,48 +184,63 @@ class InstallRecord:
 
     def start(self, reference: str, top_hash: str) -> None:
         """Note what is being installed; until ``finish`` it counts as incomplete. Raises InstallError."""
-        status = self._directory.stat()
-        row = (str(self._directory.absolute()), status.st_dev, status.st_ino, reference, top_hash, 0, time.time())
+        place = self._place
+        where = (str(self._directory.absolute()), place.filesystem, place.device, place.inode)
+        row = (*where, reference, top_hash, 0, time.time())
         with self._errors_as_ours(), self._writing:
             self._writing.execute("DELETE FROM install")
-            self._writing.execute("INSERT INTO install VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._writing.execute("INSERT INTO install VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def finish(self) -> None:
         """Everything is there. Raises InstallError."""
-        self._write_out()
+        self._write_all()
         with self._errors_as_ours(), self._writing:
             self._writing.execute("UPDATE install SET is_complete = 1, time = ?", (time.time(),))
 
     def files(self) -> Iterator[WrittenFile]:
-        """What was written by earlier installs, in tree order."""
+        """Yield what was written by earlier installs, in tree order."""
+        device = self._place.device if is_lasting_name(self._place.filesystem) else None
         for place, kind, digest, inode, size, mtime_ns, ctime_ns in self._reading.execute(
             "SELECT * FROM files ORDER BY place"
         ):
             with suppress(ValueError):  # of a newer version: as if it were not there
-                yield WrittenFile(place, EntryKind(kind), _unpack(digest), inode, size, mtime_ns, ctime_ns)
+                yield WrittenFile(place, EntryKind(kind), _unpack(digest), inode, size, mtime_ns, ctime_ns, device)
 
     def add(self, file: WrittenFile) -> None:
         """Note a file that was written. Raises InstallError."""
         self._pending.append(file)
         if len(self._pending) >= _ROWS_PER_COMMIT:
-            self._write_out()
+            self._write_out(time.time_ns() - CLOCK_TICK_NS)
 
     def close(self) -> None:
         """Write what is left. Raises InstallError."""
         try:
-            self._write_out()
+            self._write_all()
         finally:
             self._reading.close()
             self._writing.close()
 
-    def _write_out(self) -> None:
-        rows = [
-            (file.place, int(file.kind), _pack(file.digest), file.inode, file.size, file.mtime_ns, file.ctime_ns)
-            for file in self._pending
-        ]
-        self._pending = []
+    def _write_all(self) -> None:
+        if self._pending:
+            time.sleep(CLOCK_TICK_NS / 1e9)
+            self._write_out(time.time_ns())
+            self._pending = [replace(file, ctime_ns=0) for file in self._pending]  # the clock was set back
+            self._write_out(time.time_ns())
+
+    def _write_out(self, before_ns: int) -> None:
+        """Write what was last changed before that time: any later change gives another ctime."""
+        rows = [_row(self._looked_at_again(file)) for file in self._pending if file.ctime_ns < before_ns]
+        self._pending = [file for file in self._pending if file.ctime_ns >= before_ns]
         with self._errors_as_ours(), self._writing:
             self._writing.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _looked_at_again(self, file: WrittenFile) -> WrittenFile:
+        """Have a file that was changed just after it was written hashed the next time."""
+        path = os.path.join(os.fsencode(self._directory), file.place.replace(b"\0", b"/"))
+        with suppress(OSError):
+            if _identity(os.lstat(path)) == (file.inode, file.size, file.mtime_ns, file.ctime_ns):
+                return file
+        return replace(file, ctime_ns=0)
 
     def _errors_as_ours(self) -> _RecordErrors:
         return _RecordErrors(self._directory)
@@ -218,17 +272,20 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _is_usable(path: Path, directory: Path) -> bool:
+def _row(file: WrittenFile) -> tuple[bytes, int, bytes, int, int, int, int]:
+    return file.place, int(file.kind), _pack(file.digest), file.inode, file.size, file.mtime_ns, file.ctime_ns
+
+
+def _is_usable(path: Path, place: _Place) -> bool:
     """Whether the record is whole and of this directory, not of one that had its name before."""
     try:
         with closing(_connect(path)) as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             is_whole = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-            row = database.execute("SELECT device, inode FROM install").fetchone()
-        status = directory.stat()
-    except (sqlite3.Error, OSError):
+            row = database.execute("SELECT filesystem, device, inode FROM install").fetchone()
+    except sqlite3.Error:
         return False
-    return is_whole and version == _VERSION and (row is None or row == (status.st_dev, status.st_ino))
+    return is_whole and version == _VERSION and (row is None or _Place(*row).may_be(place))
 
 
 def _pack(digest: Digest) -> bytes:

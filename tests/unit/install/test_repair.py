@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from fusepkg_cache.digest import Digest
-from tests.unit.installing.conftest import Shop
 
 from fusepkg.check import directory
 from fusepkg.index.opening import Index
 from fusepkg.install.repair import describe, find_changes, find_differences, force_to_match, shown_key
 from fusepkg.state.install_record import installed_at
 from fusepkg.work.walk import Found
+from tests.unit.install.conftest import Shop
 
 
 def differences(shop: Shop, index: Index) -> list[str]:
@@ -88,6 +88,7 @@ def test_a_link_out_of_the_directory_is_removed_and_what_it_named_is_not(shop: S
     assert (outside / "1.jpg").read_bytes() == b"somebody else's"
 
 
+@pytest.mark.usefixtures("lasting_disk")
 def test_what_changed_since_is_found_without_reading_what_did_not(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     index = shop.version(
         *(shop.file(name, name.encode()) for name in ("a", "touched", "rewritten", "same")), shop.empty("nothing")

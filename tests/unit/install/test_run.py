@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from fusepkg_cache import Cache
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm
-from tests.unit.installing.conftest import Shop, digest_of
 
 from fusepkg.errors import DigestMismatch, InstallError, RemoteUnavailable
 from fusepkg.install.run import install
 from fusepkg.state.install_record import installed_at
 from fusepkg.store.faulty import Fault, Gate, flip
 from fusepkg.work.progress import Phase, Progress
+from tests.unit.install.conftest import Shop, digest_of
 
 LARGE = b"".join(bytes([number]) * MIN_CHUNK_BYTES for number in range(3)) + b"the end"
 
@@ -126,6 +126,7 @@ def test_kinds_change_from_version_to_version(shop: Shop) -> None:
     assert shop.found() == {"a": "-> b", "b": b"file", "c": "-> b"}
 
 
+@pytest.mark.usefixtures("lasting_disk")
 def test_what_a_power_cut_took_is_fetched_again(shop: Shop) -> None:
     index = shop.version(shop.file("a", b"one"))
     shop.install(index)

@@ -13,6 +13,7 @@ from fusepkg.errors import FileChanged, FolderUnfit
 from fusepkg.publish import hashing
 from fusepkg.publish.folder import ScannedFile, scan_folder
 from fusepkg.publish.hashing import hash_bytes, hash_files
+from fusepkg.state.file_identity import SETTLED_NS
 from fusepkg.state.hints import Remembered
 from fusepkg.work.progress import Phase, Progress
 from fusepkg.work.threads import StopFlag
@@ -112,12 +113,13 @@ def test_a_file_that_changes_while_it_is_read_is_named(folder: Path, monkeypatch
         hash_files(files)
 
 
+@pytest.mark.usefixtures("lasting_disk")
 def test_an_unchanged_file_is_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "small").write_bytes(b"small")
     (folder / "large").write_bytes(bytes(9 * MIB))
     remembered = Remembered(tmp_path / "remembered")
-    soon = time.time_ns() + 10 * 10**9
-    monkeypatch.setattr(time, "time_ns", lambda: soon)  # the files have been at rest for ten seconds
+    soon = time.time_ns() + 2 * SETTLED_NS
+    monkeypatch.setattr(time, "time_ns", lambda: soon)  # the files have been at rest for long
     first = hash_files(scan(folder), remembered=remembered)
 
     def no_reading(*_: object) -> int:
@@ -131,6 +133,7 @@ def test_an_unchanged_file_is_not_read_again(folder: Path, tmp_path: Path, monke
     remembered.close()
 
 
+@pytest.mark.usefixtures("lasting_disk")
 def test_a_file_rewritten_with_its_old_time_is_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +141,7 @@ def test_a_file_rewritten_with_its_old_time_is_read_again(
     path.write_bytes(b"before")
     os.utime(path, (OLD_S, OLD_S))
     remembered = Remembered(tmp_path / "remembered")
-    soon = time.time_ns() + 10 * 10**9
+    soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)
     hash_files(scan(folder), remembered=remembered)
     old_ctime = path.stat().st_ctime_ns
@@ -149,6 +152,7 @@ def test_a_file_rewritten_with_its_old_time_is_read_again(
     remembered.close()
 
 
+@pytest.mark.usefixtures("lasting_disk")
 def test_what_was_hashed_before_a_failure_is_remembered(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +163,7 @@ def test_what_was_hashed_before_a_failure_is_remembered(
     files = scan(folder)
     (folder / "b").write_bytes(b"bb")
     remembered = Remembered(tmp_path / "remembered")
-    soon = time.time_ns() + 10 * 10**9
+    soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)
     with pytest.raises(FileChanged):
         hash_files(files, remembered=remembered)

@@ -7,14 +7,18 @@ import sqlite3
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fusepkg.state.hints import RACY_NS, FileIdentity, Remembered, RememberedTag
+from fusepkg.state.file_identity import SETTLED_NS, FileIdentity
+from fusepkg.state.hints import Remembered, RememberedTag
 
-NOW_NS = 1_700_000_000_000_000_000
-IDENTITY = FileIdentity(device=1, inode=2, size=3, mtime_ns=NOW_NS - RACY_NS, ctime_ns=NOW_NS - RACY_NS)
+NOW_NS = 1_700_000_000_000_000_123
+OLD_NS = NOW_NS - SETTLED_NS
+DISK = "disk ext4 0123 8:1"
+IDENTITY = FileIdentity(device=1, inode=2, size=3, mtime_ns=OLD_NS, ctime_ns=OLD_NS, filesystem=DISK)
 CHUNKS = (hashlib.sha256(b"abc").digest(),)
 
 
@@ -45,18 +49,26 @@ def test_a_file_is_remembered_while_nothing_about_it_changes(remembered: Remembe
     remembered.remember_chunk_hashes({IDENTITY: CHUNKS}, read_at_ns=NOW_NS)
     assert remembered.chunk_hashes([IDENTITY]) == {IDENTITY: CHUNKS}
     for changed in (
-        FileIdentity(9, 2, 3, IDENTITY.mtime_ns, IDENTITY.ctime_ns),
-        FileIdentity(1, 9, 3, IDENTITY.mtime_ns, IDENTITY.ctime_ns),
-        FileIdentity(1, 2, 9, IDENTITY.mtime_ns, IDENTITY.ctime_ns),
-        FileIdentity(1, 2, 3, IDENTITY.mtime_ns + 1, IDENTITY.ctime_ns),
-        FileIdentity(1, 2, 3, IDENTITY.mtime_ns, IDENTITY.ctime_ns + 1),
+        replace(IDENTITY, inode=9),
+        replace(IDENTITY, size=9),
+        replace(IDENTITY, mtime_ns=OLD_NS + 1),
+        replace(IDENTITY, ctime_ns=OLD_NS + 1),
+        replace(IDENTITY, filesystem="disk ext4 4567 8:1"),
+        replace(IDENTITY, filesystem=""),
     ):
         assert remembered.chunk_hashes([changed]) == {}
 
 
+@pytest.mark.parametrize("filesystem", ["", "mount 0123 9", "unknown 0123"])
+def test_a_file_of_an_unnamed_file_system_is_not_remembered(remembered: Remembered, filesystem: str) -> None:
+    identity = replace(IDENTITY, filesystem=filesystem)
+    remembered.remember_chunk_hashes({identity: CHUNKS}, read_at_ns=NOW_NS)
+    assert remembered.chunk_hashes([identity]) == {}
+
+
 def test_an_empty_file_and_a_long_chunk_list_are_remembered(remembered: Remembered) -> None:
-    empty = FileIdentity(1, 3, 0, 0, 0)
-    large = FileIdentity(1, 4, 10_000 << 23, 0, 0)
+    empty = FileIdentity(1, 3, 0, 0, 1, DISK)
+    large = FileIdentity(1, 4, 10_000 << 23, 0, 1, DISK)
     many = tuple(hashlib.sha256(b"%d" % number).digest() for number in range(10_000))
     remembered.remember_chunk_hashes({empty: (), large: many}, read_at_ns=NOW_NS)
     assert remembered.chunk_hashes([empty, large]) == {empty: (), large: many}
@@ -65,10 +77,11 @@ def test_an_empty_file_and_a_long_chunk_list_are_remembered(remembered: Remember
 @pytest.mark.parametrize(
     "identity",
     [
-        FileIdentity(1, 2, 3, NOW_NS - RACY_NS + 1, 0),
-        FileIdentity(1, 2, 3, 0, NOW_NS - RACY_NS + 1),
-        FileIdentity(1, 2, 3, NOW_NS + 10 * RACY_NS, 0),
+        replace(IDENTITY, ctime_ns=OLD_NS + 1),
+        replace(IDENTITY, ctime_ns=NOW_NS + SETTLED_NS),
+        replace(IDENTITY, ctime_ns=OLD_NS // 10**9 * 10**9),
     ],
+    ids=["just now", "in the future", "whole seconds"],
 )
 def test_a_file_touched_just_now_is_not_remembered(remembered: Remembered, identity: FileIdentity) -> None:
     remembered.remember_chunk_hashes({identity: CHUNKS}, read_at_ns=NOW_NS)
@@ -176,7 +189,7 @@ def test_many_threads_share_it(remembered: Remembered) -> None:
 
     def work(number: int) -> bool:
         start.wait()
-        identity = FileIdentity(1, number, 1, 0, 0)
+        identity = FileIdentity(1, number, 1, 0, 1, DISK)
         remembered.remember_chunk_hashes({identity: CHUNKS}, read_at_ns=NOW_NS)
         return remembered.chunk_hashes([identity]) == {identity: CHUNKS}
 
