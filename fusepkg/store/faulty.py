@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from fusepkg.store.threaded_reads import ThreadedReads
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fusepkg.errors import FusepkgError
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.store.protocol import ObjectInfo, ObjectStore
+    from fusepkg.store.protocol import AsyncReads, Deliver, ObjectInfo, ObjectStore
 
 Call: TypeAlias = Literal[
     "get", "stream", "head", "part_bytes", "list", "list_versions", "list_directories", "create", "copy", "overwrite"
@@ -94,6 +96,10 @@ class FaultyStore:
         fault = self._meet("get", key)
         data = self.inner.get(key, version=version, offset=offset, length=length)
         return _spoiled(fault, data)
+
+    def open_reads(self, deliver: Deliver) -> AsyncReads:
+        """See ObjectStore."""
+        return ThreadedReads(self.get, deliver)
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
         """See ObjectStore. An error with ``afterwards`` comes after the first piece."""

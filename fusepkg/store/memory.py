@@ -16,9 +16,12 @@ from fusepkg.errors import CopyUnsupported, FileChanged, ObjectExists, ObjectMis
 from fusepkg.model.checksums import Checksums
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo, directories_of
+from fusepkg.store.threaded_reads import ThreadedReads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from fusepkg.store.protocol import AsyncReads, Deliver
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class MemoryStore:
         """See ObjectStore."""
         data = self._find(key, version).data
         return data[offset:] if length is None else data[offset : offset + length]
+
+    def open_reads(self, deliver: Deliver) -> AsyncReads:
+        """See ObjectStore."""
+        return ThreadedReads(self.get, deliver)
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
         """See ObjectStore."""

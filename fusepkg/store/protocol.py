@@ -7,12 +7,13 @@ says (a ``get`` is one GET, never a HEAD or LIST before it) and raises only ``fu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from fusepkg.errors import FusepkgError
     from fusepkg.model.checksums import Checksums
     from fusepkg.model.physical_key import PhysicalKey
 
@@ -43,6 +44,52 @@ def directories_of(infos: Iterable[ObjectInfo], prefix: str) -> list[str]:
     return sorted({key[:end] for key, end in ends if end}, key=str.encode)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A part of one object to be read: what is there of ``length`` bytes from ``offset``.
+
+    ``ticket`` names it in its answer and in ``cancel``: a number of the caller's that no other read in flight has.
+    """
+
+    ticket: int
+    key: str
+    version: str | None
+    offset: int
+    length: int
+
+
+Answers: TypeAlias = "list[tuple[int, bytes | FusepkgError]]"
+"""Tickets, each with the bytes read or the error that ``get`` would have raised."""
+
+Deliver: TypeAlias = "Callable[[Answers], None]"
+"""Takes answers, as many as have come since it was called last; must be quick, and must not raise."""
+
+
+class AsyncReads(Protocol):
+    """Many reads of one bucket at once, none of which holds a thread of the caller's.
+
+    Every read that is submitted gets exactly one answer, in any order, unless it is cancelled before. ``deliver`` is
+    called from a thread of the store's, never twice at the same time for the same ``AsyncReads``, perhaps before
+    ``submit`` returns. Retries, credentials, redirects, bounds and errors are those of ``get``. The store does not
+    bound how many are in flight: the caller does. Safe to use from many threads; of no use in a forked child.
+    """
+
+    def submit(self, wanted: Sequence[Wanted], *, timeout_s: float | None = None) -> None:
+        """Start reads. One that takes longer than ``timeout_s``, retries included, is answered by RemoteTimeout.
+
+        Without ``timeout_s`` the store's own limits for a request hold.
+        """
+        ...
+
+    def cancel(self, tickets: Iterable[int]) -> None:
+        """Give up reads, as far as they are not answered; an answer that is on its way may still be delivered."""
+        ...
+
+    def close(self) -> None:
+        """Give up all reads; nothing is delivered any more, but for a delivery that has begun."""
+        ...
+
+
 class ObjectStore(Protocol):
     """A bucket."""
 
@@ -53,6 +100,10 @@ class ObjectStore(Protocol):
 
         Raises: ObjectMissing, AccessDenied, RemoteUnavailable, RemoteTimeout, RemoteProtocol.
         """
+        ...
+
+    def open_reads(self, deliver: Deliver) -> AsyncReads:
+        """Make many reads at once possible, each as ``get`` with a length; asks nothing yet. Close it after use."""
         ...
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:

@@ -42,9 +42,12 @@ from fusepkg.store.directory.files import (
 )
 from fusepkg.store.directory.names import OTHER_DIRECTORY, OTHER_FILE, OWN_NAME, names_of
 from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo
+from fusepkg.store.threaded_reads import ThreadedReads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from fusepkg.store.protocol import AsyncReads, Deliver
 
 STALE_S = 24 * 3600.0
 """Age of an unfinished file that no living process writes any more."""
@@ -75,6 +78,10 @@ class DirectoryStore:
                 pieces.append(piece)
                 offset, left = offset + len(piece), left - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def open_reads(self, deliver: Deliver) -> AsyncReads:
+        """See ObjectStore."""
+        return ThreadedReads(self.get, deliver)
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
         """See ObjectStore."""

@@ -10,12 +10,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.store.threaded_reads import ThreadedReads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from fusepkg.store.protocol import ObjectInfo
+    from fusepkg.store.protocol import AsyncReads, Deliver, ObjectInfo
     from fusepkg.store.s3.bucket import Bucket
     from fusepkg.store.s3.settings import S3Settings
 
@@ -44,6 +45,10 @@ class S3Store:
     def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
         """See ObjectStore."""
         return self._open().get(key, version, offset, length)
+
+    def open_reads(self, deliver: Deliver) -> AsyncReads:
+        """See ObjectStore."""
+        return ThreadedReads(self.get, deliver)
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
         """See ObjectStore. Where the connection breaks, another GET goes on from there."""
