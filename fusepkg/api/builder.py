@@ -28,10 +28,8 @@ from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import index_manifest, index_root_for
-from fusepkg.publish.build import build_manifest, write_manifest
-from fusepkg.publish.draft import Draft
-from fusepkg.publish.formats import parse_format
-from fusepkg.publish.push_data import push_data
+from fusepkg.publish.draft.draft import Draft
+from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.publish.push_manifest import (
     ManifestBuilt,
     find_target,
@@ -39,6 +37,8 @@ from fusepkg.publish.push_manifest import (
     require_no_local_files,
     require_pushed,
 )
+from fusepkg.publish.targets import parse_format
+from fusepkg.publish.upload.data import push_data
 from fusepkg.publish.workspace import add_workspace, is_workspace
 from fusepkg.vfs.tree import PackageTree
 from fusepkg.work.progress import no_progress
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from fusepkg.app.context import Context
     from fusepkg.model.reference import Reference
-    from fusepkg.publish.items import Item
+    from fusepkg.publish.draft.items import Item
     from fusepkg.registry.layout import Layout
     from fusepkg.work.progress import ProgressCallback
 

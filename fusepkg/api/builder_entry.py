@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fusepkg.publish.origins import DraftEntry
+    from fusepkg.publish.draft.entry_sources import DraftEntry
 
 
 class BuilderEntry:

@@ -38,10 +38,10 @@ from fusepkg.cli.options import app_of
 from fusepkg.cli.output import say, short
 from fusepkg.errors import KeyCollision, UsageError
 from fusepkg.model.reference import parse_reference
-from fusepkg.publish.draft import Draft
-from fusepkg.publish.items import Item
-from fusepkg.publish.names import as_directory
-from fusepkg.publish.sources import shown_path
+from fusepkg.publish.draft.draft import Draft
+from fusepkg.publish.draft.items import Item
+from fusepkg.publish.draft.names import as_directory
+from fusepkg.publish.draft.sources import shown_path
 from fusepkg.publish.workspace import is_workspace
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A logical key of the package.")]

@@ -11,7 +11,7 @@ from fusepkg.cli.builder_state import Add, Change, Move, Remove, Set, SetMeta, S
 from fusepkg.cli.output import progress_bar
 from fusepkg.daemon.records import mounts_below
 from fusepkg.model.reference import parse_reference
-from fusepkg.publish.draft import Draft
+from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.workspace import STATE_NAME, add_workspace, is_workspace
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fusepkg.cli.builder_state import BuilderState
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
-    from fusepkg.publish.items import Item
+    from fusepkg.publish.draft.items import Item
 
 
 def reference_of(state: BuilderState) -> Reference:

@@ -25,10 +25,10 @@ from fusepkg.errors import FileChanged, LocalFilesRemain
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import Index, open_index
 from fusepkg.model.reference import Reference, parse_tag
-from fusepkg.publish import push_data as publish_data
 from fusepkg.publish import push_manifest as publish_manifest
-from fusepkg.publish.build import build_manifest, write_manifest
-from fusepkg.publish.draft import Draft
+from fusepkg.publish.draft.draft import Draft
+from fusepkg.publish.manifest import build_manifest, write_manifest
+from fusepkg.publish.upload import data as publish_data
 from fusepkg.registry.tags import tag_conflict, tag_history
 from fusepkg.store.protocol import ObjectStore
 

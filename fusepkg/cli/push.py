@@ -13,8 +13,8 @@ from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.reference import parse_reference
-from fusepkg.publish.formats import parse_format
 from fusepkg.publish.push import Pushed, push_folder
+from fusepkg.publish.targets import parse_format
 from fusepkg.registry.layout import manifest_key
 
 

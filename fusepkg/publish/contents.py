@@ -1,8 +1,4 @@
-"""A folder as a version of a package: its header, its entries, and the top hash they make.
-
-Owns: what a push writes in a header, and the order of scanning, hashing and computing the top hash. Must not know:
-stores, where objects lie.
-"""
+"""A folder as a version of a package: its header, its entries, and the top hash they make."""
 
 from __future__ import annotations
 
@@ -14,9 +10,9 @@ from fusepkg.model.entry import Entry, meta_for
 from fusepkg.model.manifest import FORMAT_VERSION, write_header
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.model.tophash import TopHash
-from fusepkg.publish.blobs import Blob
 from fusepkg.publish.folder import scan_folder
-from fusepkg.publish.hashing import hash_files
+from fusepkg.publish.hash.files import hash_files
+from fusepkg.publish.upload.blobs import Blob
 from fusepkg.work.progress import Counters, Phase, no_progress
 
 if TYPE_CHECKING:
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.publish.folder import Scan
-    from fusepkg.publish.hashing import Hashed
+    from fusepkg.publish.hash.files import Hashed
     from fusepkg.state.hints import Remembered
     from fusepkg.work.progress import ProgressCallback
     from fusepkg.work.threads import StopFlag

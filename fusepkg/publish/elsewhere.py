@@ -1,7 +1,4 @@
-"""A registry must not lie in what is published into it.
-
-Owns: that check. Must not know: what is published.
-"""
+"""A registry must not lie in what is published into it."""
 
 from __future__ import annotations
 

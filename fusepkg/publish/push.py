@@ -1,8 +1,5 @@
 """Publishing a folder: data first, then the manifest, the tag last.
 
-Owns: the order of a push, what is uploaded and what is reused, and the report. Must not know: how a terminal shows
-it, or what kind of store it is.
-
 Every step only adds: until the tag moves, the tag names the old version, and whatever was uploaded is found by the
 next push of the same folder. So an interrupted push is finished by repeating it.
 """
@@ -20,10 +17,10 @@ from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import DEFAULT_TAG
 from fusepkg.publish.contents import make_header, read_folder
 from fusepkg.publish.elsewhere import check_registry_is_elsewhere
-from fusepkg.publish.formats import check_target, parse_format, publish_version, read_state
-from fusepkg.publish.known import known_objects
-from fusepkg.publish.placing import normalise_prefix
-from fusepkg.publish.uploading import place_blobs
+from fusepkg.publish.targets import check_target, parse_format, publish_version, read_state
+from fusepkg.publish.upload.known_objects import known_objects
+from fusepkg.publish.upload.many import place_blobs
+from fusepkg.publish.upload.upload import normalise_prefix
 from fusepkg.registry.catalogue import find_quilt3_tag
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import has_manifest, names_local_files
@@ -37,10 +34,10 @@ if TYPE_CHECKING:
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import Reference
-    from fusepkg.publish.blobs import Blob
     from fusepkg.publish.contents import Contents
-    from fusepkg.publish.known import Known
-    from fusepkg.publish.placing import Placed
+    from fusepkg.publish.upload.blobs import Blob
+    from fusepkg.publish.upload.known_objects import Known
+    from fusepkg.publish.upload.upload import Placed
     from fusepkg.registry.tags import TagState
     from fusepkg.state.hints import Remembered
     from fusepkg.store.protocol import ObjectStore

@@ -1,7 +1,4 @@
-"""Publishing a version that has been made: its manifest, then the tag.
-
-Owns: what must be true before, the order, and from where a tag may move. Must not know: where data lie, printing.
-"""
+"""Publishing a version that has been made: its manifest, then the tag."""
 
 from __future__ import annotations
 
@@ -21,10 +18,10 @@ from fusepkg.errors import (
 )
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import parse_tag
-from fusepkg.publish.build import build_manifest, write_manifest
-from fusepkg.publish.formats import check_target, parse_format, publish_version, read_state
-from fusepkg.publish.origins import RemoteObjects
-from fusepkg.publish.uploading import is_new_directory
+from fusepkg.publish.draft.entry_sources import RemoteObjects
+from fusepkg.publish.manifest import build_manifest, write_manifest
+from fusepkg.publish.targets import check_target, parse_format, publish_version, read_state
+from fusepkg.publish.upload.many import is_new_directory
 from fusepkg.registry.layout import Layout, manifest_key
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.registry.quilt3 import LATEST
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.draft import Draft
+    from fusepkg.publish.draft.draft import Draft
     from fusepkg.registry.tags import TagState
     from fusepkg.state.hints import Remembered
     from fusepkg.store.protocol import ObjectStore

@@ -1,7 +1,5 @@
 """A whole workspace as a version: all of it but what is ignored, and what is needed to make it again.
 
-Owns: which directory is a workspace, and what is recorded of it. Must not know: how inputs and commands are found out.
-
 The record is metadata of the package, under the key ``workspace``: the commit of git, the input packages, the command
 line. No other push writes it, so that their top hash depends on nothing but what they hold.
 """
@@ -21,8 +19,8 @@ from fusepkg.publish.ignoring import Ignoring
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from fusepkg.publish.draft import Draft
-    from fusepkg.publish.items import Item
+    from fusepkg.publish.draft.draft import Draft
+    from fusepkg.publish.draft.items import Item
 
 STATE_NAME = "fusepkg-builder.jsonl"
 """The file that keeps a version being made step by step: it changes with each step, so it is no part of any."""

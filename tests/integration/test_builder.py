@@ -20,8 +20,8 @@ from fusepkg.errors import FusepkgError, InvalidReference, LocalFilesRemain, Man
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
-from fusepkg.publish.build import build_manifest, write_manifest
-from fusepkg.publish.draft import Draft
+from fusepkg.publish.draft.draft import Draft
+from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.publish.push_manifest import push_manifest
 from fusepkg.store.opening import StoreSet
 from fusepkg.store.s3 import S3Settings

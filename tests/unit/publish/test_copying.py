@@ -10,10 +10,10 @@ from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 
 from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
-from fusepkg.publish.blobs import Blob, StoredBlob
 from fusepkg.publish.folder import scan_file
-from fusepkg.publish.hashing import Hashed, hash_bytes
-from fusepkg.publish.placing import COPIED_METADATA, DIGEST_METADATA, Placed, Placing
+from fusepkg.publish.hash.files import Hashed, hash_bytes
+from fusepkg.publish.upload.blobs import Blob, StoredBlob
+from fusepkg.publish.upload.upload import COPIED_METADATA, DIGEST_METADATA, Placed, Placing
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
 from fusepkg.work.threads import StopFlag

@@ -12,8 +12,8 @@ import quilt3
 from fusepkg.errors import EntryNotFound, FileChanged, FolderUnfit, FusepkgError, KeyCollision, UsageError
 from fusepkg.model.manifest import MAX_LINE_BYTES
 from fusepkg.model.reference import parse_reference
-from fusepkg.publish.build import build_manifest, write_manifest
-from fusepkg.publish.draft import Draft
+from fusepkg.publish.draft.draft import Draft
+from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import StoreSet
 from fusepkg.store.s3 import S3Settings

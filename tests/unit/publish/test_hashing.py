@@ -10,9 +10,9 @@ import pytest
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, combine_chunks, compute_digest
 
 from fusepkg.errors import FileChanged, FolderUnfit
-from fusepkg.publish import hashing
 from fusepkg.publish.folder import ScannedFile, scan_folder
-from fusepkg.publish.hashing import hash_bytes, hash_files
+from fusepkg.publish.hash import files as hashing
+from fusepkg.publish.hash.files import hash_bytes, hash_files
 from fusepkg.state.file_identity import SETTLED_NS
 from fusepkg.state.hints import Remembered
 from fusepkg.work.progress import Phase, Progress

@@ -7,8 +7,8 @@ from fusepkg_cache.digest import combine_chunks
 
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.publish.items import Grouping, Item, folders_first, in_order
-from fusepkg.publish.origins import PlacedEntries
+from fusepkg.publish.draft.entry_sources import PlacedEntries
+from fusepkg.publish.draft.items import Grouping, Item, folders_first, in_order
 
 ORIGIN = PlacedEntries([])
 

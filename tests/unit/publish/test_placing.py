@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fusepkg.errors import FileChanged, ObjectCollision, UsageError
-from fusepkg.publish import placing
-from fusepkg.publish.blobs import Blob
 from fusepkg.publish.folder import scan_folder
-from fusepkg.publish.hashing import hash_files
-from fusepkg.publish.placing import DIGEST_METADATA, Placed, Placing, candidate_keys, normalise_prefix
+from fusepkg.publish.hash.files import hash_files
+from fusepkg.publish.upload import upload as placing
+from fusepkg.publish.upload.blobs import Blob
+from fusepkg.publish.upload.upload import DIGEST_METADATA, Placed, Placing, candidate_keys, normalise_prefix
 from fusepkg.registry.layout import chunk_list_key
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.store.protocol import ObjectStore

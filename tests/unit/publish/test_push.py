@@ -24,8 +24,8 @@ from fusepkg.model.manifest import read_manifest
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.record import EntryRecord
 from fusepkg.model.reference import parse_reference
-from fusepkg.publish import uploading
 from fusepkg.publish.push import Pushed, folder_hash, push_folder
+from fusepkg.publish.upload import many as uploading
 from fusepkg.registry.layout import manifest_key
 from fusepkg.registry.manifests import compute_top_hash
 from fusepkg.registry.tags import TagState, move_tag, read_tag, tag_history

@@ -6,7 +6,7 @@ import pytest
 
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, EntryKind, kind_of
-from fusepkg.publish.sources import Source, find_source
+from fusepkg.publish.draft.sources import Source, find_source
 from fusepkg.store.memory import MemoryStore
 from tests.unit.publish.stores import GivenStores
 

@@ -1,8 +1,4 @@
-"""Bringing the data of a version being made below one prefix of its bucket.
-
-Owns: what is uploaded, what the server copies, what stays where it is, and the report of it, line by line as the
-contents are shown. Must not know: manifests, tags, printing.
-"""
+"""Bringing the data of a version being made below one prefix of its bucket."""
 
 from __future__ import annotations
 
@@ -15,14 +11,14 @@ from fusepkg_cache.digest import Algorithm
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import DEFAULT_TAG
-from fusepkg.publish.blobs import Blob, StoredBlob
-from fusepkg.publish.build import hash_entries
-from fusepkg.publish.hashing import Hashed
-from fusepkg.publish.items import Item, folders_first, holders
-from fusepkg.publish.known import known_objects
-from fusepkg.publish.origins import LocalFiles, PlacedEntries, RemoteObjects
-from fusepkg.publish.placing import normalise_prefix
-from fusepkg.publish.uploading import is_new_directory, place_blobs
+from fusepkg.publish.draft.entry_sources import LocalFiles, PlacedEntries, RemoteObjects
+from fusepkg.publish.draft.items import Item, folders_first, holders
+from fusepkg.publish.hash.files import Hashed
+from fusepkg.publish.manifest import hash_entries
+from fusepkg.publish.upload.blobs import Blob, StoredBlob
+from fusepkg.publish.upload.known_objects import known_objects
+from fusepkg.publish.upload.many import is_new_directory, place_blobs
+from fusepkg.publish.upload.upload import normalise_prefix
 from fusepkg.registry.tags import read_tag
 from fusepkg.work.progress import no_progress
 from fusepkg.work.threads import StopFlag
@@ -31,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.draft import Draft
-    from fusepkg.publish.known import Known
-    from fusepkg.publish.placing import Placed
+    from fusepkg.publish.draft.draft import Draft
+    from fusepkg.publish.upload.known_objects import Known
+    from fusepkg.publish.upload.upload import Placed
     from fusepkg.state.hints import Remembered
     from fusepkg.work.progress import ProgressCallback
 

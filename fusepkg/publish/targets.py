@@ -1,7 +1,4 @@
-"""Publishing a manifest in either of two registry formats: fusepkg's, or quilt3's for those who read with quilt3.
-
-Owns: what a tag is in each, and that the manifest is there before it is named. Must not know: what is published.
-"""
+"""Publishing a manifest in either of two registry formats: fusepkg's, or quilt3's for those who read with quilt3."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The names of a version being made, each with what lies there.
 
-Owns: that no name is a file and a directory at once, and finding the names below a directory. Must not know: what lies
-there. An entry costs its name, a slot of a dict and a small tuple: a million take about 250 MB.
+An entry costs its name, a slot of a dict and a small tuple: a million take about 250 MB.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from fusepkg.errors import KeyCollision
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fusepkg.publish.items import Item
+    from fusepkg.publish.draft.items import Item
 
 Slot = tuple["Item", int]
 """An entry: what it was added with, and its number in that."""

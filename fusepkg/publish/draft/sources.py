@@ -1,8 +1,4 @@
-"""What a user adds to a version: a file, a folder, an object, or all objects below a prefix.
-
-Owns: reading the text that names it, finding what it holds, and how it is shown. Must not know: the version it gets
-into, hashing.
-"""
+"""What a user adds to a version: a file, a folder, an object, or all objects below a prefix."""
 
 from __future__ import annotations
 
@@ -16,13 +12,13 @@ from fusepkg.errors import FolderUnfit, ManifestInvalid, ObjectMissing, UsageErr
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
 from fusepkg.publish.folder import scan_file, scan_folder
-from fusepkg.publish.origins import LocalFiles, RemoteObjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusepkg.publish.origins import Origin
+    from fusepkg.publish.draft.entry_sources import Origin
     from fusepkg.store.opening import StoreSet
     from fusepkg.store.protocol import ObjectInfo
 

@@ -1,7 +1,6 @@
 """Bringing one blob into the bucket under a key where it overwrites nothing.
 
-Owns: which keys a blob may get, when an object that is there already is the blob, and the check that what was
-uploaded is what was hashed. Must not know: manifests, tags, which blobs there are. Safe from many threads.
+Safe from many threads.
 
 A small blob is created under a free key, in one conditional PUT. Object storage has no portable condition for uploads
 in parts, so a large blob gets a key that its hash is part of: only the same bytes could lie there.
@@ -22,10 +21,10 @@ from fusepkg_cache.digest import chunk_size, combine_chunks
 
 from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision, ObjectExists, ObjectMissing, UsageError
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.publish.blobs import Blob, StoredBlob
-from fusepkg.publish.copying import copy_blob
-from fusepkg.publish.hashing import hash_bytes
-from fusepkg.publish.reading import check_unchanged, file_changed, read_whole, unreadable
+from fusepkg.publish.hash.files import hash_bytes
+from fusepkg.publish.hash.read import check_unchanged, file_changed, read_whole, unreadable
+from fusepkg.publish.upload.blobs import Blob, StoredBlob
+from fusepkg.publish.upload.copy import copy_blob
 from fusepkg.registry.layout import MAX_KEY_BYTES, ROOT
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.store.protocol import ObjectInfo

@@ -1,7 +1,4 @@
-"""Names that users give to what they add to a version.
-
-Owns: which ones are refused, and in which words. Must not know: what is added.
-"""
+"""Names that users give to what they add to a version."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Where the entries of a version being made come from, and what is known of each.
-
-Owns: the kinds of origins as lists whose members are known by number, so that an entry costs a number until it is
-looked at. Must not know: logical keys in the version, how origins are found, hashing.
-"""
+"""Where the entries of a version being made come from, and what is known of each."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fusepkg.model.entry import Entry, EntryKind, meta_for
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.publish.metadata import USER_META
+from fusepkg.publish.draft.metadata import USER_META
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
 
     from fusepkg.index.opening import Index
     from fusepkg.publish.folder import ScannedFile
-    from fusepkg.publish.hashing import Hashed
+    from fusepkg.publish.hash.files import Hashed
 
 
 @dataclass(frozen=True, slots=True)

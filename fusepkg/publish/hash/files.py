@@ -1,8 +1,5 @@
 """Digests of a folder's files, computed in parallel, or remembered from an earlier run.
 
-Owns: how files are cut into pieces of work, and when a remembered digest stands for a file. Must not know: stores,
-manifests, what the digests are for.
-
 hashlib and preadv release the interpreter lock, so threads use every core; a large file's chunks are independent and
 spread over all threads too.
 """
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
 
-from fusepkg.publish.reading import opened_unchanged, read_into, read_whole
+from fusepkg.publish.hash.read import opened_unchanged, read_into, read_whole
 from fusepkg.work.progress import Counters, Phase, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 

@@ -1,8 +1,4 @@
-"""How the contents of a version are shown: a few lines, each a folder or a file and where it comes from.
-
-Owns: the lines, their order, how they follow moved names, and finding them for a version that is there already. Must
-not know: drafts, printing.
-"""
+"""How the contents of a version are shown: a few lines, each a folder or a file and where it comes from."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fusepkg.model.entry import Entry
-    from fusepkg.publish.origins import Origin
+    from fusepkg.publish.draft.entry_sources import Origin
 
 _FILES_SHOWN = 20
 """Single files of one directory shown one by one; more are shown as a folder."""

@@ -1,7 +1,5 @@
 """The manifest of a version being made: the hashes it lacks, its text, its top hash.
 
-Owns: which entries are hashed and how, and the order of the manifest. Must not know: tags, where data are pushed to.
-
 The hash of a local file is computed, or remembered; of an object it is what the server attests, or computed from one
 reading of it.
 """
@@ -23,9 +21,9 @@ from fusepkg.model.checksums import digest_from_checksums
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.tophash import TopHash
-from fusepkg.publish.hashing import Hashed, hash_files
-from fusepkg.publish.origins import LocalFiles, RemoteObjects
-from fusepkg.publish.reading import file_changed
+from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
+from fusepkg.publish.hash.files import Hashed, hash_files
+from fusepkg.publish.hash.read import file_changed
 from fusepkg.state.file_identity import FileSystems
 from fusepkg.work.progress import Counters, Phase, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.draft import Draft
+    from fusepkg.publish.draft.draft import Draft
     from fusepkg.state.hints import Remembered
     from fusepkg.store.opening import StoreSet
     from fusepkg.store.protocol import ObjectInfo

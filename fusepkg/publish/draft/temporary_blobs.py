@@ -1,7 +1,4 @@
-"""A directory for bytes that were read to be hashed and will be wanted once more.
-
-Owns: making it when it is first needed, and removing it with its owner. Must not know: what lies in it.
-"""
+"""A directory for bytes that were read to be hashed and will be wanted once more."""
 
 from __future__ import annotations
 

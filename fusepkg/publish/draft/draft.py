@@ -1,10 +1,7 @@
 """A version of a package being made: what is in it and where it comes from, before anything is hashed or pushed.
 
-Owns: changing it, all or nothing per call, and showing it. Must not know: hashing, uploading, printing. Used by one
-thread.
-
-An entry that comes from another package is its name and a number until somebody looks at it, so a version made from
-one of a million entries costs their names.
+Used by one thread. An entry that comes from another package is its name and a number until somebody looks at it, so a
+version made from one of a million entries costs their names.
 """
 
 from __future__ import annotations
@@ -16,23 +13,23 @@ from fusepkg.errors import EntryNotFound, UsageError
 from fusepkg.model.entry import META_KEY, EntryKind, kind_of
 from fusepkg.model.logical_key import tree_sort_key
 from fusepkg.publish.contents import make_header
+from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries
+from fusepkg.publish.draft.items import Grouping, Item, in_order
+from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, with_user_meta
+from fusepkg.publish.draft.names import as_directory, check_key, check_name, move_collision
+from fusepkg.publish.draft.sampling import choose
+from fusepkg.publish.draft.sources import find_source
+from fusepkg.publish.draft.temporary_blobs import Spool
+from fusepkg.publish.draft.tree import Tree
 from fusepkg.publish.elsewhere import check_registry_is_elsewhere
 from fusepkg.publish.folder import stays_inside_by_text
-from fusepkg.publish.items import Grouping, Item, in_order
-from fusepkg.publish.metadata import RECORD_KEY, checked_meta, is_record, with_user_meta
-from fusepkg.publish.names import as_directory, check_key, check_name, move_collision
-from fusepkg.publish.origins import DraftEntry, PackageEntries
-from fusepkg.publish.sampling import choose
-from fusepkg.publish.sources import find_source
-from fusepkg.publish.spool import Spool
-from fusepkg.publish.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
-    from fusepkg.publish.sources import Source
+    from fusepkg.publish.draft.sources import Source
     from fusepkg.store.opening import StoreSet
 
 

@@ -1,7 +1,6 @@
 """Copying one object into a bucket: by the server where it can, through this machine otherwise.
 
-Owns: which way is taken, and that bytes which pass through here are compared with their hash. Must not know: which key
-is chosen, manifests. Safe from many threads.
+Safe from many threads.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.blobs import StoredBlob
+    from fusepkg.publish.upload.blobs import StoredBlob
     from fusepkg.store.protocol import ObjectInfo, ObjectStore
     from fusepkg.work.threads import StopFlag
 

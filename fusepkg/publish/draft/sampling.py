@@ -1,7 +1,4 @@
-"""Choosing some entries of many at random.
-
-Owns: what amounts mean. Must not know: what is chosen from.
-"""
+"""Choosing some entries of many at random."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Where the bytes lie that older versions name.
-
-Owns: reading older manifests for it. Must not know: what is pushed.
-"""
+"""Where the bytes lie that older versions name."""
 
 from __future__ import annotations
 

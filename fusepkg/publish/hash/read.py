@@ -1,7 +1,4 @@
-"""Reading a scanned file, and noticing that it is not the file that was scanned any more.
-
-Owns: opening without following links, and the comparison before and after. Must not know: what the bytes are for.
-"""
+"""Reading a scanned file, and noticing that it is not the file that was scanned any more."""
 
 from __future__ import annotations
 

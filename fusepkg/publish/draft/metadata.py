@@ -1,7 +1,4 @@
-"""Metadata as users give it, checked before it gets into a version.
-
-Owns: what metadata may be, and how an entry's is kept beside what fusepkg keeps there. Must not know: entries, drafts.
-"""
+"""Metadata as users give it, checked before it gets into a version."""
 
 from __future__ import annotations
 

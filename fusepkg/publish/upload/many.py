@@ -1,14 +1,11 @@
-"""Bringing many blobs into a bucket, in threads.
-
-Owns: listing before many uploads, and counting them. Must not know: keys, manifests, what the blobs are for.
-"""
+"""Bringing many blobs into a bucket, in threads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import BucketNotFound
-from fusepkg.publish.placing import Placing
+from fusepkg.publish.upload.upload import Placing
 from fusepkg.registry.layout import ROOT
 from fusepkg.registry.manifests import names_local_files
 from fusepkg.work.progress import Counters, Phase
@@ -18,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.blobs import Blob, StoredBlob
-    from fusepkg.publish.placing import Placed
+    from fusepkg.publish.upload.blobs import Blob, StoredBlob
+    from fusepkg.publish.upload.upload import Placed
     from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.progress import ProgressCallback
     from fusepkg.work.threads import StopFlag

@@ -1,7 +1,4 @@
-"""Bytes to bring into a bucket: of a file of this machine, or of an object that lies elsewhere.
-
-Owns: what is known of them, and the name their key may get. Must not know: keys, how they are brought there.
-"""
+"""Bytes to bring into a bucket: of a file of this machine, or of an object that lies elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.folder import ScannedFile
-    from fusepkg.publish.hashing import Hashed
+    from fusepkg.publish.hash.files import Hashed
 
 
 @dataclass(frozen=True, slots=True)

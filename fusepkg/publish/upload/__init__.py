@@ -1,0 +1,1 @@
+"""Bringing data into a bucket. Owns: the keys of objects, what is there already, uploads and copies."""
