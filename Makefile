@@ -2,15 +2,15 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
-# Tests of one file stay in one process; each process has servers of its own.
+# Tests of one file stay in one process, so that they share mounts and servers; each process has servers of its own.
 PARALLEL := -n $(or $(JOBS),2) --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check fmt lint types imports sizes stress bench docs clean
+.PHONY: help setup demo test test-heavy check fmt lint types imports sizes stress coverage bench docs record lock release clean
 
 help: ## Show these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install missing system packages and make .venv (others do this by themselves)
 	@scripts/setup.sh test
@@ -21,6 +21,10 @@ demo: ## Publish a folder, mount it, use it, unmount: no account, no server
 
 test: check ## Everything continuous integration runs: check, then every test but the stress tests
 	@$(PYTEST) $(PARALLEL)
+
+test-heavy: ## The tests that need PyTorch, in an environment of their own (.venv-heavy)
+	@scripts/setup.sh heavy
+	@.venv-heavy/bin/pytest tests/docs/test_commands.py -k torch
 
 check: lint types imports sizes ## The quick part of test: everything but running the code
 
@@ -44,6 +48,9 @@ sizes: setup ## No module over 500 lines, no function over 60
 stress: setup ## The long tests: many readers, kills and evictions
 	@$(PYTEST) -m stress
 
+coverage: setup ## Which lines the tests run, subprocesses included; fails below the floor in pyproject.toml
+	@$(PYTEST) $(PARALLEL) --cov --cov-report=html --cov-report=term
+
 bench: ## Measure beside the bare disk, rclone, boto3 and quilt3: ROUNDS=3 ROWS=small,mount,... SCALE=1
 	@scripts/setup.sh bench
 	@$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1)
@@ -52,6 +59,16 @@ docs: setup ## Write the pages of docs/reference that come from the code
 	@$(BIN)/python scripts/write_commands_and_errors.py
 	@$(BIN)/python scripts/write_settings.py
 
+lock: setup ## Pin the newest releases that pyproject.toml allows, in requirements.lock
+	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --group bench --universal --python-version 3.11 \
+	  --upgrade --no-header --no-annotate --output-file requirements.lock
+
+record: setup ## Record docs/demo.svg, the session at the top of the README
+	@$(BIN)/python scripts/record_demo.py
+
+release: setup ## Build and try the distributions of the version in pyproject.toml (docs/releasing.md)
+	@scripts/release.sh
+
 clean: ## Remove .venv and everything generated
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-heavy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist htmlcov .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,13 +4,19 @@
 #   scripts/setup.sh run     what fusepkg itself needs (make demo)
 #   scripts/setup.sh test    and the tools and servers of the tests (make test)
 #   scripts/setup.sh bench   and what the benchmarks compare with (make bench)
+#   scripts/setup.sh heavy   an environment of its own, .venv-heavy, with PyTorch (make test-heavy)
 #
-# Safe to repeat, and quick when nothing is missing. PYTHON chooses the interpreter.
+# Safe to repeat, and quick when nothing is missing. PYTHON chooses the interpreter. Releases are those of
+# requirements.lock; uv installs them, or pip where pip is told of a package index of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 level=${1:-test}
-case $level in run | test | bench) ;; *) echo "usage: $0 run|test|bench" >&2; exit 2 ;; esac
+case $level in
+  run | test | bench) venv=.venv ;;
+  heavy) venv=.venv-heavy ;;
+  *) echo "usage: $0 run|test|bench|heavy" >&2; exit 2 ;;
+esac
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 fail() { printf '\033[1;31m==> %s\033[0m\n' "$*" >&2; exit 1; }
@@ -55,7 +61,10 @@ if [ "$level" != run ]; then
   want git command -v git
   want erofs-utils command -v fsck.erofs
 fi
-if [ "$level" = bench ]; then want rclone command -v rclone; fi
+if [ "$level" = bench ]; then
+  want haproxy command -v haproxy
+  want s3fs command -v s3fs
+fi
 
 install_packages() {
   command -v apt-get >/dev/null || { echo "no apt-get here; install what corresponds to: $*" >&2; return 1; }
@@ -81,23 +90,33 @@ fi
 # --- the environment -----------------------------------------------------------------------------------------
 
 inputs() { sha256sum pyproject.toml scripts/setup.sh | sha256sum | cut -d' ' -f1; }
-done_at() { [ "$(cat ".venv/.setup-$1" 2>/dev/null)" = "$(inputs)" ]; }
-case $level in run) enough="run test bench" ;; test) enough="test bench" ;; bench) enough=bench ;; esac
+inputs_and_lock() { echo "$(inputs) $(sha256sum <requirements.lock)"; }
+done_at() { [ "$(cat "$venv/.setup-$1.lock" 2>/dev/null)" = "$(inputs_and_lock)" ]; }
+case $level in run) enough="run test bench" ;; test) enough="test bench" ;; *) enough=$level ;; esac
 for one in $enough; do
-  if .venv/bin/python -c '' 2>/dev/null && done_at "$one"; then exit 0; fi
+  if "$venv/bin/python" -c '' 2>/dev/null && done_at "$one"; then exit 0; fi
 done
 
-if ! .venv/bin/python -c '' 2>/dev/null; then
+if ! "$venv/bin/python" -c '' 2>/dev/null; then
   python=$(find_python) || fail "No Python 3.11 or later with venv and headers. Set PYTHON=/path/to/python3"
-  say "Environment: .venv of $("$python" --version) ($python)"
-  rm -rf .venv
-  "$python" -m venv .venv
+  say "Environment: $venv of $("$python" --version) ($python)"
+  rm -rf "$venv"
+  "$python" -m venv "$venv"
 fi
 groups=()
 if [ "$level" != run ]; then groups+=(--group dev); fi
-if [ "$level" = bench ] && grep -q '^bench = \[' pyproject.toml; then groups+=(--group bench); fi
-say "Python packages, from PyPI (a minute or two)"
-pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet)
-"${pip[@]}" install "pip>=25.1" </dev/null  # the first that knows dependency groups
-"${pip[@]}" install -e . "${groups[@]}" </dev/null
-inputs >".venv/.setup-$level"
+if [ "$level" = bench ] || [ "$level" = heavy ]; then groups+=(--group "$level"); fi
+pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
+
+# uv reads nothing of pip's configuration. PyTorch comes from wherever pip is told to find it.
+own_index() { "${pip[@]}" config list 2>/dev/null | grep -Eq '[.](index-url|no-index)=' || [ "$level" = heavy ]; }
+
+say "Python packages (half a minute)"
+if ! own_index && { [ -x "$venv/bin/uv" ] || "${pip[@]}" install uv </dev/null; }; then
+  VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip install --quiet -e . "${groups[@]}" -c requirements.lock </dev/null
+else
+  "${pip[@]}" install "pip>=25.1" </dev/null  # the first that knows dependency groups
+  "${pip[@]}" install -e . "${groups[@]}" -c requirements.lock </dev/null
+fi
+inputs >"$venv/.setup-$level"
+inputs_and_lock >"$venv/.setup-$level.lock"
