@@ -56,7 +56,7 @@ def run_fusepkg(
     environment = {**os.environ, **(env or {})}
     try:
         if _read_at_start(environment) == _AT_START:
-            done = _server.run(command, cwd or Path.cwd(), environment, timeout)
+            done = _server.run(command, Path(cwd or "").absolute(), environment, timeout)
         else:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, cwd=cwd,

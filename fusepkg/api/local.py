@@ -64,7 +64,15 @@ def verify(
     return Verification(lines, advice)
 
 
-def force(version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback) -> Changes:
+def force(
+    version: OpenVersion,
+    name: str,
+    directory: str | os.PathLike[str],
+    progress: ProgressCallback,
+    *,
+    any_directory: bool,
+    dry_run: bool,
+) -> Changes:
     """Make a directory what the package says, and nothing else."""
     changes = force_to_match(
         version.index,
@@ -72,6 +80,8 @@ def force(version: OpenVersion, name: str, directory: str | os.PathLike[str], pr
         _named(directory),
         version.context.install_origin(version.reference.bucket),
         version.context.settings.data_dir,
+        any_directory=any_directory,
+        dry_run=dry_run,
         progress=progress,
     )
     return Changes(tuple(_below(os.fspath(directory), str(change)) for change in changes))

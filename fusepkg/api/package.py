@@ -284,13 +284,21 @@ class Package:
         return local.verify(self._version, self.name, directory, progress)
 
     def force_directory_to_match_manifest(
-        self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        any_directory: bool = False,
+        dry_run: bool = False,
+        progress: ProgressCallback = no_progress,
     ) -> Changes:
         """Remove from a directory what is not in this package, and replace what is not as it is there.
 
-        Gives what was done. Raises InstallError, RemoteError, IntegrityError.
+        Return what was done; with ``dry_run`` what would be. Only a directory that was empty before the first download
+        may lose files, unless ``any_directory`` is True.
+
+        Raises InstallError, RemoteError, IntegrityError.
         """
-        return local.force(self._version, self.name, directory, progress)
+        return local.force(self._version, self.name, directory, progress, any_directory=any_directory, dry_run=dry_run)
 
     def cache(self, path: str = "", *, progress: ProgressCallback = no_progress) -> None:
         """Fetch a file, a directory or everything into the cache, where it stays until there is no more room.

@@ -1,11 +1,8 @@
-"""install: a package as an ordinary directory, and what is known of one afterwards.
-
-Owns: what the command takes and prints, and the status of an installed directory. Must not know: how files are fetched
-or compared.
-"""
+"""install: a package as an ordinary directory, and what is known of one afterwards."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +14,7 @@ from fusepkg.cli.opening import open_package
 from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.daemon.request import MountRequest
+from fusepkg.errors import UsageError
 from fusepkg.install.repair import find_changes, force_to_match, shown_key
 from fusepkg.install.run import install as install_package
 from fusepkg.model.reference import parse_reference
@@ -33,7 +31,7 @@ _KEPT_NAMED = 10
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(install)
+    app.command(context_settings={"allow_extra_args": True})(install)
 
 
 def install(
@@ -48,11 +46,25 @@ def install(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files changed there, and remove those it does not have.")
     ] = False,
+    force_any_directory: Annotated[
+        bool,
+        typer.Option(
+            "--force-any-directory", help="With --force: also where the first install did not find an empty directory."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --force: only tell what would be removed, replaced and fetched.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring a package into a directory: what is missing or out of date is fetched, verified, and put in its place."""
     app = app_of(context)
     reference = parse_reference(ref)
+    _check_directory_is_an_option(ref, context.args)
+    forced = _Forced(any_directory=force_any_directory, dry_run=dry_run)
+    if forced != _Forced() and not force:
+        given = "--dry-run" if dry_run else "--force-any-directory"
+        raise UsageError(f"{given} goes with --force", hint="Without --force nothing of yours is removed or replaced")
     location = location or f"./{reference.name.rpartition('/')[2]}"
     directory = Path(location)
     if lazy_download:
@@ -65,7 +77,7 @@ def install(
     opened = open_package(app, ref)
     _say_where(ref, location, as_json)
     if force:
-        _force(app, opened, directory, location, as_json)
+        _force(app, opened, directory, location, forced, as_json)
         return
     installed = opened.resolved.reference
     with progress_bar() as show:
@@ -78,6 +90,14 @@ def install(
             progress=show_phase(show),
         )
     _describe(report, opened, directory, location, as_json)
+
+
+def _check_directory_is_an_option(ref: str, others: list[str]) -> None:
+    if others:
+        raise UsageError(
+            f"install takes the directory as an option, not as {others[0]!r} behind the reference",
+            hint=f"fusepkg install {ref} --location {others[0]}",
+        )
 
 
 def _say_where(ref: str, location: str, as_json: bool) -> None:
@@ -108,8 +128,15 @@ def _describe(report: InstallReport, opened: OpenedPackage, directory: Path, loc
         note("  Use --force to replace them")
 
 
-def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, as_json: bool) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True, slots=True)
+class _Forced:
+    any_directory: bool = False
+    dry_run: bool = False
+
+
+def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, forced: _Forced, as_json: bool) -> None:
+    if not forced.dry_run:
+        directory.mkdir(parents=True, exist_ok=True)
     reference = opened.resolved.reference
     with progress_bar() as show:
         changes = force_to_match(
@@ -118,12 +145,15 @@ def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, 
             directory,
             app.install_origin(reference.bucket),
             app.settings.data_dir,
+            any_directory=forced.any_directory,
+            dry_run=forced.dry_run,
             progress=show_phase(show),
         )
     if as_json:
         print_json([{"logical_key": one.logical_key, "kind": one.kind.value, "source": one.source} for one in changes])
         return
-    say("Changes:" if changes else "No changes")
+    heading = "Nothing was changed. These changes would be made:" if forced.dry_run else "Changes:"
+    say(heading if changes else "No changes")
     for change in changes:
         say(f"  {location.rstrip('/')}/{change}")
 

@@ -1,7 +1,4 @@
-"""Whether a directory is what a package says, and making it so.
-
-Owns: what is removed and what is written anew, and the words for both. Must not know: printing, where bytes come from.
-"""
+"""Whether a directory is what a package says, and making it so: what is removed, written, and whether it may be."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusepkg.check.directory import Difference, DifferenceKind, compare_directory
+from fusepkg.errors import InstallError
 from fusepkg.install.run import write_anew
 from fusepkg.install.target import STAGING
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
-from fusepkg.state.install_record import InstallRecord
+from fusepkg.state.install_record import InstallRecord, installed_at
 from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
@@ -32,6 +30,10 @@ _REASONS = {
     DifferenceKind.EXTRA: "exists locally, but does not exist in the manifest {name}",
     DifferenceKind.CHANGED: "exists locally, but contents do not match manifest {name}",
 }
+
+
+_NAMED = 3
+"""Files named in a refusal before it counts the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +106,63 @@ def force_to_match(
     origin: Origin,
     data_dir: Path,
     *,
+    any_directory: bool = False,
+    dry_run: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[Change]:
-    """Make a directory exactly what the package says: what is too much is removed, the rest written anew.
+    """Make a directory exactly what the package says: files it does not have are removed, wrong ones replaced.
 
-    Gives what was changed, in tree order. Raises FolderUnfit, InstallError, RemoteError, IntegrityError.
+    Return what was changed, in tree order; with ``dry_run`` what would be. With ``any_directory`` files are removed and
+    replaced also where no install began with an empty directory.
+
+    Raises FolderUnfit, InstallError, RemoteError, IntegrityError.
     """
-    differences = find_differences(index, directory)
-    extra = [found for found in differences if found.kind is DifferenceKind.EXTRA]
-    wrong = [found for found in differences if found.kind is not DifferenceKind.EXTRA]
-    entries = [found.entry for found in wrong if found.entry is not None]
-    removed = map(_to_remove, extra)
-    write_anew(index, reference, directory, origin, data_dir, entries=entries, removed=removed, progress=progress)
+    differences = find_differences(index, directory) if directory.exists() or not dry_run else all_missing(index)
+    if not dry_run:
+        if not any_directory:
+            _check_only_installed_files_go(directory, data_dir, differences)
+        _apply(index, reference, directory, origin, data_dir, differences, progress)
     return [
         Change(shown_key(found), found.kind, found.entry.physical_key.readable if found.entry is not None else None)
         for found in differences
     ]
+
+
+def all_missing(index: Index) -> list[Difference]:
+    """Return how a directory that is not there differs from a package."""
+    return [Difference(entry.logical_key, "", DifferenceKind.MISSING, entry) for entry in index.entries]
+
+
+def _check_only_installed_files_go(directory: Path, data_dir: Path, differences: list[Difference]) -> None:
+    """Raise InstallError if files would be lost in a directory that may hold more than installs put there."""
+    lost = [found for found in differences if found.kind is not DifferenceKind.MISSING]
+    installed = installed_at(data_dir, directory)
+    if not lost or (installed is not None and installed.is_certain and installed.began_empty):
+        return
+    removed = sum(found.kind is DifferenceKind.EXTRA for found in lost)
+    named = ", ".join(shown_key(found) for found in lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
+    what = "nothing was ever installed there" if installed is None else "it held other files before the first install"
+    raise InstallError(
+        f"{directory} is left as it is: {what}, and {removed:,} of its files would be removed and "
+        f"{len(lost) - removed:,} replaced ({named})",
+        hint="See all of them with --dry-run (dry_run=True). To lose them: --force --force-any-directory "
+        "(any_directory=True)",
+    )
+
+
+def _apply(
+    index: Index,
+    reference: str,
+    directory: Path,
+    origin: Origin,
+    data_dir: Path,
+    differences: list[Difference],
+    progress: ProgressCallback,
+) -> None:
+    removed = [_to_remove(found) for found in differences if found.kind is DifferenceKind.EXTRA]
+    wrong = [found.entry for found in differences if found.kind is not DifferenceKind.EXTRA]
+    entries = [entry for entry in wrong if entry is not None]
+    write_anew(index, reference, directory, origin, data_dir, entries=entries, removed=removed, progress=progress)
 
 
 def shown_key(difference: Difference) -> str:

@@ -1,7 +1,5 @@
 """A package brought into a directory: what is missing or out of date is fetched, what the user changed stays.
 
-Owns: the order of the work, and the threads. Must not know: how one file is written (``writing``), printing.
-
 Files land one by one, each whole and verified, so an install can be interrupted at any time; the next one goes on from
 there.
 """
@@ -71,7 +69,7 @@ def install(
     """
     counters = Counters(progress, Phase.DOWNLOAD, total=len(index.entries), total_bytes=index.total_bytes)
     with opened_target(directory) as target, _recorded(data_dir, directory) as record:
-        record.start(reference, index.top_hash)
+        record.start(reference, index.top_hash, into_empty=target.was_empty)
         stop = StopFlag()
         run = _Run(Writer(target, origin, stop), record, counters, stop)
         run.all(_with_known(index.entries, record.files()))
@@ -97,7 +95,7 @@ def write_anew(
     wanted = list(entries)
     counters = Counters(progress, Phase.DOWNLOAD, total=len(wanted), total_bytes=sum(entry.size for entry in wanted))
     with opened_target(directory) as target, _recorded(data_dir, directory) as record:
-        record.start(reference, index.top_hash)
+        record.start(reference, index.top_hash, into_empty=target.was_empty)
         for name, is_directory in removed:
             target.remove(name, is_directory=is_directory)
         stop = StopFlag()
@@ -109,7 +107,7 @@ def write_anew(
                 f"{directory}/{report.kept[0]} cannot be written: something is in its place",
                 hint="Move that away and try again",
             )
-        record.finish()
+        record.finish(is_nothing_else=True)
         return report
 
 

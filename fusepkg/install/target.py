@@ -1,8 +1,5 @@
 """The directory a package is written into: every step below it by descriptor, no symbolic link followed.
 
-Owns: making parent directories, putting a finished file in its place, removing, and the one install at a time. Must not
-know: packages, where bytes come from.
-
 Files are made in a directory of our own at the top of the target and renamed, so that nobody finds a half-written one.
 Safe for many threads.
 """
@@ -38,8 +35,9 @@ class Blocked(Exception):
 class Target:
     """One open directory. Made by ``opened_target``."""
 
-    def __init__(self, directory: Path, root: int, staging: int) -> None:
+    def __init__(self, directory: Path, root: int, staging: int, *, was_empty: bool) -> None:
         self.directory = directory
+        self.was_empty = was_empty
         self._root = root
         self._staging = staging
         self._last = threading.local()
@@ -209,8 +207,9 @@ def opened_target(directory: Path) -> Iterator[Target]:
             fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             raise InstallError(f"another install writes into {directory}", hint="Wait until it has ended") from exc
+        was_empty = not any(name != STAGING for name in os.listdir(root))
         staging = _open_staging(directory, root)
-        target = Target(directory, root, staging)
+        target = Target(directory, root, staging, was_empty=was_empty)
         try:
             yield target
         except InstallError:

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 FOLDER = "installed"
 """Name below the data directory."""
 
-_VERSION = 2
+_VERSION = 3
 """Of the tables; a database of another version is removed, as if it had been lost."""
 
 _TABLES = """
     CREATE TABLE install (
         directory TEXT NOT NULL, filesystem TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,
-        reference TEXT NOT NULL, top_hash TEXT NOT NULL, is_complete INTEGER NOT NULL, time REAL NOT NULL
+        reference TEXT NOT NULL, top_hash TEXT NOT NULL, is_complete INTEGER NOT NULL, time REAL NOT NULL,
+        began_empty INTEGER NOT NULL
     );
     CREATE TABLE files (
         place BLOB PRIMARY KEY, kind INTEGER NOT NULL, digest BLOB NOT NULL,
@@ -54,7 +55,7 @@ class Installed:
     """A package that was written into a directory. ``is_complete`` is False after a download that did not end.
 
     ``is_certain`` is False where the directory may be another one with the same device number and inode: then only its
-    bytes can tell what it holds.
+    bytes can tell what it holds. ``began_empty`` is False where files lay there before the first install.
     """
 
     directory: Path
@@ -63,6 +64,7 @@ class Installed:
     is_complete: bool
     time: float
     is_certain: bool
+    began_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ def installed_at(data_dir: Path, directory: Path) -> Installed | None:
     try:
         with closing(_connect(path)) as database:
             row = database.execute(
-                "SELECT filesystem, device, inode, directory, reference, top_hash, is_complete, time FROM install"
+                "SELECT filesystem, device, inode, directory, reference, top_hash, is_complete, time, began_empty"
+                " FROM install"
             ).fetchone()
         place = _Place.of(directory)
     except (sqlite3.Error, OSError):
@@ -127,7 +130,7 @@ def installed_at(data_dir: Path, directory: Path) -> Installed | None:
     if row is None or not _Place(*row[:3]).may_be(place):
         return None
     is_certain = _Place(*row[:3]) == place
-    return Installed(Path(row[3]), row[4], row[5], bool(row[6]), row[7], is_certain)
+    return Installed(Path(row[3]), row[4], row[5], bool(row[6]), row[7], is_certain, bool(row[8]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +185,27 @@ class InstallRecord:
                 database.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
         return _connect(path), _connect(path)
 
-    def start(self, reference: str, top_hash: str) -> None:
-        """Note what is being installed; until ``finish`` it counts as incomplete. Raises InstallError."""
+    def start(self, reference: str, top_hash: str, *, into_empty: bool) -> None:
+        """Note what is being installed; until ``finish`` it counts as incomplete. Raises InstallError.
+
+        ``into_empty`` says whether the directory was empty; it counts for the first install only.
+        """
         place = self._place
         where = (str(self._directory.absolute()), place.filesystem, place.device, place.inode)
         row = (*where, reference, top_hash, 0, time.time())
+        before = self._reading.execute("SELECT began_empty FROM install").fetchone()
         with self._errors_as_ours(), self._writing:
             self._writing.execute("DELETE FROM install")
-            self._writing.execute("INSERT INTO install VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            began_empty = into_empty or (before is not None and bool(before[0]))
+            self._writing.execute("INSERT INTO install VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, began_empty))
 
-    def finish(self) -> None:
-        """Everything is there. Raises InstallError."""
+    def finish(self, *, is_nothing_else: bool = False) -> None:
+        """Note that everything is there, and whether nothing else is. Raises InstallError."""
         self._write_all()
         with self._errors_as_ours(), self._writing:
             self._writing.execute("UPDATE install SET is_complete = 1, time = ?", (time.time(),))
+            if is_nothing_else:
+                self._writing.execute("UPDATE install SET began_empty = 1")
 
     def files(self) -> Iterator[WrittenFile]:
         """Yield what was written by earlier installs, in tree order."""

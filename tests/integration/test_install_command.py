@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -78,5 +79,16 @@ def test_where_it_goes_and_what_is_refused(package: str, fusepkg: Fusepkg):
         done = fusepkg("install", *arguments, check=False)
         assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
     assert not Path("elsewhere").exists()
+    done = fusepkg("install", f"{package}:v1", "elsewhere", check=False)
+    assert (done.returncode, f"fusepkg install {package}:v1 --location elsewhere" in done.stderr) == (2, True)
+    assert fusepkg("install", f"{package}:v1", "--location", "x", "--dry-run", check=False).returncode == 2
+    Path("mine").mkdir()
+    Path("mine/notes").touch()
+    done = fusepkg("install", f"{package}:v1", "--location", "mine", "--force", check=False)
+    assert (done.returncode, "--force-any-directory" in done.stderr) == (13, True)
+    shown = fusepkg("install", f"{package}:v1", "--location", "mine", "--force", "--dry-run").stdout
+    assert "Nothing was changed. These changes would be made:" in shown
+    assert "  mine/notes removed" in shown
+    assert os.listdir("mine") == ["notes"]
     done = fusepkg("status", "elsewhere", check=False)
     assert (done.returncode, "no package is mounted, installed or made in" in done.stderr) == (7, True)

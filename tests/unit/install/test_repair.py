@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import Any
 
 import pytest
 from fusepkg_cache.digest import Digest
 
 from fusepkg.check import directory
+from fusepkg.errors import InstallError
 from fusepkg.index.opening import Index
 from fusepkg.install.repair import describe, find_changes, find_differences, force_to_match, shown_key
 from fusepkg.state.install_record import installed_at
@@ -21,8 +23,8 @@ def differences(shop: Shop, index: Index) -> list[str]:
     return [f"{shown_key(difference)} {describe(difference, 'bucket/data:v1')}" for difference in found]
 
 
-def force(shop: Shop, index: Index) -> list[str]:
-    changes = force_to_match(index, "bucket/data:v1", shop.directory, shop.origin, shop.data_dir)
+def force(shop: Shop, index: Index, **options: bool) -> list[str]:
+    changes = force_to_match(index, "bucket/data:v1", shop.directory, shop.origin, shop.data_dir, **options)
     return [str(change).partition("~")[0] for change in changes]
 
 
@@ -83,7 +85,8 @@ def test_a_link_out_of_the_directory_is_removed_and_what_it_named_is_not(shop: S
     index = shop.version(shop.file("train/1.jpg", b"one"))
     shop.directory.mkdir()
     (shop.directory / "train").symlink_to(outside)
-    assert [change.partition(" ")[0] for change in force(shop, index)] == ["train", "train/1.jpg"]
+    changes = force(shop, index, any_directory=True)
+    assert [change.partition(" ")[0] for change in changes] == ["train", "train/1.jpg"]
     assert shop.found() == {"train/1.jpg": b"one"}
     assert (outside / "1.jpg").read_bytes() == b"somebody else's"
 
@@ -122,3 +125,53 @@ def test_what_changed_since_is_found_without_reading_what_did_not(shop: Shop, mo
     (shop.directory / "same").write_bytes(b"")
     os.utime(shop.directory / "same", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert "same" in [one.logical_key for one in find_changes(index, shop.directory, shop.data_dir)]
+
+
+# --- where files may be removed --------------------------------------------------------------------------------
+
+
+def test_a_directory_that_was_never_installed_into_loses_nothing_unless_told_twice(shop: Shop) -> None:
+    index = shop.version(shop.file("x", b"x"))
+    (shop.directory / "thesis").mkdir(parents=True)
+    (shop.directory / "thesis/text").write_bytes(b"years")
+    (shop.directory / "x").write_bytes(b"mine")
+    with pytest.raises(InstallError, match="nothing was ever installed there, and 1 of its files would be removed"):
+        force(shop, index)
+    assert shop.found() == {"thesis/text": b"years", "x": b"mine"}
+    assert force(shop, index, dry_run=True) == ["thesis/text removed", "x replaced with s3://bucket/data/x"]
+    assert shop.found() == {"thesis/text": b"years", "x": b"mine"}
+    force(shop, index, any_directory=True)
+    assert shop.found() == {"x": b"x"}
+    (shop.directory / "new").touch()
+    assert force(shop, index) == ["new removed"]  # it held nothing but the package once
+
+
+def test_an_install_beside_other_files_does_not_make_the_directory_ours(shop: Shop) -> None:
+    index = shop.version(shop.file("x", b"x"))
+    shop.directory.mkdir()
+    (shop.directory / "thesis").write_bytes(b"years")
+    shop.install(index)
+    shop.install(index)
+    with pytest.raises(InstallError, match="it held other files before the first install, and 1 of its files would be"):
+        force(shop, index)
+    assert shop.found() == {"thesis": b"years", "x": b"x"}
+
+
+def test_missing_files_are_fetched_into_any_directory(shop: Shop) -> None:
+    index = shop.version(shop.file("x", b"x"))
+    assert force(shop, index, dry_run=True) == ["x downloaded from s3://bucket/data/x"]
+    assert not shop.directory.exists()
+    shop.directory.mkdir()
+    force(shop, index)
+    assert shop.found() == {"x": b"x"}
+
+
+def test_a_lost_record_makes_force_ask(shop: Shop) -> None:
+    index = shop.version(shop.file("x", b"x"))
+    shop.install(index)
+    shutil.rmtree(shop.data_dir)
+    assert force(shop, index) == []
+    shutil.rmtree(shop.data_dir)
+    (shop.directory / "y").touch()
+    with pytest.raises(InstallError, match="nothing was ever installed there"):
+        force(shop, index)

@@ -36,7 +36,7 @@ def read_back(tmp_path: Path) -> WrittenFile:
 
 def install(tmp_path: Path) -> WrittenFile:
     record = record_of(tmp_path)
-    record.start("bucket/name", "ab" * 32)
+    record.start("bucket/name", "ab" * 32, into_empty=True)
     record.add(written(tmp_path))
     record.finish()
     record.close()
@@ -65,7 +65,7 @@ def test_a_file_on_another_file_system_below_the_directory_is_not_known(tmp_path
 @pytest.mark.usefixtures("lasting_disk")
 def test_a_file_changed_right_after_it_was_written_is_read(tmp_path: Path) -> None:
     record = record_of(tmp_path)
-    record.start("bucket/name", "ab" * 32)
+    record.start("bucket/name", "ab" * 32, into_empty=True)
     file = written(tmp_path)
     (tmp_path / "d" / "a").write_bytes(b"two")  # perhaps within the same tick of the kernel's clock
     os.utime(tmp_path / "d" / "a", ns=(file.mtime_ns, file.mtime_ns))
