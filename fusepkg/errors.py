@@ -14,6 +14,7 @@ imported), or how an error is printed (``cli``).
                             RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
       IntegrityError        DigestMismatch, IndexDamaged
       CacheFailure
+      SystemFailure
       InstallError
       FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
                             NameTooLong, InvalidArgument
@@ -276,6 +277,13 @@ class CacheFailure(FusepkgError):
 
     code = "cache"
     exit_code = 11
+
+
+class SystemFailure(FusepkgError):
+    """The operating system refused something: a full disk, a closed output, a file that may not be read."""
+
+    code = "system"
+    exit_code = 14
 
 
 class InstallError(FusepkgError):

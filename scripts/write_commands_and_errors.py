@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import typer.main
 
-from fusepkg.cli.main import app
+from fusepkg.cli.application import application
 from fusepkg.engines.errnos import ERRNOS
 from fusepkg.errors import FusepkgError
 
@@ -52,13 +52,14 @@ def errors_page() -> str:
     """Every error: its code for programs, the exit code, what a program in a mount sees, what it means."""
     lines = ["# Errors", "", _GENERATED, ""]
     lines += [
-        "Every error has a stable code for programs (`--json`), and the command ends with its exit code. A program that"
+        'With `--json` an error is one line of JSON on standard error: `{"error": {"code": ..., "message": ...,',
+        '"hint": ..., "exit_code": ...}}`. Codes and exit codes are stable. A program that reads from a mount sees',
+        "the errno. *Retry* means: the same call may succeed later by itself.",
+        "",
+        "Exit codes that no error has: 0 done, 1 the check found differences, 130 interrupted (Ctrl-C), 141 the reader",
+        "of the output went away before its end. 70 is also the code of a bug; `--debug` shows where.",
+        "",
     ]
-    lines += ["reads from a mount sees the errno. *Retry* means: the same call may succeed later by itself.", ""]
-    lines += [
-        "Exit codes that no error has: 0 done, 1 the check found differences, 130 interrupted (Ctrl-C), 141 the reader"
-    ]
-    lines += ["of the output went away before its end. 70 is also the code of a bug; `--debug` shows where.", ""]
     lines += ["| code | exit | errno | retry | meaning |", "|---|---|---|---|---|"]
     for error in _tree(FusepkgError):
         number = next(ERRNOS[base][0] for base in error.__mro__ if base in ERRNOS)
@@ -77,7 +78,7 @@ def _tree(error: type[FusepkgError]) -> Iterator[type[FusepkgError]]:
 
 def cli_page() -> str:
     """Every command with its arguments and options."""
-    root = cast("Command", typer.main.get_command(app))
+    root = cast("Command", typer.main.get_command(application()))
     lines = ["# Command line", "", _GENERATED, "", _prose(root.help), "", "Options of every command:", ""]
     lines += [*_options(root), ""]
     for name, command in _commands(root, "fusepkg"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def decide(flags: Flags) -> Settings:
     data_dir = _env_path("FUSEPKG_DATA_DIR") or _path(text("data_dir"))
     return Settings(
         cache_dir=cache_dir,
-        data_dir=(data_dir or _xdg("XDG_DATA_HOME", ".local/share") / "fusepkg").absolute(),
+        data_dir=(data_dir or _xdg("XDG_DATA_HOME", ".local/share", "FUSEPKG_DATA_DIR")).absolute(),
         s3=S3Settings(
             endpoint_url=flags.endpoint_url or (text("endpoint_url") if not _aws_endpoint() else None),
             region=flags.region or (text("region") if not _aws_region() else None),
@@ -137,7 +137,7 @@ def _cache_dir(flags: Flags, in_file: str | None) -> Path:
     elif found := _path(in_file):
         path, source = found, f"cache_dir in {config_path()}"
     else:
-        path, source = _xdg("XDG_CACHE_HOME", ".cache") / "fusepkg", "the default of cache_dir"
+        path, source = _xdg("XDG_CACHE_HOME", ".cache", "FUSEPKG_CACHE_DIR"), "the default of cache_dir"
     path = path.absolute()
     if _is_file(path):
         raise UsageError(f"{source} is {path}, which is not a directory", hint="Name a directory, which need not exist")
@@ -172,20 +172,34 @@ def _cache_free(text: str, source: str) -> Amount:
     return parse_amount(text, source) if source else DEFAULT_FREE
 
 
-def config_path() -> Path:
-    """The configuration file, whether or not it is there."""
-    return _env_path("FUSEPKG_CONFIG") or _xdg("XDG_CONFIG_HOME", ".config") / "fusepkg" / "config.toml"
+def config_path() -> Path | None:
+    """Return the configuration file, whether or not it is there; None for a user without a home directory."""
+    with suppress(UsageError):
+        return _env_path("FUSEPKG_CONFIG") or _xdg("XDG_CONFIG_HOME", ".config", "FUSEPKG_CONFIG") / "config.toml"
+    return None
 
 
 def _read_file() -> dict[str, object]:
     path = config_path()
+    if path is None:
+        return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as exc:
         if "FUSEPKG_CONFIG" in os.environ:
             raise UsageError(f"FUSEPKG_CONFIG names {path}, which does not exist") from exc
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"the configuration file {path} cannot be read: {exc}") from exc
+    return _checked(text, path) if text.strip() else {}
+
+
+def _checked(text: str, path: Path) -> dict[str, object]:
+    import tomllib  # here, because most machines have no configuration file
+
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"the configuration file {path} cannot be read: {exc}") from exc
     for name, value in content.items():
         if name not in _FILE_KEYS:
@@ -204,8 +218,19 @@ def _aws_region() -> bool:
     return "AWS_REGION" in os.environ or "AWS_DEFAULT_REGION" in os.environ
 
 
-def _xdg(variable: str, default: str) -> Path:
-    return _env_path(variable) or Path.home() / default
+def _xdg(variable: str, default: str, ours: str) -> Path:
+    """Return fusepkg's directory below one of the user's own. ``ours`` is the variable that would name it."""
+    return (_env_path(variable) or _home(f"Set HOME, or {ours}") / default) / "fusepkg"
+
+
+def _home(hint: str) -> Path:
+    """Return the user's home directory. Raises UsageError for a user that has none, as in some containers."""
+    try:
+        return Path.home()
+    except RuntimeError as exc:
+        raise UsageError(
+            f"user {os.geteuid()} has no home directory: HOME is not set, and there is no passwd entry", hint=hint
+        ) from exc
 
 
 def _env_path(variable: str) -> Path | None:
@@ -213,4 +238,9 @@ def _env_path(variable: str) -> Path | None:
 
 
 def _path(text: str | None) -> Path | None:
-    return Path(text).expanduser() if text else None
+    if not text:
+        return None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as exc:
+        raise UsageError(f"{text}: that home directory is not known", hint="Write the whole path") from exc

@@ -34,7 +34,7 @@ from fusepkg.cli.builder_state import (
     write_state,
 )
 from fusepkg.cli.opening import open_package
-from fusepkg.cli.options import app_of
+from fusepkg.cli.options import JsonErrorsOption, app_of
 from fusepkg.cli.output import say, short
 from fusepkg.errors import KeyCollision, UsageError
 from fusepkg.model.reference import parse_reference
@@ -119,6 +119,7 @@ def init(
     ref: Annotated[
         str, typer.Argument(metavar="REF", help="The package; with a tag or hash, it starts from that version.")
     ],
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Start to make a version of a package in this directory, step by step."""
     app, reference = app_of(context), parse_reference(ref)
@@ -150,6 +151,7 @@ def add(
     package: Annotated[
         bool, typer.Option("--package", help="What to add is a version of a package: all it holds.")
     ] = False,
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Add data. What has one of the names already is replaced."""
     app = app_of(context)
@@ -185,6 +187,7 @@ def set_entry(
     key: KeyArgument,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, or s3://bucket/key.")],
     meta: Annotated[str | None, typer.Option(metavar="JSON", help="Metadata of the entry, a JSON object.")] = None,
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Make one logical key a file or an object."""
     values = None if meta is None else parse_meta(meta, "--meta")
@@ -200,6 +203,7 @@ def set_meta(
         str, typer.Argument(metavar="KEY", help="A file or directory of the package, or . for the package itself.")
     ],
     meta: Annotated[str, typer.Argument(metavar="JSON", help="A JSON object; it replaces what was there.")],
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Replace the metadata of an entry, a directory, or the package."""
     values = parse_meta(meta, "the metadata")
@@ -213,6 +217,7 @@ def mv(
     old: Annotated[str, typer.Argument(metavar="DIR", help="A directory of the package.")],
     new: Annotated[str, typer.Argument(metavar="DIR", help="Where its contents go.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace entries that have one of the names.")] = False,
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Move the contents of a directory of the package to another."""
     with opened_builder(app_of(context)) as builder:
@@ -224,7 +229,7 @@ def mv(
         say(f"Moving contents of {move.key or './'} to {move.to or './'}")
 
 
-def rm(context: typer.Context, key: KeyArgument) -> None:
+def rm(context: typer.Context, key: KeyArgument, _json_errors: JsonErrorsOption = False) -> None:
     """Take an entry, or all below a directory, out of the package. Files and objects stay."""
     with opened_builder(app_of(context)) as builder:
         builder.change(Remove(key))

@@ -18,7 +18,7 @@ import typer
 from fusepkg.cli.builder import Builder, opened_builder
 from fusepkg.cli.builder_draft import draft_of_version, reference_of, shown_items
 from fusepkg.cli.builder_state import FORMAT, BuilderState, Header
-from fusepkg.cli.options import app_of
+from fusepkg.cli.options import JsonErrorsOption, app_of
 from fusepkg.cli.output import note, progress_bar, say, short, show_phase
 from fusepkg.cli.versions import describe_move, link_tag
 from fusepkg.errors import FileChanged, LocalFilesRemain
@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
     app.command("push-manifest")(push_manifest)
 
 
-def build(context: typer.Context, message: MessageOption = None) -> None:
+def build(context: typer.Context, message: MessageOption = None, _json_errors: JsonErrorsOption = False) -> None:
     """Hash what the version holds, and tell the top hash it will have."""
     with opened_builder(app_of(context)) as builder:
         state = builder.state if message is None else builder.state.with_header(message=message)
@@ -76,6 +76,7 @@ def push_data(
     local_files_only: Annotated[
         bool, typer.Option("--local-files-only", help="Leave objects of buckets where they are.")
     ] = False,
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Upload local files, and copy objects that lie elsewhere. Overwrites nothing."""
     with opened_builder(app_of(context)) as builder, progress_bar() as show:
@@ -103,6 +104,7 @@ def push_manifest(
         bool,
         typer.Option("--force-allow-local-files", help="Publish it although it names files of this machine alone."),
     ] = False,
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Publish the version: its manifest, then the tag. The manifest is built if that was not done."""
     if tag is not None:

@@ -137,6 +137,7 @@ def clear(
     older_than: Annotated[
         str, typer.Option(metavar="AGE", help="Only what nobody used for so long: 90m, 12h, 7d, 2w.")
     ] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Drop cached data, also under live mounts: what they read next is fetched again."""
     app = app_of(context)
@@ -149,6 +150,9 @@ def clear(
         dropped = cache.clear(unused_since=unused_since)
         if unused_since is None:
             _drop_indexes(app.settings)
+    if as_json:
+        print_json({"blobs": dropped.blobs, "bytes": dropped.bytes})
+        return
     note(f"Dropped {counted(dropped.blobs, 'blob')}, {human_bytes(dropped.bytes)}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusepkg.app.context import Context
-from fusepkg.cli.mounts import mount_behind
+from fusepkg.cli.mount import mount_behind
 from fusepkg.cli.opening import open_package
 from fusepkg.cli.options import JsonOption, RefArgument, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase

@@ -1,24 +1,17 @@
-"""The entry point: settings, commands, and what becomes of an error.
-
-Owns: which commands there are, and exit codes. Must not know: what a command does.
-"""
+"""The entry point: run a command, and turn what goes wrong into a message and an exit code."""
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
-import traceback
+from contextlib import suppress
 from typing import NoReturn
 
-import typer
-from fusepkg_cache.errors import CacheError
-
-from fusepkg.cli import builder, builder_push, cache, install, mounts, options, packages, push, status, versions
-from fusepkg.cli.output import print_error
-from fusepkg.errors import CacheFailure, FusepkgError
-from fusepkg.store.opening import abandon_uploads
+from fusepkg import __version__
+from fusepkg.cli.output import print_error, writing_output
+from fusepkg.cli.streams import prepare_streams
+from fusepkg.errors import CacheFailure, FusepkgError, SystemFailure, UsageError
 
 _INTERRUPTED = 130
 """Ctrl-C, as shells report it: 128 and the number of SIGINT."""
@@ -26,28 +19,32 @@ _INTERRUPTED = 130
 _READER_GONE = 141
 """As of a program that SIGPIPE ended: 0 would tell that, say, everything was verified."""
 
-app = typer.Typer(
-    name="fusepkg",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    callback=options.decide_settings,
-    cls=options.SettingsAnywhere,
-)
-for commands in (push, mounts, install, status, packages, versions, builder, builder_push, cache):
-    commands.register(app)
+
+def app() -> object:
+    """Run the command line's library; gives the exit code of a command that chose one."""
+    from fusepkg.cli.application import application
+
+    # Its own messages for wrong arguments are text; for programs it hands the errors to us.
+    return application(sys.argv[1:])(standalone_mode=not _wants_json())
 
 
 def main() -> None:
     """Run the command line; ends the process with the documented exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names are bytes, and leave as they came
-    status = _run()
+    prepare_streams()
+    if sys.argv[1:] == ["--version"]:  # no library is loaded for it
+        print(__version__)
+        status: int | str | None = 0
+    else:
+        status = _run()
     try:
-        sys.stdout.flush()
+        with writing_output():
+            sys.stdout.flush()
     except BrokenPipeError:
         status = _reader_gone()
+    except SystemFailure as exc:
+        if status != exc.exit_code:  # else it has been said
+            status = _failed(exc)
+        _drop_output()
     if status == _INTERRUPTED:
         _leave_now()
     sys.exit(status)
@@ -55,6 +52,8 @@ def main() -> None:
 
 def _leave_now() -> NoReturn:
     """End without waiting for threads, whose requests may take minutes to be given up; a second Ctrl-C ends at once."""
+    from fusepkg.store.opening import abandon_uploads
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     abandon_uploads()
     sys.stderr.flush()
@@ -63,20 +62,34 @@ def _leave_now() -> NoReturn:
 
 def _run() -> int | str | None:
     try:
-        app()
+        chosen = app()
     except SystemExit as exc:
         return exc.code
     except FusepkgError as exc:
         return _failed(exc)
-    except CacheError as exc:  # the cache is a library of its own, with errors of its own
-        return _failed(CacheFailure(exc.message, hint=exc.hint or "Name another directory with --cache-dir"))
     except BaseException as exc:  # noqa: BLE001 - this is the last border there is
         if _holds(exc, KeyboardInterrupt):
             return _INTERRUPTED
         if _holds(exc, BrokenPipeError):
             return _reader_gone()
-        return _failed(FusepkgError(f"a bug in fusepkg: {exc!r}", hint="Run it again with --debug, and report that"))
-    return 0
+        return _failed(_as_ours(exc))
+    return chosen if isinstance(chosen, int) else 0
+
+
+def _as_ours(error: BaseException) -> FusepkgError:
+    """Say what an error of a library or of the system means for the user."""
+    cache = sys.modules.get("fusepkg_cache.errors")  # the cache is a library of its own, with errors of its own
+    if cache is not None and isinstance(error, cache.CacheError):
+        return CacheFailure(error.message, hint=error.hint or "Name another directory with --cache-dir")
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return SystemFailure(
+            f"{where}{error.strerror or error}", hint="See what is wrong with it; --debug shows what was being done"
+        )
+    said = getattr(error, "format_message", None)  # the command line's library could not understand an argument
+    if said is not None:
+        return UsageError(said(), hint="`fusepkg COMMAND --help` tells what it takes")
+    return FusepkgError(f"a bug in fusepkg: {error!r}", hint="Run it again with --debug, and report that")
 
 
 def _holds(error: BaseException, kind: type[BaseException]) -> bool:
@@ -87,13 +100,26 @@ def _holds(error: BaseException, kind: type[BaseException]) -> bool:
 def _failed(error: FusepkgError) -> int:
     """Called while the error, or the one it stands for, is handled."""
     if "--debug" in sys.argv:
+        import traceback
+
         traceback.print_exc()
-    print_error(error)
+    with suppress(OSError):  # there is nowhere left to say it
+        print_error(error, as_json=_wants_json())
     return error.exit_code
+
+
+def _wants_json() -> bool:
+    arguments = sys.argv[1:]
+    return "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
 
 
 def _reader_gone() -> int:
     """The reader of our output has left (`fusepkg ls ... | head`), which is no error: end as quietly as others do."""
-    # What is still buffered goes nowhere: Python would complain once more when it flushes at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     return _READER_GONE
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere: Python would complain once more when it flushes at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

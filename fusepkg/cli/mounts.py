@@ -1,127 +1,32 @@
-"""mount, umount, mounts, stat, and the status of a mount."""
+"""mounts, stat, and the status of a mount."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from fusepkg.cli.options import JsonOption, RefArgument, app_of
+from fusepkg.cli.options import JsonOption
 from fusepkg.cli.output import (
     counted,
     human_bytes,
-    note,
     print_json,
     print_table,
-    progress_bar,
     say,
     short,
     time_text,
 )
 from fusepkg.daemon import control, records
-from fusepkg.daemon.logs import log_to_terminal
 from fusepkg.daemon.records import MountRecord
-from fusepkg.daemon.request import Event, MountRequest, Ready, Step
-from fusepkg.daemon.start import start_mount
-from fusepkg.daemon.unmount import end_mount
-from fusepkg.errors import EngineUnavailable, EntryNotFound, NoEntry, NotADirectory, UsageError
-from fusepkg.model.reference import parse_reference
-
-DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
+from fusepkg.errors import EntryNotFound, NoEntry, NotADirectory
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command()(mount)
-    app.command()(umount)
     app.command("mounts")(list_mounts)
     app.command()(stat)
-
-
-def mount(
-    context: typer.Context,
-    ref: RefArgument,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty directory.")],
-    foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to the terminal.")] = False,
-    engine: Annotated[
-        str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
-    ] = "auto",
-    allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
-) -> None:
-    """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
-    if engine not in ("auto", "erofs", "fuse"):
-        raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
-    request = MountRequest(parse_reference(ref), directory, app_of(context).settings, engine, allow_other)
-    if foreground:
-        _mount_here(request)
-    else:
-        _describe_mount(mount_behind(request))
-
-
-def mount_behind(request: MountRequest) -> Ready:
-    """Mount in the background; where the better engine cannot, with the other. Raises MountError."""
-    try:
-        return _mount_behind(request)
-    except EngineUnavailable as exc:
-        if request.engine != "auto" or "erofs" not in exc.message:
-            raise
-        note(f"{exc.message}; trying the fuse engine")
-    return _mount_behind(replace(request, engine="fuse"))
-
-
-def _mount_behind(request: MountRequest) -> Ready:
-    # The bar has a thread of its own, so it may only be started once the daemon has been forked off.
-    with start_mount(request) as starting, progress_bar() as show:
-        return starting.follow(lambda step: show(step.what, step.done, step.total))
-
-
-def _mount_here(request: MountRequest) -> None:
-    from fusepkg.daemon.serve import run_mount
-
-    log_to_terminal(debug=request.settings.debug)
-
-    def announce(event: Event) -> None:
-        if isinstance(event, Ready):
-            _describe_mount(event)
-        elif isinstance(event, Step) and not event.done:
-            note(event.what)
-
-    run_mount(request, "the terminal", announce)
-
-
-def _describe_mount(ready: Ready) -> None:
-    record = ready.record
-    say(f"Mounted {record.reference} ({short(record.top_hash)}) at {record.mountpoint}")
-    note(f"Engine: {record.engine} ({record.engine_reason})")
-    if record.offline_since_s is not None:
-        note(
-            f"Warning: the bucket cannot be reached. {record.reference} was last seen to name this version at "
-            f"{time_text(record.offline_since_s)}; it may have moved since"
-        )
-    if ready.warning:
-        note(f"Warning: {ready.warning}")
-    sys.stdout.flush()
-
-
-def umount(
-    context: typer.Context,
-    directory: DirArgument,
-    lazy: Annotated[
-        bool, typer.Option("--lazy", help="Take it out of sight now; it ends when its last user is gone.")
-    ] = False,
-) -> None:
-    """End a mount. Plain umount(8) does the same."""
-    ended = end_mount(directory, lazy=lazy)
-    note(f"Unmounted {ended.record.mountpoint if ended.record else directory}")
-    if ended.still_served and ended.record:
-        note(
-            f"Its daemon (process {ended.record.pid}) goes on: the mount is in use elsewhere, or a fetch is still "
-            "waiting for the bucket"
-        )
 
 
 def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from fusepkg.cli.output import note, progress_bar
+from fusepkg.cli.output import note, progress_bar, writing_output
 from fusepkg.model.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -46,8 +46,12 @@ def _warn_if_offline(offline_since_s: float | None) -> None:
 def write_entry(app: Context, reference: Reference, entry: Entry, output: BinaryIO) -> None:
     """Write an entry's bytes, verified. Raises RemoteError, IntegrityError."""
     source = app.blocking_source(reference.bucket)
-    output.writelines(source.read(entry, offset, _PIECE_BYTES) for offset in range(0, entry.size, _PIECE_BYTES))
-    output.flush()
+    for offset in range(0, entry.size, _PIECE_BYTES):
+        piece = source.read(entry, offset, _PIECE_BYTES)
+        with writing_output():
+            output.write(piece)
+    with writing_output():
+        output.flush()
 
 
 def warn_of_cache(message: str) -> None:

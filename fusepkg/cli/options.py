@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
 from fusepkg import __version__
-from fusepkg.app.context import Context
-from fusepkg.app.settings import Flags, decide
-from fusepkg.cli.opening import warn_of_cache
-from fusepkg.daemon.logs import log_to_terminal
+from fusepkg.app.settings import Flags, Settings, decide
+
+if TYPE_CHECKING:
+    from fusepkg.app.context import Context
 
 _S3 = "Object storage"
 _CACHE = "The cache"
@@ -24,7 +24,9 @@ RefArgument = Annotated[
         metavar="REF", help="A package: bucket/name:tag or bucket/name@hash; `local` is the embedded bucket."
     ),
 ]
+DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+JsonErrorsOption = Annotated[bool, typer.Option("--json", help="Print an error as JSON for programs.")]
 
 _CacheDir = Annotated[
     Path | None,
@@ -58,10 +60,20 @@ _NoSignRequest = Annotated[
 ]
 
 
+def settings_of(context: typer.Context) -> Settings:
+    """Return the settings, which were decided before the command was chosen."""
+    settings = context.obj
+    assert isinstance(settings, Settings), "the callback of the application sets it"
+    return settings
+
+
 def app_of(context: typer.Context) -> Context:
-    """Return what the command works with: made from the settings, before the command was chosen."""
-    app = context.obj
-    assert isinstance(app, Context), "the callback of the application sets it"
+    """Return what the command opens packages with. Closed when the command ends."""
+    from fusepkg.app.context import Context  # here, because it loads what only commands that open packages need
+    from fusepkg.cli.opening import warn_of_cache
+
+    app = Context(settings_of(context), lambda reason: warn_of_cache(f"nothing is cached: {reason}"))
+    context.call_on_close(app.close)
     return app
 
 
@@ -88,11 +100,13 @@ def decide_settings(
 ) -> None:
     """Mount, publish and check immutable versions of datasets in object storage."""
     if debug:
+        from fusepkg.daemon.logs import log_to_terminal
+
         log_to_terminal(debug=True)
     else:
         # Commands tell what matters themselves; without a handler Python would print warnings a second time.
         logging.getLogger("fusepkg").addHandler(logging.NullHandler())
-    settings = decide(
+    context.obj = decide(
         Flags(
             cache_dir=cache_dir,
             cache_size=cache_size,
@@ -105,8 +119,6 @@ def decide_settings(
             debug=debug,
         )
     )
-    context.obj = Context(settings, lambda reason: warn_of_cache(f"nothing is cached: {reason}"))
-    context.call_on_close(context.obj.close)
 
 
 class SettingsAnywhere(typer.core.TyperGroup):

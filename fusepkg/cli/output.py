@@ -1,7 +1,5 @@
 """How results, progress and errors look.
 
-Owns: standard output and standard error of every command. Must not know: where results come from.
-
 Results go to standard output; progress, notes and errors to standard error, progress only on a terminal.
 """
 
@@ -13,6 +11,8 @@ import unicodedata
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from fusepkg.errors import SystemFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,7 +53,21 @@ def say(text: str) -> None:
             _legible(text, sys.stdout), markup=False, highlight=False, emoji=False, soft_wrap=True
         )
     else:
-        print(_legible(text, sys.stdout))
+        with writing_output():
+            print(_legible(text, sys.stdout))
+
+
+@contextmanager
+def writing_output() -> Iterator[None]:
+    """Raise SystemFailure where standard output cannot take what is written in the block, but for a closed pipe."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise SystemFailure(
+            f"standard output cannot be written: {exc.strerror or exc}", hint="The command's result is incomplete"
+        ) from exc
 
 
 def note(text: str) -> None:
@@ -63,11 +77,16 @@ def note(text: str) -> None:
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """A result for programs."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    with writing_output():
+        print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def print_error(error: FusepkgError) -> None:
-    """What happened, and what to do next."""
+def print_error(error: FusepkgError, *, as_json: bool = False) -> None:
+    """Say on standard error what happened and what to do next; as one line of JSON for programs."""
+    if as_json:
+        facts = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        print(json.dumps({"error": facts}), file=sys.stderr, flush=True)
+        return
     note(f"Error: {error.message}")
     if error.hint:
         note(f"  {error.hint}")
@@ -111,15 +130,16 @@ def time_text(seconds: float) -> str:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table whose first line names the columns; plain columns where the output is not a terminal."""
+    rows = list(rows)
+    if not sys.stdout.isatty():
+        with writing_output():
+            for row in (columns, *rows):
+                print("\t".join(row))
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    rows = list(rows)
-    if not sys.stdout.isatty():
-        for row in (columns, *rows):
-            print("\t".join(row))
-        return
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")  # never "...": paths and hashes are there to be copied

@@ -13,7 +13,7 @@ from fusepkg.check.directory import Difference, compare_directory
 from fusepkg.check.objects import check_objects
 from fusepkg.cli.install import index_of
 from fusepkg.cli.opening import open_package, resolve_reference, write_entry
-from fusepkg.cli.options import JsonOption, RefArgument, app_of
+from fusepkg.cli.options import JsonErrorsOption, JsonOption, RefArgument, app_of
 from fusepkg.cli.output import (
     EXIT_DIFFERENT,
     counted,
@@ -107,6 +107,7 @@ def cat(
     context: typer.Context,
     ref: RefArgument,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file of the package.")],
+    _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Write a file of a package to standard output, verified."""
     app = app_of(context)
@@ -123,20 +124,28 @@ def print_hash(
     target: Annotated[
         str, typer.Argument(metavar="DIR|REF", help="A mounted or installed directory, a folder, or a package.")
     ],
+    as_json: JsonOption = False,
 ) -> None:
     """Print a top hash: of what is mounted or installed, of what pushing a folder gives, of a reference."""
     app = app_of(context)
     if not _is_directory(target):
-        say(resolve_reference(app, target).top_hash)
+        _say_hash(resolve_reference(app, target).top_hash, as_json)
         return
     try:
         record, inner = records.find_record(Path(target))
     except NotMounted:
-        say(_directory_hash(app, Path(target)))
+        _say_hash(_directory_hash(app, Path(target)), as_json)
         return
     if inner != ".":
         raise UsageError(f"{target} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
-    say(record.top_hash)
+    _say_hash(record.top_hash, as_json)
+
+
+def _say_hash(top_hash: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"top_hash": top_hash})
+    else:
+        say(top_hash)
 
 
 def _directory_hash(app: Context, directory: Path) -> str:

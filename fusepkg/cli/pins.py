@@ -50,11 +50,14 @@ def pin(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -
     )
 
 
-def unpin(context: typer.Context, ref: RefArgument) -> None:
+def unpin(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
     """Let a version make room for other data again. Nothing is dropped now."""
     app = app_of(context)
     name = _pin_meant(app, ref)
     app.cache().unpin(name)
+    if as_json:
+        print_json({"name": name})
+        return
     say(f"Unpinned {_shown(name)}")
 
 

@@ -9,10 +9,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusepkg_cache import Cache
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fusepkg_cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class CacheSettings:
 
     def open(self) -> Cache:
         """Open it; nothing is scanned. Raises CacheUnusable."""
+        from fusepkg_cache import Cache  # here, because these settings are read by commands that open no cache
+
         disk_bytes = _disk_bytes(self.directory)
         return Cache(
             self.directory,

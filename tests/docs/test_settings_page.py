@@ -15,7 +15,7 @@ import typer.main
 
 from fusepkg import errors
 from fusepkg.app import settings
-from fusepkg.cli.main import app
+from fusepkg.cli.application import application
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def test_page_is_current() -> None:
 
 def test_all_settings_are_documented() -> None:
     assert [one.name for one in reference.SETTINGS] == list(settings._FILE_KEYS)
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     flags = {opt for param in group.params for opt in param.opts if opt.startswith("--")}
     documented = {one.flag for one in reference.SETTINGS if one.flag}
     assert flags - documented == {"--debug", "--version"}

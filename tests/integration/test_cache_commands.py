@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from fusepkg.cli.main import app
+from fusepkg.cli.application import application
 from fusepkg.daemon import control, records
 from tests import trees
 from tests.command import Fusepkg
@@ -45,7 +45,7 @@ def told() -> Any:
 
     def tell(*arguments: object) -> Any:
         command = ["cache", *map(str, arguments), "--json"]
-        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        done = CliRunner().invoke(application(), command, catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 

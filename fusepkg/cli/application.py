@@ -1,0 +1,44 @@
+"""Which commands there are. The modules of a command are imported when that command is typed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import typer
+
+from fusepkg.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_WORDS = {
+    "push": ("push",),
+    "mount": ("mount", "umount"),
+    "mounts": ("mounts", "stat"),
+    "install": ("install",),
+    "status": ("status",),
+    "packages": ("ls", "cat", "hash", "verify", "list"),
+    "versions": ("diff", "tags", "log", "tag", "rollback"),
+    "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
+    "builder_push": ("build-manifest", "push-data", "push-manifest"),
+    "cache": ("cache",),
+}
+"""Modules in the order in which help lists them, and the commands each registers."""
+
+
+def application(words: Collection[str] = ()) -> typer.Typer:
+    """Return the commands that occur among these words, or all of them where none does (for help and mistakes)."""
+    app = typer.Typer(
+        name="fusepkg",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        callback=options.decide_settings,
+        cls=options.SettingsAnywhere,
+    )
+    meant = [module for module, commands in _WORDS.items() if not set(commands).isdisjoint(words)]
+    for module in meant or _WORDS:
+        import_module(f"fusepkg.cli.{module}").register(app)
+    return app

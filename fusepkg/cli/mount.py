@@ -1,0 +1,122 @@
+"""mount and umount."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from fusepkg.cli.options import DirArgument, JsonOption, RefArgument, settings_of
+from fusepkg.cli.output import note, print_json, progress_bar, say, short, time_text
+from fusepkg.daemon.logs import log_to_terminal
+from fusepkg.daemon.request import Event, MountRequest, Ready, Step
+from fusepkg.daemon.start import start_mount
+from fusepkg.daemon.unmount import end_mount
+from fusepkg.errors import EngineUnavailable, UsageError
+from fusepkg.model.reference import parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(mount)
+    app.command()(umount)
+
+
+def mount(
+    context: typer.Context,
+    ref: RefArgument,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty directory.")],
+    foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to the terminal.")] = False,
+    engine: Annotated[
+        str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
+    ] = "auto",
+    allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
+    if engine not in ("auto", "erofs", "fuse"):
+        raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
+    request = MountRequest(parse_reference(ref), directory, settings_of(context), engine, allow_other)
+    describe = _print_facts if as_json else _describe
+    if foreground:
+        _mount_here(request, describe)
+    else:
+        describe(mount_behind(request))
+
+
+def mount_behind(request: MountRequest) -> Ready:
+    """Mount in the background; where the better engine cannot, with the other. Raises MountError."""
+    try:
+        return _mount_behind(request)
+    except EngineUnavailable as exc:
+        if request.engine != "auto" or "erofs" not in exc.message:
+            raise
+        note(f"{exc.message}; trying the fuse engine")
+    return _mount_behind(replace(request, engine="fuse"))
+
+
+def _mount_behind(request: MountRequest) -> Ready:
+    # The bar has a thread of its own, so it may only be started once the daemon has been forked off.
+    with start_mount(request) as starting, progress_bar() as show:
+        return starting.follow(lambda step: show(step.what, step.done, step.total))
+
+
+def _mount_here(request: MountRequest, describe: Callable[[Ready], None]) -> None:
+    from fusepkg.daemon.serve import run_mount
+
+    log_to_terminal(debug=request.settings.debug)
+
+    def announce(event: Event) -> None:
+        if isinstance(event, Ready):
+            describe(event)
+            sys.stdout.flush()
+        elif isinstance(event, Step) and not event.done:
+            note(event.what)
+
+    run_mount(request, "the terminal", announce)
+
+
+def _describe(ready: Ready) -> None:
+    record = ready.record
+    say(f"Mounted {record.reference} ({short(record.top_hash)}) at {record.mountpoint}")
+    note(f"Engine: {record.engine} ({record.engine_reason})")
+    if record.offline_since_s is not None:
+        note(
+            f"Warning: the bucket cannot be reached. {record.reference} was last seen to name this version at "
+            f"{time_text(record.offline_since_s)}; it may have moved since"
+        )
+    if ready.warning:
+        note(f"Warning: {ready.warning}")
+
+
+def _print_facts(ready: Ready) -> None:
+    print_json(msgspec.to_builtins(ready.record) | {"warning": ready.warning})
+
+
+def umount(
+    context: typer.Context,
+    directory: DirArgument,
+    lazy: Annotated[
+        bool, typer.Option("--lazy", help="Take it out of sight now; it ends when its last user is gone.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """End a mount. Plain umount(8) does the same."""
+    ended = end_mount(directory, lazy=lazy)
+    if as_json:
+        mountpoint = ended.record.mountpoint if ended.record else str(directory)
+        print_json({"mountpoint": mountpoint, "still_served": ended.still_served})
+        return
+    note(f"Unmounted {ended.record.mountpoint if ended.record else directory}")
+    if ended.still_served and ended.record:
+        note(
+            f"Its daemon (process {ended.record.pid}) goes on: the mount is in use elsewhere, or a fetch is still "
+            "waiting for the bucket"
+        )
