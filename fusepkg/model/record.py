@@ -26,6 +26,7 @@ from fusepkg.model.entry import (
     EntryKind,
     kind_of,
 )
+from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.tophash import canonical_json
@@ -227,15 +228,7 @@ def _check_symlink(key: str, target: str, size: int, digest: Digest) -> None:
     shown = f"the symbolic link {key[:100]!r} to {target[:100]!r}"
     if not raw or len(raw) > MAX_PATH_BYTES or "\0" in target:
         raise ManifestInvalid(f"{shown} is empty, too long or holds a NUL character")
-    depth = key.count("/")
-    for part in target.split("/"):
-        if part == "..":
-            depth -= 1
-        elif part not in ("", "."):
-            depth += 1
-        if depth < 0:
-            break
-    if depth < 0 or target.startswith("/"):
+    if not text_stays_inside(key, target):
         raise ManifestInvalid(f"{shown} leaves the package")
     if len(raw) != size or compute_digest(digest.algorithm, raw) != digest:
         raise ManifestInvalid(f"{shown} does not have the size and hash of its target's text")

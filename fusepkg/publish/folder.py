@@ -1,8 +1,5 @@
 """What a folder holds, as a package would: every file with its logical key, or one error that names all obstacles.
 
-Owns: walking a folder, telling files, symbolic links and empty directories apart, and judging which links stay
-inside. Must not know: hashes, stores, manifests.
-
 Of a file's mode only the owner's executable bit is kept; times, owners and hard links are not. Nothing is left out
 silently: what a package cannot hold is collected, all of it, and reported at once.
 """
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, MAX_PATH_BYTES, EntryKind
+from fusepkg.model.links import LinkGraph, text_stays_inside
 from fusepkg.state.file_identity import FileIdentity, FileSystems
 
 if TYPE_CHECKING:
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 
 _NAMED_PROBLEMS = 10
 """Obstacles that the message names before it counts the rest."""
-
-_MAX_LINK_STEPS = 40
-"""Symbolic links the kernel follows in one path before it says ELOOP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +117,7 @@ class _Walk:
         self.follow = follow_symlinks
         self.leave_out = leave_out
         self.file_systems = FileSystems()
+        self.links = LinkGraph()
         self.files: list[ScannedFile] = []
         self.problems: list[_Problem] = []
 
@@ -143,6 +139,16 @@ class _Walk:
             names = self._names(path, f"{key}/")
             below = (*ancestors, inside)
             stack.extend(reversed([(child, child_key, below) for child, child_key in names]))
+        self._check_links()
+
+    def _check_links(self) -> None:
+        """Note the links that lead out of the folder through other links."""
+        for key, target in self.links.leaving():
+            if text_stays_inside(key.decode(), target.decode()):  # the others are noted
+                self._leaves(os.path.join(self.root, key), target.decode())
+
+    def _leaves(self, path: bytes, target: str) -> None:
+        self._problem(path, f"is a symbolic link out of the folder (to {target})", _HINT_LINKS)
 
     def _names(self, directory: bytes, prefix: str) -> list[tuple[bytes, str]]:
         """What a directory holds, sorted; a mark for an empty one below the root."""
@@ -214,9 +220,9 @@ class _Walk:
         except UnicodeDecodeError:
             self._problem(path, "is a symbolic link whose target is not UTF-8", _HINT_LINKS)
             return
-        start = os.path.dirname(os.path.relpath(path, self.root))
-        if not (stays_inside_by_text(key, text) and _stays_inside(self.root, start, target)):
-            self._problem(path, f"is a symbolic link out of the folder (to {text})", _HINT_LINKS)
+        self.links.add(key.encode(), target)
+        if not text_stays_inside(key, text):
+            self._leaves(path, text)
             return
         size = len(target)
         identity = FileIdentity(status.st_dev, status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns)
@@ -225,55 +231,6 @@ class _Walk:
     def _problem(self, path: bytes, reason: str, hint: str) -> None:
         shown = os.path.relpath(path, self.root).decode("utf-8", "backslashreplace")
         self.problems.append(_Problem(shown, reason, hint))
-
-
-def stays_inside_by_text(logical_key: str, target: str) -> bool:
-    """What every reader of a manifest asks of a link, without having the tree."""
-    depth = logical_key.count("/")
-    for part in target.split("/"):
-        if part == "..":
-            depth -= 1
-        elif part not in ("", "."):
-            depth += 1
-        if depth < 0:
-            return False
-    return not target.startswith("/")
-
-
-def _stays_inside(root: bytes, start: bytes, target: bytes) -> bool:
-    """Whether following ``target`` from the directory ``start`` never leaves ``root``, as the kernel follows it.
-
-    ``..`` after a linked directory is that directory's real parent, so the text alone cannot tell. A link that leads
-    nowhere, or round in circles, does so inside.
-    """
-    at = [part for part in start.split(b"/") if part]
-    todo = [(target, 0)]
-    steps = 0
-    while todo:
-        text, offset = todo.pop()
-        if offset == 0 and text.startswith(b"/"):
-            return False
-        end = text.find(b"/", offset)
-        part = text[offset : end if end >= 0 else None]
-        if end >= 0:
-            todo.append((text, end + 1))
-        if part in (b"", b"."):
-            continue
-        if part == b"..":
-            if not at:
-                return False
-            at.pop()
-            continue
-        try:
-            further = os.readlink(os.path.join(root, *at, part))
-        except OSError:  # not a link, or nothing at all
-            at.append(part)
-            continue
-        steps += 1
-        if steps > _MAX_LINK_STEPS:
-            return True
-        todo.append((further, 0))
-    return True
 
 
 def _unfit(directory: Path, problems: list[_Problem]) -> FolderUnfit:

@@ -18,7 +18,8 @@ from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
 
 from fusepkg.errors import FileChanged, UsageError
 from fusepkg.model.checksums import digest_from_checksums
-from fusepkg.model.entry import Entry
+from fusepkg.model.entry import META_KEY, Entry, EntryKind
+from fusepkg.model.links import LinkGraph
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.tophash import TopHash
 from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
@@ -53,16 +54,20 @@ def build_manifest(
 ) -> str:
     """Hash what is not hashed, and give the top hash, which the draft keeps until it changes.
 
-    Raises: UsageError for a version without entries, FileChanged, FolderUnfit, and what stores raise.
+    Raises: UsageError for a version without entries, ManifestInvalid for links that lead out of it, FileChanged,
+    FolderUnfit, and what stores raise.
     """
     if not len(draft):
         raise UsageError(f"The new version of {draft.reference.package} has no entries", hint="Add files first")
     if hash_entries(draft, draft.tree.slots, remembered=remembered, progress=progress):
         draft.changed()
     if draft.top_hash is None:
-        top_hash = TopHash(draft.header())
+        top_hash, links = TopHash(draft.header()), LinkGraph()
         for entry in entries_of(draft):
             top_hash.update(entry)
+            if entry.kind is EntryKind.SYMLINK:
+                links.add(entry.logical_key.encode(), entry.meta[META_KEY]["symlink"].encode())
+        links.check()
         draft.top_hash = top_hash.hexdigest()
     return draft.top_hash
 

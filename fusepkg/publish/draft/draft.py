@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import EntryNotFound, UsageError
 from fusepkg.model.entry import META_KEY, EntryKind, kind_of
+from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import tree_sort_key
 from fusepkg.publish.contents import make_header
 from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries
@@ -22,7 +23,6 @@ from fusepkg.publish.draft.sources import find_source
 from fusepkg.publish.draft.temporary_blobs import Spool
 from fusepkg.publish.draft.tree import Tree
 from fusepkg.publish.elsewhere import check_registry_is_elsewhere
-from fusepkg.publish.folder import stays_inside_by_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -309,7 +309,7 @@ class Draft:
 
     def _check_link(self, key: str, goal: str) -> None:
         meta = self._entry(key).meta
-        if kind_of(meta) is EntryKind.SYMLINK and not stays_inside_by_text(goal, meta[META_KEY]["symlink"]):
+        if kind_of(meta) is EntryKind.SYMLINK and not text_stays_inside(goal, meta[META_KEY]["symlink"]):
             raise UsageError(f"{key!r} cannot move to {goal!r}: the link would lead out of the package")
 
     def _entry(self, key: str) -> DraftEntry:

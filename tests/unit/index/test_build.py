@@ -15,7 +15,7 @@ from fusepkg.index.files import ENTRIES, IMAGE, MANIFEST, SUMS
 from fusepkg.index.opening import open_index
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory
-from tests.manifests import file_entry, in_order, manifest_of, top_hash_of
+from tests.manifests import file_entry, in_order, manifest_of, symlink_entry, top_hash_of
 
 PACKAGE = in_order(file_entry(f"d{number % 7}/é{number}", b"x" * number) for number in range(200))
 MANIFEST_BYTES = manifest_of(PACKAGE)
@@ -217,3 +217,9 @@ def test_a_kept_manifest_that_is_damaged_is_not_used(tmp_path: Path, damage: str
     with pytest.raises(IndexDamaged):
         rebuild_index(tmp_path, TOP_HASH)
     assert [name for name in os.listdir(tmp_path / "v1") if name.startswith(".")] == []
+
+
+def test_links_that_lead_out_through_other_links_are_refused(tmp_path: Path) -> None:
+    links = (symlink_entry("deep/a/b/l", "../../../top"), symlink_entry("readme", "deep/a/b/l/../../../outside"))
+    with pytest.raises(ManifestInvalid, match=r"'readme' to 'deep/a/b/l/../../../outside'"):
+        build_index([manifest_of(in_order(links))], tmp_path, expected_top_hash=None, allow_file_keys=True)
