@@ -10,8 +10,8 @@ imported), or how an error is printed (``cli``).
                             EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat
       PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
                             ManifestNotPushed, BuilderUnfit
-      RemoteError           ObjectMissing, ObjectExists, CopyUnsupported, AccessDenied, CredentialsMissing,
-                            RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
+      RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
+                            CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
       IntegrityError        DigestMismatch, IndexDamaged
       CacheFailure
       SystemFailure
@@ -203,6 +203,18 @@ class ObjectMissing(RemoteError):
 
     code = "remote.object_missing"
     exit_code = 3
+
+
+class ObjectArchived(RemoteError):
+    """The object lies in an archive and cannot be read before it is restored."""
+
+    code = "remote.object_archived"
+
+
+class ObjectTooLarge(RemoteError):
+    """The object is larger than one of its kind may be."""
+
+    code = "remote.object_too_large"
 
 
 class ObjectExists(RemoteError):

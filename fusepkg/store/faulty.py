@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from fusepkg.store.protocol import AT_MOST_BYTES
 from fusepkg.store.threaded_reads import ThreadedReads
 
 if TYPE_CHECKING:
@@ -91,10 +92,18 @@ class FaultyStore:
     calls: list[tuple[Call, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
+    def get(
+        self,
+        key: str,
+        *,
+        version: str | None = None,
+        offset: int = 0,
+        length: int | None = None,
+        at_most: int = AT_MOST_BYTES,
+    ) -> bytes:
         """See ObjectStore."""
         fault = self._meet("get", key)
-        data = self.inner.get(key, version=version, offset=offset, length=length)
+        data = self.inner.get(key, version=version, offset=offset, length=length, at_most=at_most)
         return _spoiled(fault, data)
 
     def open_reads(self, deliver: Deliver) -> AsyncReads:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fusepkg.errors import CopyUnsupported, FileChanged, ObjectExists, ObjectMissing
 from fusepkg.model.checksums import Checksums
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo, directories_of
+from fusepkg.store.protocol import AT_MOST_BYTES, CHANGED_HINT, ObjectInfo, directories_of, too_large
 from fusepkg.store.threaded_reads import ThreadedReads
 
 if TYPE_CHECKING:
@@ -45,9 +45,19 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._objects: dict[str, list[_Object]] = {}  # oldest first
 
-    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
+    def get(
+        self,
+        key: str,
+        *,
+        version: str | None = None,
+        offset: int = 0,
+        length: int | None = None,
+        at_most: int = AT_MOST_BYTES,
+    ) -> bytes:
         """See ObjectStore."""
         data = self._find(key, version).data
+        if length is None and len(data) - offset > at_most:
+            raise too_large(self.url(key, version), at_most)
         return data[offset:] if length is None else data[offset : offset + length]
 
     def open_reads(self, deliver: Deliver) -> AsyncReads:

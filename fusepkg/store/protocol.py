@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from fusepkg.errors import ObjectTooLarge
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from fusepkg.model.checksums import Checksums
     from fusepkg.model.physical_key import PhysicalKey
 
+
+AT_MOST_BYTES = 16 * 1024**2
+"""The most that ``get`` takes of an object unless its caller says otherwise."""
 
 CHANGED_HINT = "The object changed since its hash was computed: add it again"
 """What to do about the source of a copy that is not what it was."""
@@ -36,6 +41,14 @@ class ObjectInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     checksums: Checksums | None = field(default=None, compare=False)
     etag: str | None = field(default=None, compare=False)
+
+
+def too_large(url: str, at_most: int) -> ObjectTooLarge:
+    """Say that an object has more bytes than its reader accepts."""
+    return ObjectTooLarge(
+        f"{url} is larger than the {at_most} bytes that are accepted there",
+        hint="fusepkg did not write it so: look at that object, and who may write to the bucket",
+    )
 
 
 def directories_of(infos: Iterable[ObjectInfo], prefix: str) -> list[str]:
@@ -93,12 +106,22 @@ class AsyncReads(Protocol):
 class ObjectStore(Protocol):
     """A bucket."""
 
-    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes of one object, whole or ``length`` bytes from ``offset``; one GET.
+    def get(
+        self,
+        key: str,
+        *,
+        version: str | None = None,
+        offset: int = 0,
+        length: int | None = None,
+        at_most: int = AT_MOST_BYTES,
+    ) -> bytes:
+        """Bytes of one object from ``offset``, ``length`` of them or all; one GET.
 
-        A range past the end of a (truncated) object gives what is there, perhaps nothing: the caller verifies.
+        A range past the end of a (truncated) object gives what is there, perhaps nothing: the caller verifies. Without
+        a ``length``, more than ``at_most`` bytes are refused before they are in memory: a bucket may hold anything.
 
-        Raises: ObjectMissing, AccessDenied, RemoteUnavailable, RemoteTimeout, RemoteProtocol.
+        Raises: ObjectMissing, ObjectTooLarge, ObjectArchived, AccessDenied, RemoteUnavailable, RemoteTimeout,
+        RemoteProtocol.
         """
         ...
 

@@ -41,7 +41,7 @@ from fusepkg.store.directory.files import (
     walk,
 )
 from fusepkg.store.directory.names import OTHER_DIRECTORY, OTHER_FILE, OWN_NAME, names_of
-from fusepkg.store.protocol import CHANGED_HINT, ObjectInfo
+from fusepkg.store.protocol import AT_MOST_BYTES, CHANGED_HINT, ObjectInfo, too_large
 from fusepkg.store.threaded_reads import ThreadedReads
 
 if TYPE_CHECKING:
@@ -69,10 +69,20 @@ class DirectoryStore:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
+    def get(
+        self,
+        key: str,
+        *,
+        version: str | None = None,
+        offset: int = 0,
+        length: int | None = None,
+        at_most: int = AT_MOST_BYTES,
+    ) -> bytes:
         """See ObjectStore."""
         with self._translated(key), self._opened(key, version) as file:
             left = os.fstat(file).st_size - offset if length is None else length
+            if length is None and left > at_most:
+                raise too_large(self.url(key), at_most)
             pieces = []
             while left > 0 and (piece := os.pread(file, left, offset)):
                 pieces.append(piece)

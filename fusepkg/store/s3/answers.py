@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fusepkg.errors import (
     AccessDenied,
     BucketNotFound,
+    ObjectArchived,
     ObjectExists,
     ObjectMissing,
     RemoteProtocol,
@@ -17,6 +18,7 @@ from fusepkg.errors import (
     RemoteUnavailable,
 )
 from fusepkg.model.checksums import Checksums
+from fusepkg.store.protocol import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +54,10 @@ _DENIED_HINTS: dict[Action, str] = {
     "copy": "Check that these credentials may read the object that is copied and write to the bucket (s3:GetObject"
     " there, s3:PutObject here)",
 }
+_ARCHIVED_HINT = (
+    "Restore it for some days (aws s3api restore-object), which takes hours, then try again; or copy it to a storage"
+    " class that can be read at once"
+)
 _NOT_PUBLIC_HINT = "The request was not signed: leave out --no-sign-request if the bucket is not public"
 
 _BUSY_CODES = frozenset(
@@ -68,6 +74,8 @@ def answer_error(status: int, code: str, address: Address) -> FusepkgError:
             f"s3://{address.bucket} does not exist at {address.server}",
             hint="Check the name; a bucket of another provider needs AWS_ENDPOINT_URL_S3",
         )
+    if code == "InvalidObjectState":
+        return ObjectArchived(f"{address.url} is archived: {said}", hint=_ARCHIVED_HINT)
     if code in _CREDENTIAL_CODES or status in (401, 403):
         return AccessDenied(f"{address.url}: {said}", hint=_denied_hint(code, address))
     if code == "RequestTimeout" or status == 408:
@@ -82,6 +90,12 @@ def answer_error(status: int, code: str, address: Address) -> FusepkgError:
     if code in _WRONG_REGION_CODES or status in (301, 307):
         return RemoteProtocol(f"{address.url}: {said}", hint="The bucket is in another region: set AWS_REGION")
     return RemoteProtocol(f"{address.url}: {said}")
+
+
+def check_size(address: Address, size: int, at_most: int) -> None:
+    """Raise ObjectTooLarge if an answer has, or will have, more bytes than are accepted."""
+    if size > at_most:
+        raise too_large(address.url, at_most)
 
 
 def _denied_hint(code: str, address: Address) -> str:

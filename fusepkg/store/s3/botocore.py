@@ -5,10 +5,12 @@ Set up are credentials, endpoint, addressing, checksums and retries.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from json import JSONDecodeError
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.utils import check_dns_name, get_environ_proxies
 
 from fusepkg.errors import (
     AccessDenied,
@@ -26,12 +29,13 @@ from fusepkg.errors import (
     RemoteUnavailable,
     UsageError,
 )
+from fusepkg.store.s3 import transport
 from fusepkg.store.s3.answers import answer_error
+from fusepkg.store.s3.credentials import RereadCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
@@ -51,13 +55,19 @@ _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client and what was decided while making it. ``credentials`` is None for unsigned requests."""
+    """A client and what was decided while making it, for obstore's clients too.
+
+    ``credentials`` is None for unsigned requests, ``certificates`` (PEM) where the system's are used. With ``virtual``
+    the bucket is part of the host's name, else of the path.
+    """
 
     client: S3Client
-    credentials: Credentials | None
+    credentials: RereadCredentials | None
     endpoint: str
     region: str
-    ca_bundle: str | None
+    virtual: bool
+    certificates: bytes | None
+    proxied: bool
 
     @property
     def is_aws(self) -> bool:
@@ -74,40 +84,83 @@ def connect(settings: S3Settings, address: Address) -> Connection:
     """Make a client from the settings and, where they say nothing, from AWS's own sources."""
     with translated(address):
         core = botocore.session.Session(profile=settings.profile)
+        region = settings.region or core.get_config_variable("region") or FALLBACK_REGION
+        bundle = core.get_config_variable("ca_bundle")
+        certificates = _read_certificates(bundle) if bundle else None
+        credentials = _load_credentials(core, settings.profile) if settings.sign else None
         session = boto3.Session(botocore_session=core)
-        region = settings.region or session.region_name or FALLBACK_REGION
-        credentials = session.get_credentials() if settings.sign else None
-        if settings.sign and credentials is None:
-            raise boto.NoCredentialsError
         # The endpoint is known only once a client is made, and a custom one needs another client: guess first.
         custom = bool(settings.endpoint_url) or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
-        client = _make_client(session, settings, region, custom)
-        if not custom and not is_aws_endpoint(client.meta.endpoint_url):
-            client = _make_client(session, settings, region, True)
-        ca_bundle = core.get_config_variable("ca_bundle")
-    return Connection(client, credentials, client.meta.endpoint_url, region, ca_bundle)
+        style = _addressing_style(core)
+        client = _make_client(session, settings, region, style or ("path" if custom else "auto"), custom)
+        endpoint = client.meta.endpoint_url
+        if not custom and not is_aws_endpoint(endpoint):
+            custom = True
+            client = _make_client(session, settings, region, style or "path", custom)
+        transport.install(client, credentials, settings.request_timeout_s)
+        virtual = style != "path" and (style == "virtual" or not custom) and _can_be_host(address.bucket, endpoint)
+        proxied = urlsplit(endpoint).scheme in get_environ_proxies(endpoint)
+    return Connection(client, credentials, endpoint, region, virtual, certificates, proxied)
 
 
-def _make_client(session: boto3.Session, settings: S3Settings, region: str, custom: bool) -> S3Client:
+def _load_credentials(core: botocore.session.Session, profile: str | None) -> RereadCredentials:
+    found = core.get_credentials()
+    if found is None:
+        raise boto.NoCredentialsError
+    credentials = RereadCredentials(profile, found)
+    core._credentials = credentials  # type: ignore[attr-defined]  # noqa: SLF001 - its setter takes keys only
+    return credentials
+
+
+def _read_certificates(bundle: str) -> bytes:
+    """Read a file of certificates. Raises UsageError where it holds none that can be used."""
+    try:
+        content = Path(bundle).read_bytes()
+    except OSError as exc:
+        words = f"the certificates in {bundle} cannot be read: {exc.strerror}"
+        raise UsageError(words, hint="Check AWS_CA_BUNDLE") from exc
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise UsageError(
+            f"{bundle} holds no certificate in PEM form",
+            hint=f"If it is DER, convert it: openssl x509 -inform der -in {bundle} -out ca.pem, then set AWS_CA_BUNDLE",
+        )
+    return content
+
+
+def _addressing_style(core: botocore.session.Session) -> str | None:
+    """``path`` or ``virtual`` where the profile says so (``addressing_style`` below ``s3``)."""
+    said = core.get_scoped_config().get("s3")
+    style = said.get("addressing_style") if isinstance(said, dict) else None
+    return style if style in ("path", "virtual") else None
+
+
+def _can_be_host(bucket: str, endpoint: str) -> bool:
+    """Whether a bucket's name can be part of the host's: botocore's own rule."""
+    parts = urlsplit(endpoint)
+    try:
+        ipaddress.ip_address(parts.hostname or "")
+    except ValueError:
+        dots_fit = parts.scheme == "http"  # a certificate does not cover a bucket's name with dots
+        return check_dns_name(bucket) and (dots_fit or "." not in bucket)
+    return False
+
+
+def _make_client(session: boto3.Session, settings: S3Settings, region: str, style: str, custom: bool) -> S3Client:
     config = Config(
         connect_timeout=settings.connect_timeout_s,
         read_timeout=settings.read_timeout_s,
         max_pool_connections=POOL_CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": settings.attempts},
         tcp_keepalive=True,
+        s3={"addressing_style": style},  # type: ignore[arg-type]  # one of three words
     )
     if not settings.sign:
         config = config.merge(Config(signature_version=UNSIGNED))
     if custom:
-        # Other servers seldom have a DNS name per bucket, and many store the frame of botocore's default trailing
-        # checksums (aws-chunked) as if it were the object, or answer 501: no checksums that nobody asked for. AWS
-        # keeps them: there they guard the upload end to end.
+        # Many servers store the frame of botocore's default trailing checksums (aws-chunked) as if it were the object,
+        # or answer 501: no checksums that nobody asked for. AWS keeps them: there they guard the upload end to end.
         config = config.merge(
-            Config(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            )
+            Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
         )
     return session.client("s3", region_name=region, endpoint_url=settings.endpoint_url, config=config)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import CopyUnsupported
+from fusepkg.errors import AccessDenied, BucketNotFound, CopyUnsupported
 from fusepkg.store.protocol import ObjectInfo
 from fusepkg.store.s3 import listing, read, write
 from fusepkg.store.s3.address import Address
 from fusepkg.store.s3.botocore import bucket_region
-from fusepkg.store.s3.clients import open_clients
+from fusepkg.store.s3.clients import open_clients, with_obstore
 from fusepkg.store.s3.copy import Copy
 from fusepkg.store.s3.metadata import encode_metadata
 from fusepkg.store.s3.obstore import Unclear, can_name
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
     from fusepkg.store.s3.settings import S3Settings
 
 
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+"""Names that buckets can have, old ones and those of other servers included: botocore's own rule."""
+
+
 class Bucket:
     """Requests to one bucket, by the clients of the process ``pid``. See ObjectStore for what each does."""
 
     def __init__(self, name: str, settings: S3Settings) -> None:
+        if not _BUCKET_NAME.fullmatch(name):
+            raise BucketNotFound(f"s3://{name} does not exist: no bucket can have such a name", hint="Check the name")
         self.pid = os.getpid()
         self._name = name
         self._settings = settings
@@ -40,18 +47,35 @@ class Bucket:
         self._rules = choose_rules(self._clients.connection)
         self._lock = threading.Lock()
 
-    def get(self, key: str, version: str | None, offset: int, length: int | None) -> bytes:
+    def get(self, key: str, version: str | None, offset: int, length: int | None, at_most: int) -> bytes:
         """Bytes of one object."""
         if length == 0:
             return b""
         clients, address = self._clients, self._address(key)
         if clients.reader is not None and can_name(key):
             try:
-                return clients.reader.get(address, version, offset, length)
+                return clients.reader.get(address, version, offset, length, at_most)
             except Unclear as unclear:
                 if unclear.wrong_region:
                     clients = self._follow_region(clients)
-        return read.get(clients.boto, address, version, offset, length, attempts=self._settings.attempts)
+            except AccessDenied:
+                renewed = self._reread_credentials(clients)
+                if renewed is None:
+                    raise
+                clients = renewed
+        return read.get(clients.boto, address, version, offset, length, at_most, attempts=self._settings.attempts)
+
+    async def get_async(self, key: str, version: str | None, offset: int, length: int) -> bytes | None:
+        """Bytes of one object, on an asyncio loop; None where ``get`` is to be asked, in a thread."""
+        reader = self._clients.reader
+        if length == 0:
+            return b""
+        if reader is None or not can_name(key):
+            return None
+        try:
+            return await reader.get_async(self._address(key), version, offset, length)
+        except (Unclear, AccessDenied):  # another region, or new credentials: answering that may take a while
+            return None
 
     def stream(self, key: str, version: str | None, piece_bytes: int) -> Iterator[bytes]:
         """The whole object in pieces."""
@@ -112,11 +136,22 @@ class Bucket:
     def _address(self, key: str, action: Action = "read") -> Address:
         return Address(self._name, key, self._clients.connection.endpoint, self._settings.sign, action)
 
+    def _reread_credentials(self, clients: Clients) -> Clients | None:
+        """Clients with the credentials there are now; None where they are those that were refused."""
+        credentials = clients.connection.credentials
+        if credentials is None or not credentials.reread(clients.generation):
+            return None
+        with self._lock:
+            if self._clients is clients:
+                self._clients = with_obstore(clients.connection, self._address(""), self._settings)
+            return self._clients
+
     def _follow_region(self, clients: Clients) -> Clients:
         """Clients for the bucket's own region; boto3 follows S3's redirects by itself, obstore does not."""
         region = bucket_region(clients.boto, self._name)
         if not region or region == clients.connection.region:
             return clients
         with self._lock:
-            self._clients = open_clients(self._address(""), replace(self._settings, region=region))
+            if self._clients is clients:
+                self._clients = open_clients(self._address(""), replace(self._settings, region=region))
             return self._clients

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """boto3's client for everything, obstore's for small reads and creates: None where obstore cannot run."""
+    """boto3's client for everything, obstore's for small reads and creates: None where obstore cannot run.
+
+    ``generation`` is the one of the credentials that obstore was given.
+    """
 
     connection: Connection
     reader: Reader | None
     creator: Creator | None
+    generation: int
 
     @property
     def boto(self) -> S3Client:
@@ -33,7 +37,16 @@ class Clients:
 def open_clients(address: Address, settings: S3Settings) -> Clients:
     """Make clients for a bucket. Raises CredentialsMissing, UsageError."""
     connection = botocore.connect(settings, address)
-    if not obstore.runs_here():
-        return Clients(connection, None, None)
+    return with_obstore(connection, address, settings)
+
+
+def with_obstore(connection: Connection, address: Address, settings: S3Settings) -> Clients:
+    """Make obstore's clients beside boto3's, which stays.
+
+    Behind a proxy there are none: obstore would follow redirects through it, session token included.
+    """
+    generation = connection.credentials.generation if connection.credentials else 0
+    if connection.proxied or not obstore.runs_here():
+        return Clients(connection, None, None, generation)
     reader = obstore.Reader(address.bucket, settings, connection)
-    return Clients(connection, reader, obstore.Creator(address.bucket, settings, connection))
+    return Clients(connection, reader, obstore.Creator(address.bucket, settings, connection), generation)

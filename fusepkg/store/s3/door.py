@@ -10,7 +10,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.store.threaded_reads import ThreadedReads
+from fusepkg.store.protocol import AT_MOST_BYTES
+from fusepkg.store.s3.async_reads import S3Reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,13 +43,21 @@ class S3Store:
                     opened = self._opened = Bucket(self.bucket, self._settings)
         return opened
 
-    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
+    def get(
+        self,
+        key: str,
+        *,
+        version: str | None = None,
+        offset: int = 0,
+        length: int | None = None,
+        at_most: int = AT_MOST_BYTES,
+    ) -> bytes:
         """See ObjectStore."""
-        return self._open().get(key, version, offset, length)
+        return self._open().get(key, version, offset, length, at_most)
 
     def open_reads(self, deliver: Deliver) -> AsyncReads:
         """See ObjectStore."""
-        return ThreadedReads(self.get, deliver)
+        return S3Reads(self._open, self.get, deliver)
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
         """See ObjectStore. Where the connection breaks, another GET goes on from there."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 import threading
+from asyncio import CancelledError
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,27 +20,22 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store as ObstoreS3
 
-from fusepkg.errors import ObjectExists, ObjectMissing, RemoteTimeout, RemoteUnavailable, UsageError
-from fusepkg.store.s3.answers import answer_error
+from fusepkg.errors import FusepkgError, ObjectExists, ObjectMissing, RemoteTimeout, RemoteUnavailable
+from fusepkg.store.s3.answers import answer_error, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from botocore.credentials import Credentials
     from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, S3Config, S3Credential, S3CredentialProvider
 
-    from fusepkg.errors import FusepkgError
     from fusepkg.store.s3.address import Address
     from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.credentials import RereadCredentials
     from fusepkg.store.s3.settings import S3Settings
 
 CREDENTIAL_LIFE = timedelta(seconds=60)
 """How long obstore may keep credentials before it asks again; botocore renews them 10 minutes before they end."""
-
-BODY_LIMIT = timedelta(minutes=15)
-"""Longest time for one GET, body included: a connection that drips bytes never trips the read timeout. At this limit
-a chunk of 8 MiB still arrives over 75 kbit/s."""
 
 FIRST_BACKOFF = timedelta(milliseconds=200)
 LONGEST_BACKOFF = timedelta(seconds=3)
@@ -49,6 +44,12 @@ _Result = TypeVar("_Result")
 
 _UNFIT = re.compile(r"[\x00-\x1f\x7f]|^/|/$|//|(^|/)\.\.?(/|$)|^$")
 """Keys obstore's paths refuse or change: control characters, empty parts, ``.`` and ``..``."""
+
+_DEAD_PROXY = "127.0.0.1:0"
+"""An address that cannot be connected to: nothing can listen on port 0."""
+
+_PANICS = ("PanicException", "RustPanic")
+"""Exceptions by which Rust's panics arrive, in a blocking call and on a loop; neither can be imported."""
 
 _runtime_pid: int | None = None
 """The process in which obstore started its threads. They do not survive fork, and a child's call would wait for them
@@ -75,35 +76,75 @@ def runs_here() -> bool:
 
 
 class Reader:
-    """GETs from one bucket, in the calling thread; safe to use from many."""
+    """GETs from one bucket; safe to use from many threads."""
 
     def __init__(self, bucket: str, settings: S3Settings, connection: Connection) -> None:
         self._store = _client(bucket, settings, connection, attempts=settings.attempts)
 
-    def get(self, address: Address, version: str | None, offset: int, length: int | None) -> bytes:
-        """Bytes of one object; ``length`` is not 0. Raises our errors, or Unclear."""
-        options: GetOptions = {}
-        if version is not None:
-            options["version"] = version
-        if length is not None:
-            options["range"] = (offset, offset + length)
-        elif offset:
-            options["range"] = {"offset": offset}
+    def get(self, address: Address, version: str | None, offset: int, length: int | None, at_most: int) -> bytes:
+        """Bytes of one object, in the calling thread; ``length`` is not 0. Raises our errors, or Unclear."""
+        options = _get_options(version, offset, length)
+
+        def ask() -> tuple[GetResult, bytes]:
+            answer = obstore.get(self._store, address.key, options=options)
+            if length is None:
+                check_size(address, answer.meta["size"] - offset, at_most)
+            return answer, answer.bytes().to_bytes()
+
         try:
-            (first, end), data = interruptible(lambda: _read(obstore.get(self._store, address.key, options=options)))
-        except FileNotFoundError as exc:
-            raise _translate(exc, address) from exc
-        except (BaseError, ValueError) as exc:
-            if _status(str(exc)) == 416:
-                return b""  # the range starts at or past the object's end
-            raise _translate(exc, address) from exc
-        if first != offset or len(data) != end - first or (length is not None and len(data) > length):
-            raise Unclear(f"asked for {offset}+{length}, got {first}-{end}, {len(data)} bytes")
-        return data
+            answer, data = interruptible(ask)
+        except FusepkgError:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - raised again, in our words
+            return _failed_get(exc, address)
+        return _checked(answer, data, offset, length)
+
+    async def get_async(self, address: Address, version: str | None, offset: int, length: int) -> bytes:
+        """Bytes of one object, on an asyncio loop; ``length`` is not 0. Raises our errors, or Unclear."""
+        try:
+            answer = await obstore.get_async(self._store, address.key, options=_get_options(version, offset, length))
+            data = (await answer.bytes_async()).to_bytes()
+        except CancelledError:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - raised again, in our words
+            return _failed_get(exc, address)
+        return _checked(answer, data, offset, length)
 
 
-def _read(answer: GetResult) -> tuple[tuple[int, int], bytes]:
-    return answer.range, answer.bytes().to_bytes()
+def _get_options(version: str | None, offset: int, length: int | None) -> GetOptions:
+    options: GetOptions = {}
+    if version is not None:
+        options["version"] = version
+    if length is not None:
+        options["range"] = (offset, offset + length)
+    elif offset:
+        options["range"] = {"offset": offset}
+    return options
+
+
+def _failed_get(exc: BaseException, address: Address) -> bytes:
+    """Empty where a range starts at or past the object's end; else raises, panics of the library included."""
+    if isinstance(exc, BaseError | ValueError | FileNotFoundError):
+        if not isinstance(exc, FileNotFoundError) and _status(str(exc)) == 416:
+            return b""
+        raise _translate(exc, address) from exc
+    raise _unless_panic(exc)
+
+
+def _unless_panic(exc: BaseException) -> BaseException:
+    """Unclear for a panic of the Rust library, which is no Exception where it blocks; else the same."""
+    if type(exc).__name__ not in _PANICS:
+        return exc
+    unclear = Unclear(f"obstore failed: {str(exc)[:200]}")
+    unclear.__cause__ = exc
+    return unclear
+
+
+def _checked(answer: GetResult, data: bytes, offset: int, length: int | None) -> bytes:
+    first, end = answer.range
+    if first != offset or len(data) != end - first or (length is not None and len(data) > length):
+        raise Unclear(f"asked for {offset}+{length}, got {first}-{end}, {len(data)} bytes")
+    return data
 
 
 def interruptible(call: Callable[[], _Result]) -> _Result:
@@ -145,6 +186,8 @@ class Creator:
             raise ObjectExists(f"{address.url} exists already: {address.server} refused to replace it") from exc
         except (BaseError, ValueError, FileNotFoundError) as exc:
             raise Unclear(str(exc).partition("\n")[0]) from exc
+        except BaseException as exc:
+            raise _unless_panic(exc) from exc
         return answer["version"]
 
 
@@ -154,7 +197,7 @@ def _client(bucket: str, settings: S3Settings, connection: Connection, *, attemp
     credentials = connection.credentials
     return ObstoreS3(
         config=_config(bucket, connection),
-        client_options=_client_options(settings, connection),
+        client_options=_client_options(bucket, settings, connection),
         retry_config={
             "max_retries": attempts - 1,
             "retry_timeout": timedelta(seconds=settings.connect_timeout_s * attempts),
@@ -166,38 +209,41 @@ def _client(bucket: str, settings: S3Settings, connection: Connection, *, attemp
 
 def _config(bucket: str, connection: Connection) -> S3Config:
     # Every setting that obstore would otherwise take from the environment by rules of its own is given.
-    endpoint, virtual = connection.endpoint, False
-    if connection.is_aws and "." not in bucket:  # a certificate does not cover a bucket name with dots
-        parts = urlsplit(endpoint)
-        endpoint, virtual = f"{parts.scheme}://{bucket}.{parts.netloc}", True
+    endpoint = _endpoint(bucket, connection)
     return {
         "bucket": bucket,
         "region": connection.region,
         "endpoint": endpoint,
         "aws_endpoint_url_s3": endpoint,
-        "virtual_hosted_style_request": virtual,
+        "virtual_hosted_style_request": connection.virtual,
         "skip_signature": connection.credentials is None,
         "checksum_algorithm": "SHA256",  # of PUTs: S3 checks it, and tells it ever after
     }
 
 
-def _client_options(settings: S3Settings, connection: Connection) -> ClientConfig:
+def _endpoint(bucket: str, connection: Connection) -> str:
+    if not connection.virtual:
+        return connection.endpoint
+    parts = urlsplit(connection.endpoint)
+    return f"{parts.scheme}://{bucket}.{parts.netloc}"
+
+
+def _client_options(bucket: str, settings: S3Settings, connection: Connection) -> ClientConfig:
     options: ClientConfig = {
         "allow_http": connection.endpoint.startswith("http://"),
         "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
         "read_timeout": timedelta(seconds=settings.read_timeout_s),
-        "timeout": BODY_LIMIT,
+        "timeout": timedelta(seconds=settings.request_timeout_s),
+        # obstore follows redirects, session token included: all hosts but the endpoint's lie behind a dead proxy.
+        "proxy_url": f"http://{_DEAD_PROXY}",
+        "proxy_excludes": urlsplit(_endpoint(bucket, connection)).hostname or "",
     }
-    if connection.ca_bundle:
-        try:
-            options["root_certificate"] = Path(connection.ca_bundle).read_bytes()
-        except OSError as exc:
-            words = f"the certificates in {connection.ca_bundle} cannot be read: {exc.strerror}"
-            raise UsageError(words, hint="Check AWS_CA_BUNDLE") from exc
+    if connection.certificates is not None:
+        options["root_certificate"] = connection.certificates
     return options
 
 
-def _provider(credentials: Credentials) -> S3CredentialProvider:
+def _provider(credentials: RereadCredentials) -> S3CredentialProvider:
     def provide() -> S3Credential:
         frozen = credentials.get_frozen_credentials()  # renews them where they can be renewed
         return {
@@ -225,6 +271,8 @@ def _status(text: str) -> int:
 def _translate(exc: Exception, address: Address) -> FusepkgError | Unclear:
     """Read obstore's text: a headline with the answer, then a dump of the Rust error."""
     text = str(exc)
+    if _DEAD_PROXY in text:
+        return Unclear("a redirect to another host")
     status, code = _status(text), _CODE.search(text)
     if code:
         return answer_error(status, code[1], address) if status != 400 else Unclear(code[1])

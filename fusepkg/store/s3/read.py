@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import ObjectExists, RemoteProtocol, RemoteUnavailable
 from fusepkg.store.protocol import ObjectInfo
-from fusepkg.store.s3.answers import bare_etag, checksums_of, real_version
+from fusepkg.store.s3.answers import bare_etag, check_size, checksums_of, real_version
 from fusepkg.store.s3.botocore import open_object, translated
 from fusepkg.store.s3.metadata import decode_metadata
 
@@ -30,7 +30,14 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 def get(
-    client: S3Client, address: Address, version: str | None, offset: int, length: int | None, *, attempts: int
+    client: S3Client,
+    address: Address,
+    version: str | None,
+    offset: int,
+    length: int | None,
+    at_most: int,
+    *,
+    attempts: int,
 ) -> bytes:
     """Bytes of one object; a body that breaks off is asked for again."""
     names = _names(address, version)
@@ -43,7 +50,7 @@ def get(
             return b""  # the range starts at or past the object's end
         try:
             with translated(address), closing(answer["Body"]):
-                return _take(answer, offset, length, address)
+                return _take(answer, offset, length, at_most, address)
         except RemoteUnavailable:  # opening is retried by botocore, reading the body is not
             failures += 1
             if failures >= attempts:
@@ -118,15 +125,22 @@ def _first_byte(answer: GetObjectOutputTypeDef) -> int | None:
     return int(found[1]) if found else None
 
 
-def _take(answer: GetObjectOutputTypeDef, offset: int, length: int | None, address: Address) -> bytes:
-    """The bytes asked for out of an answer, which may be the whole object; never others."""
+def _take(answer: GetObjectOutputTypeDef, offset: int, length: int | None, at_most: int, address: Address) -> bytes:
+    """The bytes asked for out of an answer, which may be the whole object; never others, never more."""
     body = answer["Body"]
+    most = at_most if length is None else length
+    if length is None:
+        check_size(address, answer.get("ContentLength", 0) - (0 if "ContentRange" in answer else offset), at_most)
     if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
         skipped = 0
         while skipped < offset and (block := body.read(min(STREAM_BLOCK_BYTES, offset - skipped))):
             skipped += len(block)
-        return body.read(length)
-    data = body.read()
+        data = body.read(most + (length is None))
+        check_size(address, len(data), most)
+        return data
+    data = body.read(most + 1)
+    if length is None:
+        check_size(address, len(data), at_most)
     found = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
     if found:
         end = int(found[2]) + 1

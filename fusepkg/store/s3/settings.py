@@ -11,7 +11,8 @@ class S3Settings:
 
     ``attempts`` tries per request, with backoff between them; an endpoint that does not answer at all is given up
     after ``attempts`` times ``connect_timeout_s`` and a few seconds. ``read_timeout_s`` is the longest silence within
-    an answer.
+    an answer, ``request_timeout_s`` the longest time for one try with the whole of its answer: a connection that drips
+    bytes is never silent.
     """
 
     endpoint_url: str | None = None
@@ -20,4 +21,5 @@ class S3Settings:
     sign: bool = True
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 30.0
+    request_timeout_s: float = 300.0
     attempts: int = 3

@@ -151,7 +151,8 @@ def test_where_aws_buckets_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
     connection = connect(S3Settings(region="eu-west-1"), Address("bucket", "", ""))
     assert connection.is_aws
     assert obstore._config("bucket", connection)["endpoint"] == "https://bucket.s3.eu-west-1.amazonaws.com"
-    assert obstore._config("a.bucket", connection)["endpoint"] == "https://s3.eu-west-1.amazonaws.com"
+    dotted = connect(S3Settings(region="eu-west-1"), Address("a.bucket", "", ""))
+    assert obstore._config("a.bucket", dotted)["endpoint"] == "https://s3.eu-west-1.amazonaws.com"
     assert connection.client.meta.config.request_checksum_calculation == "when_supported"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://lab:9000")
     connection = connect(S3Settings(), Address("bucket", "", ""))
@@ -177,7 +178,7 @@ def test_credentials_are_renewed(s3: Gateway, bucket: str, home: Path, monkeypat
         answer.write_text(json.dumps({**keys, "Expiration": "2100-01-01T00:00:00Z"}))
 
     def end() -> None:
-        credentials = store._open()._clients.connection.credentials
+        credentials = store._open()._clients.connection.credentials._current  # type: ignore[union-attr]
         credentials._expiry_time = credentials._time_fetcher()  # type: ignore[attr-defined, union-attr]
 
     monkeypatch.setattr(obstore, "CREDENTIAL_LIFE", timedelta(0))
