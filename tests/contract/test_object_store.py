@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusepkg.errors import BucketNotFound, ObjectExists, ObjectMissing, RemoteError
+from fusepkg.errors import BucketNotFound, ObjectExists, ObjectMissing, ObjectTooLarge, RemoteError
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.store.directory import DirectoryStore
 from fusepkg.store.opening import StoreSet
@@ -63,6 +63,16 @@ def test_empty_object(store: ObjectStore) -> None:
     assert store.get("empty", offset=0, length=10) == b""
     assert store.head("empty").size == 0
     assert list(store.stream("empty", piece_bytes=10)) == []
+
+
+def test_more_than_is_accepted_is_refused(store: ObjectStore) -> None:
+    store.create("a", bytes(1000))
+    assert store.get("a", at_most=1000) == bytes(1000)
+    assert store.get("a", at_most=900, offset=100) == bytes(900)
+    assert store.get("a", at_most=1, length=1000) == bytes(1000)
+    for offset, at_most in ((0, 999), (0, 0), (100, 899)):
+        with pytest.raises(ObjectTooLarge, match=f"a is larger than the {at_most} bytes"):
+            store.get("a", at_most=at_most, offset=offset)
 
 
 def test_missing_object(store: ObjectStore) -> None:
@@ -274,7 +284,7 @@ def test_overwrite_with_a_large_file(store: ObjectStore, tmp_path: Path) -> None
     source.write_bytes(data)
     info = store.overwrite("large", source, metadata={"name": "value"})
     assert info.size == len(data)
-    assert store.get("large", version=info.version) == data
+    assert store.get("large", version=info.version, at_most=len(data)) == data
     assert store.get("large", offset=8_388_600, length=20) == data[8_388_600:8_388_620]
     assert b"".join(store.stream("large", piece_bytes=5_000_000)) == data
     assert store.head("large") == info

@@ -18,6 +18,7 @@ from fusepkg.store.s3.metadata import decode_metadata
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
@@ -125,6 +126,12 @@ def _first_byte(answer: GetObjectOutputTypeDef) -> int | None:
     return int(found[1]) if found else None
 
 
+def _read_all(body: StreamingBody, at_most: int) -> bytes:
+    """A body to its end, where botocore checks that it is complete, or one byte more than ``at_most``."""
+    data = body.read(at_most + 1)
+    return data if len(data) > at_most else data + body.read(1)
+
+
 def _take(answer: GetObjectOutputTypeDef, offset: int, length: int | None, at_most: int, address: Address) -> bytes:
     """The bytes asked for out of an answer, which may be the whole object; never others, never more."""
     body = answer["Body"]
@@ -135,10 +142,12 @@ def _take(answer: GetObjectOutputTypeDef, offset: int, length: int | None, at_mo
         skipped = 0
         while skipped < offset and (block := body.read(min(STREAM_BLOCK_BYTES, offset - skipped))):
             skipped += len(block)
-        data = body.read(most + (length is None))
-        check_size(address, len(data), most)
+        if length is not None:
+            return body.read(length)
+        data = _read_all(body, at_most)
+        check_size(address, len(data), at_most)
         return data
-    data = body.read(most + 1)
+    data = _read_all(body, most)
     if length is None:
         check_size(address, len(data), at_most)
     found = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
