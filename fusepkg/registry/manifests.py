@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import DIGEST_BYTES, combine_chunks
+from fusepkg_cache.digest import DIGEST_BYTES, MAX_CHUNKS, combine_chunks
 
 from fusepkg.errors import (
     AccessDenied,
@@ -22,6 +22,7 @@ from fusepkg.errors import (
     ObjectCollision,
     ObjectExists,
     ObjectMissing,
+    ObjectTooLarge,
     UnsupportedFormat,
 )
 from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from fusepkg.store.protocol import ObjectStore
 
     _Records = Iterable[EntryRecord | DirectoryRecord]
+
+_MEND_HINT = "Push the package again to mend it"
 
 _PIECE_BYTES = 1 << 20
 """Manifests are streamed in pieces of this size: memory does not grow with them."""
@@ -194,8 +197,16 @@ def put_chunk_list(store: ObjectStore, digest: Digest, chunks: Sequence[bytes]) 
     try:
         store.create(key, data)
     except ObjectExists:
-        if store.get(key) != data:  # damaged: the name determines the content, so this mends it
+        if not _holds(store, key, data):  # damaged: the name determines the content, so this mends it
             store.overwrite(key, data)
+
+
+def _holds(store: ObjectStore, key: str, data: bytes) -> bool:
+    """Whether an object has exactly these bytes."""
+    try:
+        return store.get(key, at_most=len(data)) == data
+    except ObjectTooLarge:
+        return False
 
 
 def get_chunk_list(store: ObjectStore, digest: Digest) -> list[bytes]:
@@ -204,12 +215,13 @@ def get_chunk_list(store: ObjectStore, digest: Digest) -> list[bytes]:
     Raises: ObjectMissing if the bucket has no list for the blob, DigestMismatch if the list is not the blob's.
     """
     key = layout.chunk_list_key(digest)
-    data = store.get(key)
+    try:
+        data = store.get(key, at_most=DIGEST_BYTES * MAX_CHUNKS)
+    except ObjectTooLarge as exc:
+        raise DigestMismatch(f"{exc.message}, and is no list of chunk hashes", hint=_MEND_HINT) from exc
     chunks = [data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES)]
     if combine_chunks(chunks) != digest:
-        raise DigestMismatch(
-            f"{store.url(key)} does not hold the chunk hashes of {digest}", hint="Push the package again to mend it"
-        )
+        raise DigestMismatch(f"{store.url(key)} does not hold the chunk hashes of {digest}", hint=_MEND_HINT)
     return chunks
 
 

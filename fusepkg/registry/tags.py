@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 READ_THREADS = 16
 """Concurrent GETs while a history or the tags of a package are read: small objects, latency only."""
 
-_SETTLE_S, _SETTLE_TRIES = 0.1, 50
-"""How long it is waited, and how often, for publishers who were not first: they need two requests."""
+MOVE_BYTES = 8 * 1024**2
+"""The most that the record of a move may hold: 400 bytes and its message, of up to a megabyte before it is escaped."""
+
+_RETRY_S, _RETRIES = 0.1, 50
+"""Wait so long, so often, for publishers who were not first to take their moves back: they need two requests."""
 
 _SHORT_DIGITS = 9
 """Digits of a top hash in messages."""
@@ -134,7 +137,7 @@ def move_tag(
     except ObjectExists as exc:
         theirs = tag_history(store, name, tag, limit=1)
         if not theirs or theirs[0].number <= number:
-            theirs = [_parse_move(key, _get_settled(store, key))]
+            theirs = [_parse_move(key, _get_after_races(store, key))]
         if theirs[0].top_hash == new_hash:
             return theirs[0]
         raise tag_conflict(name, tag, new_hash, theirs) from exc
@@ -190,9 +193,9 @@ def time_text(when: datetime) -> str:
 def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
     def read(key: str) -> TagMove:
         try:
-            return _parse_move(key, store.get(key))
+            return _parse_move(key, store.get(key, at_most=MOVE_BYTES))
         except ObjectMissing:  # a moment ago it was listed
-            return _parse_move(key, _get_settled(store, key))
+            return _parse_move(key, _get_after_races(store, key))
 
     waiting = iter(keys)
     first = list(islice(waiting, 2))
@@ -202,19 +205,19 @@ def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
         return list(threads.map(read, [*first, *waiting]))
 
 
-def _get_settled(store: ObjectStore, key: str) -> bytes:
+def _get_after_races(store: ObjectStore, key: str) -> bytes:
     """A move that is there, once no publisher will take its own move back any more.
 
     Where the server lets several creators succeed, the one who was not first does so moments later, and meanwhile there
     may seem to be no move at all. One who was killed in between never does: then that move is the tag's.
     """
-    for _ in range(_SETTLE_TRIES):
+    for _ in range(_RETRIES):
         with suppress(ObjectMissing):
             found = store.head(key)
             if store.stays(found):
-                return store.get(key, version=found.version)
-        time.sleep(_SETTLE_S)
-    return store.get(key)
+                return store.get(key, version=found.version, at_most=MOVE_BYTES)
+        time.sleep(_RETRY_S)
+    return store.get(key, at_most=MOVE_BYTES)
 
 
 def _parse_move(key: str, data: bytes) -> TagMove:

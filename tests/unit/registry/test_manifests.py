@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fusepkg_cache.digest import Algorithm, Digest, combine_chunks
+from fusepkg_cache.digest import DIGEST_BYTES, MAX_CHUNKS, Algorithm, Digest, combine_chunks
 
 from fusepkg.errors import AccessDenied, DigestMismatch, HashNotFound, ObjectCollision, ObjectMissing
 from fusepkg.model.entry import Entry
@@ -154,6 +154,15 @@ def test_a_chunk_list_is_kept_as_raw_hashes(store: ObjectStore) -> None:
     put_chunk_list(store, digest, CHUNKS)
     put_chunk_list(store, digest, CHUNKS)
     assert store.get(f".quilt/chunks/{digest.hex[:2]}/{digest.hex}") == b"".join(CHUNKS)
+    assert get_chunk_list(store, digest) == CHUNKS
+
+
+def test_a_chunk_list_that_no_blob_can_have_is_damage_and_is_mended(store: ObjectStore) -> None:
+    digest = combine_chunks(CHUNKS)
+    store.create(layout.chunk_list_key(digest), bytes(DIGEST_BYTES * MAX_CHUNKS + 1))
+    with pytest.raises(DigestMismatch, match="larger"):
+        get_chunk_list(store, digest)
+    put_chunk_list(store, digest, CHUNKS)
     assert get_chunk_list(store, digest) == CHUNKS
 
 

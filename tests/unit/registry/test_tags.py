@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fusepkg.errors import HashNotFound, ObjectMissing, TagConflict, TagNotFound, UnsupportedFormat
+from fusepkg.errors import HashNotFound, ObjectMissing, ObjectTooLarge, TagConflict, TagNotFound, UnsupportedFormat
 from fusepkg.registry import layout
 from fusepkg.registry.tags import (
+    MOVE_BYTES,
     TagMove,
     TagState,
     current_moves,
@@ -122,6 +123,12 @@ def test_tags_are_listed_with_their_current_move(store: ObjectStore) -> None:
 def test_an_object_that_is_no_move_is_named(store: ObjectStore, content: bytes) -> None:
     store.create(".quilt/tags/n/latest/9999999998.json", content)
     with pytest.raises(UnsupportedFormat, match=r"9999999998\.json"):
+        read_tag(store, "n", "latest")
+
+
+def test_a_record_of_a_move_that_is_far_too_large_is_refused(store: ObjectStore) -> None:
+    store.create(".quilt/tags/n/latest/9999999998.json", b" " * (MOVE_BYTES + 1))
+    with pytest.raises(ObjectTooLarge, match=r"9999999998\.json"):
         read_tag(store, "n", "latest")
 
 
