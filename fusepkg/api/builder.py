@@ -27,7 +27,7 @@ from fusepkg.errors import CacheFailure, UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
-from fusepkg.package.open import index_manifest, index_root_for
+from fusepkg.package.open import forget_index, index_manifest, index_root_for
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.publish.push_manifest import (
@@ -40,6 +40,7 @@ from fusepkg.publish.push_manifest import (
 from fusepkg.publish.targets import parse_format
 from fusepkg.publish.upload.data import push_data
 from fusepkg.publish.workspace import add_workspace, is_workspace
+from fusepkg.state.damage import damaged_objects
 from fusepkg.vfs.tree import PackageTree
 from fusepkg.work.progress import no_progress
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from fusepkg.model.reference import Reference
     from fusepkg.publish.draft.items import Item
     from fusepkg.registry.layout import Layout
+    from fusepkg.registry.manifests import ManifestPut
     from fusepkg.work.progress import ProgressCallback
 
 PRE_MANIFEST = "pre-manifest"
@@ -237,16 +239,22 @@ class PackageBuilder:
         self._say(str(ManifestBuilt(self._build(progress))))
 
     def _build(self, progress: ProgressCallback) -> str:
-        return build_manifest(self._draft, remembered=self._context.hints, progress=progress)
+        return build_manifest(self._draft, hints=self._context.hints, progress=progress)
 
     def push_data(
-        self, prefix: str | None = None, *, local_files_only: bool = False, progress: ProgressCallback = no_progress
+        self,
+        prefix: str | None = None,
+        *,
+        local_files_only: bool = False,
+        check: bool = False,
+        progress: ProgressCallback = no_progress,
     ) -> None:
         """Upload local files below a prefix of the bucket, and copy objects from elsewhere there.
 
         Without a prefix that is the package's name, and objects that lie in the package's bucket already stay where
         they are. What is there already is neither sent nor copied again, nothing is overwritten. ``local_files_only``
-        leaves all objects where they lie.
+        leaves all objects where they lie. Objects of older versions that are missing are uploaded again; ``check``
+        compares the bytes of all that would be reused.
 
         Raises: FileChanged, DigestMismatch, ObjectCollision, UsageError, RemoteError.
         """
@@ -254,7 +262,9 @@ class PackageBuilder:
             self._draft,
             prefix,
             local_files_only=local_files_only,
-            remembered=self._context.hints,
+            check=check,
+            suspects=damaged_objects(self._context.settings.data_dir),
+            hints=self._context.hints,
             progress=progress,
             report=lambda pushed: self._say(str(pushed)),
         )
@@ -279,10 +289,11 @@ class PackageBuilder:
             tag,
             allow_local_files=allow_local_files,
             registry_format=registry_format,
-            remembered=self._context.hints,
+            suspects=damaged_objects(self._context.settings.data_dir),
+            hints=self._context.hints,
             progress=progress,
             report=lambda event: self._say(f"{event}\n" if isinstance(event, ManifestBuilt) else str(event)),
-            keep=lambda manifest: self._index(manifest, parse_format(registry_format)),
+            keep=lambda manifest, put: self._index(manifest, put, parse_format(registry_format)),
         )
         self._pushed_tag = self._draft.tag if tag is None else tag
         return self.as_package(allow_local_files=allow_local_files)
@@ -313,13 +324,18 @@ class PackageBuilder:
         reference = replace(self._draft.reference, top_hash=self._draft.top_hash)
         return Package.of_version(open_version(self._context, reference, tag=self._pushed_tag, is_input=False))
 
-    def _index(self, manifest: Path, where: Layout) -> None:
+    def _index(self, manifest: Path, put: ManifestPut, where: Layout) -> None:
         """Build the index from the manifest that is at hand, which would else be fetched again."""
         reference, top_hash = self._draft.reference, self.hash
         if self._draft.has_local_files() or top_hash is None:
             return
         store = self._draft.stores.for_bucket(reference.bucket)
-        root = index_root_for(self._context.settings.indexes_dir, store, reference.name)
+        indexes = self._context.settings.indexes_dir
+        if put.is_news:
+            forget_index(indexes, store, reference.name, top_hash)
+        if not put.is_ours:
+            return
+        root = index_root_for(indexes, store, reference.name)
         with suppress(CacheFailure):  # whoever opens the package says so
             index_manifest(manifest, reference, top_hash, root, where)
 

@@ -18,18 +18,21 @@ import typer
 from fusepkg.cli.builder import Builder, opened_builder
 from fusepkg.cli.builder_draft import draft_of_version, reference_of, shown_items
 from fusepkg.cli.builder_state import FORMAT, BuilderState, Header
-from fusepkg.cli.options import JsonErrorsOption, app_of
+from fusepkg.cli.options import CheckOption, JsonErrorsOption, app_of
 from fusepkg.cli.output import note, progress_bar, say, short, show_phase
 from fusepkg.cli.versions import describe_move, link_tag
 from fusepkg.errors import FileChanged, LocalFilesRemain
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import Index, open_index
 from fusepkg.model.reference import Reference, parse_tag
+from fusepkg.package.open import forget_index
 from fusepkg.publish import push_manifest as publish_manifest
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.publish.upload import data as publish_data
+from fusepkg.registry.manifests import ManifestPut
 from fusepkg.registry.tags import tag_conflict, tag_history
+from fusepkg.state.damage import damaged_objects
 from fusepkg.store.protocol import ObjectStore
 
 _FOLDER = "builder"
@@ -57,7 +60,7 @@ def build(context: typer.Context, message: MessageOption = None, _json_errors: J
         say("Building manifest...")
         with progress_bar() as show:
             draft = builder.draft(state)
-            top_hash = build_manifest(draft, remembered=builder.app.hints, progress=show_phase(show))
+            top_hash = build_manifest(draft, hints=builder.app.hints, progress=show_phase(show))
         if top_hash != state.header.pushed:
             state = BuilderState(state.header, state.changes, shown_items(draft)).with_header(pushed=None)
         builder.save(state.with_header(built=top_hash))
@@ -76,21 +79,24 @@ def push_data(
     local_files_only: Annotated[
         bool, typer.Option("--local-files-only", help="Leave objects of buckets where they are.")
     ] = False,
+    check: CheckOption = False,
     _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Upload local files, and copy objects that lie elsewhere. Overwrites nothing."""
     with opened_builder(app_of(context)) as builder, progress_bar() as show:
         draft = builder.draft()
-        _require_as_built(builder.state, build_manifest(draft, remembered=builder.app.hints, progress=show_phase(show)))
+        _require_as_built(builder.state, build_manifest(draft, hints=builder.app.hints, progress=show_phase(show)))
         publish_data.push_data(
             draft,
             prefix,
             local_files_only=local_files_only,
-            remembered=builder.app.hints,
+            check=check,
+            suspects=damaged_objects(builder.app.settings.data_dir),
+            hints=builder.app.hints,
             progress=show_phase(show),
             report=lambda pushed: say(str(pushed)),
         )
-        top_hash = build_manifest(draft, remembered=builder.app.hints)
+        top_hash = build_manifest(draft, hints=builder.app.hints)
         _keep(builder, draft, top_hash)
         state = BuilderState(builder.state.header, builder.state.changes, shown_items(draft))
         builder.save(state.with_header(pushed=top_hash))
@@ -150,23 +156,38 @@ def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_lo
                 "intentional",
             )
         if state.header.built is not None:
-            _require_as_built(state, build_manifest(draft, remembered=builder.app.hints, progress=show_phase(show)))
+            _require_as_built(state, build_manifest(draft, hints=builder.app.hints, progress=show_phase(show)))
         if message is not None:
             draft.message = message
         top_hash = publish_manifest.push_manifest(
-            draft, tag, allow_local_files=True, remembered=builder.app.hints, progress=show_phase(show), report=_report
+            draft,
+            tag,
+            allow_local_files=True,
+            suspects=damaged_objects(builder.app.settings.data_dir),
+            hints=builder.app.hints,
+            progress=show_phase(show),
+            report=_report,
+            keep=lambda _manifest, put: _forget_index(builder, draft, put),
         )
     if draft.has_local_files() and draft.reference.bucket.scheme == "s3":
         # What lies in a bucket may not name files of whoever reads it, so nothing can be built upon this version.
         builder.save(state.with_header(built=top_hash, message=draft.message))
         note("Warning: this version names files of this machine, and fusepkg reads none that a bucket names")
-        note("  For one that can be read: push-data, then push-manifest with another message (-m)")
+        note("  For one that can be read: push-data, then push-manifest")
         return
     items = shown_items(draft) if placed is None else state.items
     builder.save(BuilderState(Header(state.header.builder, FORMAT, base=top_hash, tag=tag), items=items))
     shutil.rmtree(_kept_root(builder), ignore_errors=True)
     if tag is None:
         note(f"No tag names it: fusepkg tag {reference_of(state).package}@{short(top_hash)} TAG")
+
+
+def _forget_index(builder: Builder, draft: Draft, put: ManifestPut) -> None:
+    """Drop this machine's index of a manifest that has been replaced."""
+    if put.is_news and draft.top_hash is not None:
+        reference = draft.reference
+        store = builder.app.store(reference.bucket)
+        forget_index(builder.app.settings.indexes_dir, store, reference.name, draft.top_hash)
 
 
 def _report(

@@ -26,6 +26,9 @@ RefArgument = Annotated[
 ]
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Compare the bytes of objects that older versions name, before they are reused.")
+]
 JsonErrorsOption = Annotated[bool, typer.Option("--json", help="Print an error as JSON for programs.")]
 
 _CacheDir = Annotated[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from fusepkg.app.context import Context
 from fusepkg.check.directory import Difference, compare_directory
-from fusepkg.check.objects import check_objects
+from fusepkg.check.objects import Checked, check_objects
 from fusepkg.cli.install import index_of
 from fusepkg.cli.opening import open_package, resolve_reference, write_entry
 from fusepkg.cli.options import JsonErrorsOption, JsonOption, RefArgument, app_of
@@ -26,12 +28,15 @@ from fusepkg.cli.output import (
     show_phase,
 )
 from fusepkg.daemon import records
-from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
-from fusepkg.index.opening import open_index
+from fusepkg.errors import EntryNotFound, FsError, FusepkgError, NotMounted, UsageError
+from fusepkg.index.opening import Index, open_index
 from fusepkg.install.repair import find_changes, find_differences
-from fusepkg.model.reference import parse_bucket
+from fusepkg.model.reference import parse_bucket, parse_reference
+from fusepkg.package.open import forget_index
+from fusepkg.package.open import open_package as build_package
 from fusepkg.publish.push import folder_hash
 from fusepkg.registry.catalogue import list_packages
+from fusepkg.state.damage import note_damaged
 from fusepkg.state.install_record import installed_at
 from fusepkg.vfs.tree import PackageTree
 
@@ -155,7 +160,7 @@ def _directory_hash(app: Context, directory: Path) -> str:
             note(f"Warning: files have been changed since it was installed: fusepkg status {directory}")
         return installed.top_hash
     with progress_bar() as show:
-        return folder_hash(directory, remembered=app.hints, progress=show_phase(show))
+        return folder_hash(directory, hints=app.hints, progress=show_phase(show))
 
 
 def verify(
@@ -206,18 +211,49 @@ def _verify_directory(app: Context, directory: Path, ref: str) -> tuple[list[Dif
 
 def _verify_objects(app: Context, ref: str) -> tuple[list[Difference], str]:
     index = open_package(app, ref).index
+    checked = _check_objects(app, index)
+    if checked.differences:
+        places = [str(one.entry.physical_key) for one in checked.differences if one.entry is not None]
+        note_damaged(app.settings.data_dir, places)
+        with tempfile.TemporaryDirectory(prefix="fusepkg-verify-") as scratch:
+            newer = _index_of_other_places(app, ref, index, Path(scratch))
+            if newer is not None:
+                checked = _check_objects(app, newer)
+    size = human_bytes(index.total_bytes)
+    if checked.by_checksum_bytes:
+        size += f", {human_bytes(checked.by_checksum_bytes)} of them by the checksums S3 keeps"
+    return checked.differences, f"Objects of {ref} ({short(index.top_hash)}, {size})"
+
+
+def _check_objects(app: Context, index: Index) -> Checked:
     with progress_bar() as show:
-        checked = check_objects(
+        return check_objects(
             index.entries,
             app.stores.for_key,
             count=len(index.entries),
             total_bytes=index.total_bytes,
             progress=show_phase(show),
         )
-    size = human_bytes(index.total_bytes)
-    if checked.by_checksum_bytes:
-        size += f", {human_bytes(checked.by_checksum_bytes)} of them by the checksums S3 keeps"
-    return checked.differences, f"Objects of {ref} ({short(index.top_hash)}, {size})"
+
+
+def _index_of_other_places(app: Context, ref: str, index: Index, scratch: Path) -> Index | None:
+    """Return an index of the manifest as it is in the bucket now, if that names other objects; None if it does not.
+
+    A push that heals a version may have replaced it. This machine's index is then removed, and built again.
+    """
+    reference = parse_reference(ref)
+    store = app.store(reference.bucket)
+    try:
+        newer = build_package(
+            store, replace(reference, top_hash=index.top_hash), scratch, app.hints, lambda *_: None
+        ).index
+    except FusepkgError:
+        return None
+    pairs = zip(index.entries, newer.entries, strict=True)
+    if all(one.physical_key == other.physical_key for one, other in pairs):
+        return None
+    forget_index(app.settings.indexes_dir, store, reference.name, index.top_hash)
+    return newer
 
 
 def list_bucket(

@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from fusepkg.cli.options import JsonOption, RefArgument, app_of
+from fusepkg.cli.options import CheckOption, JsonOption, RefArgument, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.reference import parse_reference
+from fusepkg.package.open import forget_index
 from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.publish.targets import parse_format
 from fusepkg.registry.layout import manifest_key
+from fusepkg.state.damage import damaged_objects, forget_damaged
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +43,7 @@ def push(
         str,
         typer.Option(metavar="FORMAT", help="`fusepkg`, or `quilt3` to publish where quilt3 looks for packages."),
     ] = "fusepkg",
+    check: CheckOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
@@ -52,15 +55,20 @@ def push(
         pushed = push_folder(
             directory,
             reference,
-            store,
+            app.stores,
             prefix=prefix,
             message=message,
             user_meta=user_meta,
             follow_symlinks=follow_symlinks,
             registry_format=registry_format,
-            remembered=app.hints,
+            check=check,
+            suspects=damaged_objects(app.settings.data_dir),
+            hints=app.hints,
             progress=show_phase(show),
         )
+    forget_damaged(app.settings.data_dir, pushed.intact)
+    if pushed.manifest.is_news:
+        forget_index(app.settings.indexes_dir, store, reference.name, pushed.top_hash)
     for warning in pushed.warnings:
         note(f"Warning: {warning}")
     if as_json:
@@ -76,6 +84,8 @@ def _describe(pushed: Pushed, manifest: PhysicalKey) -> None:
         f"uploaded {counted(pushed.uploaded_objects, 'object')}, {human_bytes(pushed.uploaded_bytes)}; "
         f"{pushed.reused_objects:,} there already"
     )
+    if pushed.repaired_objects:
+        note(f"{counted(pushed.repaired_objects, 'object')} of older versions was missing or damaged: uploaded again")
     say(f"Tophash: {pushed.top_hash}")
     if pushed.tag_moved:
         say(f"Pushing manifest to {manifest.readable}")
@@ -94,6 +104,7 @@ def _facts(pushed: Pushed) -> dict[str, object]:
         "uploaded_bytes": pushed.uploaded_bytes,
         "reused_objects": pushed.reused_objects,
         "reused_bytes": pushed.reused_bytes,
+        "repaired_objects": pushed.repaired_objects,
         "tag_moved": pushed.tag_moved,
         "warnings": list(pushed.warnings),
     }

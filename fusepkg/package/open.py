@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,6 +89,14 @@ def index_root_for(indexes: Path, store: ObjectStore, name: str) -> Path:
     """
     registry = hashlib.sha256(f"{store.url('')}\n{name}".encode()).hexdigest()[:16]
     return indexes / registry
+
+
+def forget_index(indexes: Path, store: ObjectStore, name: str, top_hash: str) -> None:
+    """Remove the index of a version whose manifest names other objects now; the next opening builds it again.
+
+    Whoever has it open goes on with it.
+    """
+    shutil.rmtree(index_directory(index_root_for(indexes, store, name), top_hash), ignore_errors=True)
 
 
 def open_package(

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Algorithm, chunk_count
-
 from fusepkg.errors import (
-    AccessDenied,
-    DigestMismatch,
     LocalFilesRemain,
     ManifestNotPushed,
     ObjectMissing,
 )
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import parse_tag
-from fusepkg.publish.draft.entry_sources import RemoteObjects
+from fusepkg.publish.draft.entry_sources import PackageEntries
 from fusepkg.publish.manifest import build_manifest, write_manifest
-from fusepkg.publish.targets import check_target, parse_format, publish_version, read_state
+from fusepkg.publish.targets import check_target, link_version, parse_format, read_state
+from fusepkg.publish.upload.chunk_lists import carry_chunk_lists
 from fusepkg.publish.upload.many import is_new_directory
+from fusepkg.publish.upload.presence import NamedObject, Presence
 from fusepkg.registry.layout import Layout, manifest_key
-from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
+from fusepkg.registry.manifests import ManifestPut, put_manifest
 from fusepkg.registry.quilt3 import LATEST
 from fusepkg.work.progress import no_progress
-from fusepkg.work.threads import StopFlag, run_threads
+from fusepkg.work.threads import StopFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator
 
-    from fusepkg_cache.digest import Digest
-
-    from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.draft.draft import Draft
     from fusepkg.registry.tags import TagState
     from fusepkg.state.hints import Remembered
-    from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.progress import ProgressCallback
 
-_THREADS = 16
-"""Chunk lists carried over at a time: latency only."""
+_NAMED_OBJECTS = 3
+"""Objects that cannot be read which a message names before it counts them."""
+
+NOTES = {
+    ManifestPut.PLACES_REPLACED: "The manifest of this version named other objects; it names these now",
+    ManifestPut.MENDED: "The manifest of this version was damaged, and was written again",
+}
+"""What is said of a manifest that was there."""
 
 SHORT_DIGITS = 9
 """Digits of a top hash shown to people."""
@@ -62,9 +63,12 @@ class ManifestPushed:
     """The manifest is in the bucket."""
 
     url: str
+    put: ManifestPut = ManifestPut.CREATED
 
     def __str__(self) -> str:
-        return f"Pushing manifest to {self.url}"
+        line = f"Pushing manifest to {self.url}"
+        note = NOTES.get(self.put)
+        return f"{line}\n{note}" if note else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,61 +84,106 @@ class TagLinked:
         return f"Linking {self.name} to manifest {short}" if self.moved else f"{self.name} names {short} already"
 
 
+@dataclass(frozen=True, slots=True)
+class ManifestReport:
+    """What came of publishing a manifest; ``state`` is where the tag stands, None without a tag."""
+
+    put: ManifestPut
+    state: TagState | None
+
+
 def push_manifest(
     draft: Draft,
     tag: str | None = None,
     *,
     allow_local_files: bool = False,
     registry_format: str = "fusepkg",
-    remembered: Remembered | None = None,
+    check: bool = False,
+    suspects: frozenset[str] = frozenset(),
+    hints: Remembered | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[ManifestBuilt | ManifestPushed | TagLinked], None] = lambda _: None,
-    keep: Callable[[Path], None] = lambda _: None,
+    keep: Callable[[Path, ManifestPut], None] = lambda _manifest, _put: None,
 ) -> str:
     """Put the manifest in the bucket, and make a tag name it: the one given, or the draft's own, or none.
 
     The tag moves only if it still names what it named when the draft was made from it, or first looked at it. With the
     registry format ``quilt3`` it is quilt3's ``latest``, which always moves. ``keep`` is given the manifest, in a file
-    that is gone afterwards, once it is published. Gives the top hash.
+    that is gone afterwards, once it is published, and what came of putting it. Returns the top hash.
 
-    Raises: LocalFilesRemain unless ``allow_local_files``, TagConflict, InvalidReference, UsageError, and what stores
-    raise. Until the tag moves, it names what it named.
+    Raises: LocalFilesRemain unless ``allow_local_files``, ObjectMissing if the version names objects of its bucket that
+    are gone, TagConflict, InvalidReference, UsageError, and what stores raise. Until the tag moves, it names what it
+    named.
     """
     tag, where = find_target(draft, tag, registry_format)
     require_no_local_files(draft, allow=allow_local_files)
-    name, store = draft.reference.name, draft.stores.for_bucket(draft.reference.bucket)
-    before = _look_at_tag(draft, store, tag, where) if tag is not None else None
+    before = look_at_tag(draft, tag, where)
     was_built = draft.top_hash
-    top_hash = build_manifest(draft, remembered=remembered, progress=progress)
+    top_hash = build_manifest(draft, hints=hints, progress=progress)
     if top_hash != was_built:
         report(ManifestBuilt(top_hash))
-    _carry_chunk_lists(draft, store)
-    with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
-        manifest = Path(scratch, "manifest")
-        write_manifest(draft, manifest)
-        publish_version(
-            store,
-            name,
-            tag,
-            top_hash,
-            manifest,
-            before=before,
-            based_on=draft.based_on[tag] if tag else None,
-            where=where,
-            message=draft.message,
-        )
-        keep(manifest)
-    draft.manifest_url = parse_physical_key(store.url(manifest_key(name, top_hash, where))).readable
-    report(ManifestPushed(draft.manifest_url))
+    store = draft.stores.for_bucket(draft.reference.bucket)
+    _check_objects(draft, Presence(store, draft.stores.for_key, suspects, check))
+    published = publish_manifest(draft, tag, where, before, keep=keep)
+    assert draft.manifest_url is not None
+    report(ManifestPushed(draft.manifest_url, published.put))
     if tag is not None:
-        draft.based_on[tag] = top_hash
         moved = before is None or before.top_hash != top_hash
         report(TagLinked(f"{draft.reference.package}:{tag}", top_hash, moved))
     return top_hash
 
 
+def publish_manifest(
+    draft: Draft,
+    tag: str | None,
+    where: Layout,
+    before: TagState | None,
+    *,
+    broken: Container[str] = frozenset(),
+    keep: Callable[[Path, ManifestPut], None] = lambda _manifest, _put: None,
+) -> ManifestReport:
+    """Put the manifest of a draft that has been built, then make the tag name it, if there is one.
+
+    ``before`` is where the tag stood; ``broken`` are physical keys that cannot be read.
+
+    Raises: ObjectCollision, TagConflict, and what stores raise.
+    """
+    name, top_hash = draft.reference.name, draft.top_hash
+    assert top_hash is not None, "it has been built"
+    store = draft.stores.for_bucket(draft.reference.bucket)
+    carry_chunk_lists(draft, store)
+    with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
+        manifest = Path(scratch, "manifest")
+        write_manifest(draft, manifest)
+        put = put_manifest(store, name, top_hash, manifest, where=where, broken=broken)
+        state = link(draft, tag, where, before)
+        keep(manifest, put)
+    draft.manifest_url = parse_physical_key(store.url(manifest_key(name, top_hash, where))).readable
+    return ManifestReport(put, state)
+
+
+def link(draft: Draft, tag: str | None, where: Layout, before: TagState | None) -> TagState | None:
+    """Make the tag name the draft's version, whose manifest is there; returns where it stands then."""
+    assert draft.top_hash is not None
+    store = draft.stores.for_bucket(draft.reference.bucket)
+    based_on = draft.based_on[tag] if tag else None
+    state = link_version(
+        store,
+        draft.reference.name,
+        tag,
+        draft.top_hash,
+        before=before,
+        based_on=based_on,
+        where=where,
+        message=draft.message,
+    )
+    if tag is not None:
+        draft.based_on[tag] = draft.top_hash
+    return state
+
+
 def find_target(draft: Draft, tag: str | None, registry_format: str) -> tuple[str | None, Layout]:
-    """The tag that will move, if any, and the layout. Asks nobody. Raises InvalidReference, UsageError."""
+    """Return the tag that will move, if any, and the layout. Asks no store. Raises InvalidReference, UsageError."""
     tag = draft.tag if tag is None else parse_tag(tag)
     where = parse_format(registry_format)
     if where is not Layout.FUSEPKG:
@@ -162,41 +211,39 @@ def require_pushed(draft: Draft, *, allow: bool) -> None:
         )
 
 
-def _look_at_tag(draft: Draft, store: ObjectStore, tag: str, where: Layout) -> TagState | None:
+def look_at_tag(draft: Draft, tag: str | None, where: Layout) -> TagState | None:
+    """Return where a tag stands, and remember what it named when it was first looked at. Raises BucketNotFound."""
+    if tag is None:
+        return None
+    store = draft.stores.for_bucket(draft.reference.bucket)
     before = None if is_new_directory(store) else read_state(store, draft.reference.name, tag, where)
     draft.based_on.setdefault(tag, before.top_hash if before else None)
     return before
 
 
-# --- chunk lists ---------------------------------------------------------------------------------------------
+def _check_objects(draft: Draft, presence: Presence) -> None:
+    """Raise ObjectMissing if objects of older versions that this one names are not there any more.
 
+    What this process has uploaded, or asked for when it hashed them, is not asked for again.
+    """
 
-def _carry_chunk_lists(draft: Draft, store: ObjectStore) -> None:
-    """Keep the chunk hashes of large objects that stay in other buckets, so that parts of them can be verified."""
-    stop = StopFlag()
+    def objects() -> Iterator[NamedObject]:
+        for item, number in draft.tree.slots.values():
+            if isinstance(item.entries, PackageEntries):
+                known = item.entries.get(number)
+                yield NamedObject(str(known.place), known.size, known.digest)
 
-    def carry(of: tuple[Digest, Sequence[bytes], PhysicalKey]) -> None:
-        digest, chunks, place = of
-        if not chunks:
-            theirs, _ = draft.stores.for_key(place)
-            try:
-                chunks = get_chunk_list(theirs, digest)
-            except (ObjectMissing, DigestMismatch, AccessDenied):
-                return  # nobody computed it: such an object is read whole
-        put_chunk_list(store, digest, chunks)
-
-    run_threads(
-        carry, _chunk_lists_elsewhere(draft, store), lambda _: None, threads=_THREADS, name="fusepkg-chunks", stop=stop
+    broken = presence.find_broken(objects, StopFlag())
+    if not broken:
+        return
+    named = (
+        f"{key} ({url} {broken[url]})"
+        for key in draft.keys_in_order()
+        if (url := str(draft.entry(key).physical_key)) in broken
     )
-
-
-def _chunk_lists_elsewhere(draft: Draft, store: ObjectStore) -> Iterator[tuple[Digest, Sequence[bytes], PhysicalKey]]:
-    here = store.url("~")[:-1]
-    for item, number in draft.tree.slots.values():
-        origin = item.origin
-        if item.is_local or (item.source.startswith(here) and not isinstance(origin, RemoteObjects)):
-            continue
-        facts = origin.facts(number)
-        if chunk_count(facts.size) > 1 and facts.digest and facts.digest.algorithm is Algorithm.SHA2_256_CHUNKED:
-            chunks = origin.hashed[number].chunks if isinstance(origin, RemoteObjects) else ()
-            yield facts.digest, chunks, facts.place
+    first = list(islice(named, _NAMED_OBJECTS))
+    raise ObjectMissing(
+        f"The new version of {draft.reference.package} names objects that cannot be read: {'; '.join(first)}"
+        f"{f'; {len(broken)} objects in all' if len(broken) > len(first) else ''}",
+        hint="Add these files again, or take them out; nothing was published",
+    )

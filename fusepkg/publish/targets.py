@@ -1,4 +1,4 @@
-"""Publishing a manifest in either of two registry formats: fusepkg's, or quilt3's for those who read with quilt3."""
+"""Tags in either of two registry formats: fusepkg's, or quilt3's for those who read with quilt3."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import UsageError
 from fusepkg.registry.layout import Layout
-from fusepkg.registry.manifests import put_manifest
-from fusepkg.registry.quilt3 import LATEST, check_quilt3_name, put_quilt3_package, read_pointer
+from fusepkg.registry.quilt3 import LATEST, check_quilt3_name, put_pointers, read_pointer
 from fusepkg.registry.tags import TagState, move_tag, read_tag, tag_conflict, tag_history
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fusepkg.store.protocol import ObjectStore
 
 _FORMATS = {"fusepkg": Layout.FUSEPKG, "quilt3": Layout.QUILT3}
@@ -42,29 +39,27 @@ def read_state(store: ObjectStore, name: str, tag: str, where: Layout) -> TagSta
     return TagState(0, top_hash) if top_hash else None
 
 
-def publish_version(
+def link_version(
     store: ObjectStore,
     name: str,
     tag: str | None,
     top_hash: str,
-    manifest: Path,
     *,
     before: TagState | None,
     based_on: str | None,
     where: Layout,
     message: str | None,
 ) -> TagState | None:
-    """Put a manifest, then make the tag name it, if there is one; gives where that stands then.
+    """Make a tag name a version whose manifest is there; returns where the tag stands then, None without a tag.
 
     ``before`` is where the tag stood when this publisher looked last, ``based_on`` what it named at first: if these
     differ, another publisher has moved it. quilt3's ``latest`` always moves.
 
-    Raises: TagConflict, ObjectCollision, and what stores raise.
+    Raises: TagConflict, and what stores raise.
     """
     if where is not Layout.FUSEPKG:
-        put_quilt3_package(store, name, top_hash, manifest, based_on)
+        put_pointers(store, name, top_hash, based_on)
         return TagState(0, top_hash)
-    put_manifest(store, name, top_hash, manifest)
     if tag is None or (before is not None and before.top_hash == top_hash):
         return before
     if before is not None and before.top_hash != based_on:

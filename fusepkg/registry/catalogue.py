@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from fusepkg.registry.tags import TagMove
     from fusepkg.store.protocol import ObjectStore
 
+_NEWEST_AMONG_TAGS = 64
+"""Tags asked for the newest version of a package: four rounds of requests."""
+
 _HEADER_BYTES = 1 << 16
 """Read of a manifest for its message; one in a longer header is not shown."""
 
@@ -99,6 +102,22 @@ def list_tags(store: ObjectStore, name: str) -> list[Named]:
             times = [push.time for push in read[len(hidden) :] if push.top_hash == one.top_hash]
             found[one.tag] = replace(one, time=times[0] if times and one.tag == quilt3.LATEST else None)
     return [found[tag] for tag in sorted(found)]
+
+
+def newest_version(store: ObjectStore, name: str) -> str | None:
+    """Return the version that a tag of the package has come to name last; None for a package without tags.
+
+    At most 64 tags are looked at, those that sort last: a LIST, and two small requests for each of them.
+    """
+    names = tags.tag_names(store, name)[-_NEWEST_AMONG_TAGS:]
+    with ThreadPoolExecutor(tags.READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
+        histories = threads.map(lambda tag: tags.tag_history(store, name, tag, limit=1), names)
+        moves = [(history[0].time, history[0].top_hash) for history in histories if history]
+    for where in _quilt3_layouts(name):
+        pushes = [pointer for pointer in quilt3.list_pointers(store, name, where) if quilt3.pointer_time(pointer)][-1:]
+        latest = [] if pushes or moves else [quilt3.LATEST]
+        moves += [(one.time or "", one.top_hash) for one in _read_pointers(store, name, pushes + latest, where)]
+    return max(moves)[1] if moves else None
 
 
 def list_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = None) -> list[Named]:

@@ -8,9 +8,10 @@ A manifest is looked for in every layout a registry may have: a tag of ours may 
 
 from __future__ import annotations
 
+import enum
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fusepkg_cache.digest import DIGEST_BYTES, MAX_CHUNKS, combine_chunks
 
@@ -25,19 +26,26 @@ from fusepkg.errors import (
     ObjectTooLarge,
     UnsupportedFormat,
 )
-from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
+from fusepkg.model.manifest import (
+    OutOfOrder,
+    in_tree_order,
+    read_manifest,
+    sorted_in_tree_order,
+    write_directory,
+    write_entry,
+)
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.model.record import DirectoryRecord
+from fusepkg.model.record import DirectoryRecord, EntryRecord
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
 from fusepkg.registry.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.model.record import EntryRecord
+    from fusepkg.model.manifest import ManifestReader
     from fusepkg.store.protocol import ObjectStore
 
     _Records = Iterable[EntryRecord | DirectoryRecord]
@@ -105,65 +113,138 @@ def _try_layouts(store: ObjectStore, name: str, top_hash: str, first: Layout, as
     )
 
 
-def put_manifest(store: ObjectStore, name: str, top_hash: str, source: Path, *, where: Layout = Layout.FUSEPKG) -> bool:
-    """Put a manifest in the bucket; False if that layout holds one already, which stays.
+class ManifestPut(enum.Enum):
+    """What came of putting a manifest."""
 
-    The top hash does not cover physical keys, so an older manifest of the same hash may name other objects with the
-    same bytes; mounts may use it, so it stays.
+    CREATED = "created"
+    KEPT = "kept"
+    """There was one that names the same objects."""
+    PLACES_REPLACED = "places replaced"
+    """There was one that named other objects, out of reach or out of date; the one that is there now names ours."""
+    MENDED = "mended"
+    """What was there was not the manifest of that top hash."""
 
-    Raises: ObjectCollision if what lies under the key is not a manifest of that top hash, or lacks what this one has
-    and the top hash does not cover: metadata of directories, and places that others can read.
+    @property
+    def is_ours(self) -> bool:
+        """Whether the manifest that is there now has the very bytes that were put."""
+        return self in (ManifestPut.CREATED, ManifestPut.MENDED)
+
+    @property
+    def is_news(self) -> bool:
+        """Whether one that was there has been replaced: indexes that were built from it name other objects."""
+        return self in (ManifestPut.PLACES_REPLACED, ManifestPut.MENDED)
+
+
+def put_manifest(
+    store: ObjectStore,
+    name: str,
+    top_hash: str,
+    source: Path,
+    *,
+    where: Layout = Layout.FUSEPKG,
+    broken: Container[str] = frozenset(),
+) -> ManifestPut:
+    """Put a manifest in the bucket. One of the same top hash that is there is replaced if it names other objects.
+
+    The top hash does not cover physical keys. An object in this bucket is preferred to one in another, and that to a
+    file of one machine; among equals ours is taken. ``broken`` are physical keys that cannot be read. What lies under
+    the key and is not the manifest of that top hash is damaged, and replaced.
+
+    Raises: ObjectCollision if the one that is there lacks what this one has and the top hash does not cover, metadata
+    of directories, or if this version of fusepkg cannot read it.
     """
     key = layout.manifest_key(name, top_hash, where)
     try:
         store.create(key, source)
     except ObjectExists as exc:
         with tempfile.TemporaryDirectory(prefix="fusepkg-manifest-") as directory:
-            there = Path(directory, "manifest")
-            fetch_manifest(store, name, top_hash, there, first=where)
+            there, merged = Path(directory, "there"), Path(directory, "merged")
+            with there.open("wb") as file:
+                for piece in store.stream(key, piece_bytes=_PIECE_BYTES):
+                    file.write(piece)
             if _same_bytes(there, source):
-                return False
-            try:
-                same = compute_top_hash(there, allow_file_keys=True) == top_hash
-            except (ManifestInvalid, UnsupportedFormat):
-                same = False
-            missing = _missing(store, there, source) if same else ""
-        if not same:
-            raise ObjectCollision(
-                f"{_readable(store, key)} is damaged: it is not the manifest of that top hash",
-                hint="Remove that object and push again",
-            ) from exc
-        if missing:
-            raise ObjectCollision(
-                f"{_readable(store, key)} is final: a version of the same contents was published {missing}",
-                hint="Give this version another message, which makes it another one",
-            ) from exc
+                return ManifestPut.KEPT
+            if not _is_manifest_of(there, top_hash, _readable(store, key)):
+                store.overwrite(key, source)
+                return ManifestPut.MENDED
+            if (directory_key := _other_metadata(there, source)) is not None:
+                raise ObjectCollision(
+                    f"{_readable(store, key)} is final: a version of the same contents was published with other "
+                    f"metadata of {directory_key}",
+                    hint="Give this version another message, which makes it another one",
+                ) from exc
+            if not _merge_places(store, there, source, merged, broken):
+                return ManifestPut.KEPT
+            store.overwrite(key, merged)
+            return ManifestPut.PLACES_REPLACED
+    return ManifestPut.CREATED
+
+
+def _is_manifest_of(manifest: Path, top_hash: str, shown: str) -> bool:
+    try:
+        return compute_top_hash(manifest, allow_file_keys=True) == top_hash
+    except ManifestInvalid:
         return False
-    return True
+    except UnsupportedFormat as exc:
+        raise ObjectCollision(
+            f"{shown} cannot be read ({exc.message})", hint="Publish with the version of fusepkg that wrote it"
+        ) from exc
 
 
-def _missing(store: ObjectStore, there: Path, ours: Path) -> str:
-    """What a manifest of the same top hash lacks, in words; empty where that is nothing."""
-    their_meta, they_are_local = _beside_top_hash(there)
-    our_meta, we_are_local = _beside_top_hash(ours)
-    if they_are_local and not we_are_local and not names_local_files(store):
-        return "that names files of one machine alone"
-    changed = sorted(key for key, meta in our_meta.items() if their_meta.get(key) != meta)
-    return f"with other metadata of {changed[0]}" if changed else ""
+def _other_metadata(there: Path, ours: Path) -> str | None:
+    """Return a directory of which the manifest that is there has other metadata than ours; None if there is none."""
+    theirs = _directories(there)
+    return min((key for key, meta in _directories(ours).items() if theirs.get(key) != meta), default=None)
 
 
-def _beside_top_hash(manifest: Path) -> tuple[dict[str, object], bool]:
-    """Metadata of directories, and whether any entry lies in a file of a machine."""
-    meta: dict[str, object] = {}
-    is_local = False
+def _directories(manifest: Path) -> dict[str, dict[str, Any]]:
     with manifest.open("rb") as file:
-        reader = read_manifest(iter(lambda: file.read(_PIECE_BYTES), b""), allow_file_keys=True)
-        for record in reader.records:
+        return {one.logical_key: one.meta for one in _read(file).records if isinstance(one, DirectoryRecord)}
+
+
+def _merge_places(store: ObjectStore, there: Path, ours: Path, into: Path, broken: Container[str]) -> bool:
+    """Write the manifest that is there with the better place of each entry; False if all of its own are."""
+    here = store.url("~")[:-1].encode()
+    local = names_local_files(store)
+
+    def rank(url: bytes) -> int:
+        if url.startswith(here):
+            return 0
+        return 2 if url.startswith(b"file:") and not local else 1
+
+    changed = False
+    with there.open("rb") as their_file, ours.open("rb") as our_file, into.open("wb") as merged:
+        merged.write(their_file.readline())
+        their_file.seek(0)
+        for record in _ordered(their_file):
             if isinstance(record, DirectoryRecord):
-                meta[record.logical_key] = record.meta
-            else:
-                is_local = is_local or record.url.startswith(b"file:")
-    return meta, is_local
+                merged.write(write_directory(record.logical_key, record.meta))
+        their_file.seek(0)
+        our_entries = (one for one in _ordered(our_file) if isinstance(one, EntryRecord))
+        their_entries = (one for one in _ordered(their_file) if isinstance(one, EntryRecord))
+        for their, our in zip(their_entries, our_entries, strict=True):
+            better = rank(our.url) <= rank(their.url) or their.url.decode() in broken
+            takes_ours = our.url != their.url and better and our.url.decode() not in broken
+            changed = changed or takes_ours
+            merged.write(write_entry((our if takes_ours else their).entry()))
+    return changed
+
+
+def _read(file: BinaryIO) -> ManifestReader:
+    return read_manifest(iter(lambda: file.read(_PIECE_BYTES), b""), allow_file_keys=True)
+
+
+def _ordered(file: BinaryIO) -> Iterator[EntryRecord | DirectoryRecord]:
+    """Return all records in tree order; in memory where the manifest is not."""
+    try:
+        for _ in in_tree_order(_read(file).records, {}):
+            pass
+    except OutOfOrder:
+        file.seek(0)
+        yield from sorted_in_tree_order(_read(file).records)
+    else:
+        file.seek(0)
+        yield from _read(file).records
 
 
 def compute_top_hash(manifest: Path, *, allow_file_keys: bool) -> str:

@@ -116,6 +116,13 @@ def put_quilt3_package(
     """
     check_quilt3_name(name)
     put_manifest(store, name, top_hash, manifest, where=Layout.QUILT3)
+    return put_pointers(store, name, top_hash, expected, now=now)
+
+
+def put_pointers(
+    store: ObjectStore, name: str, top_hash: str, expected: str | None, *, now: float | None = None
+) -> str | None:
+    """Make quilt3's pointers name a version whose manifest is there: the second half of ``put_quilt3_package``."""
     there = read_pointer(store, name, LATEST)
     if there == top_hash:
         return None

@@ -15,6 +15,7 @@ from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.store.s3 import S3Settings, S3Store, guarded
 from tests.proxy import INTERNAL_ERROR, SLOW_DOWN, Answer, Reset, Stall
 from tests.trees import content
+from tests.unit.publish.stores import GivenStores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,11 +144,11 @@ def test_an_object_about_to_be_taken_back_is_nobody_s(s3: Gateway, tmp_path: Pat
     folder.mkdir()
     (folder / "a").write_bytes(b"mine")
     reference = parse_reference(f"{store.bucket}/data")
-    push_folder(folder, parse_reference(f"{store.bucket}/elsewhere"), store)
+    push_folder(folder, parse_reference(f"{store.bucket}/elsewhere"), GivenStores(store))
     metadata = store.head("elsewhere/a").metadata
     s3.s3.put_object(Bucket=store.bucket, Key="data/a", Body=b"theirs")
     loser = s3.s3.put_object(Bucket=store.bucket, Key="data/a", Body=b"mine", Metadata=dict(metadata))["VersionId"]
-    pushed = push_folder(folder, reference, store)
+    pushed = push_folder(folder, reference, GivenStores(store))
     assert pushed.uploaded_objects == 1
     s3.s3.delete_object(Bucket=store.bucket, Key="data/a", VersionId=loser)
     fetch_manifest(store, "data", pushed.top_hash, tmp_path / "manifest")
@@ -159,12 +160,12 @@ def test_an_object_with_the_first_one_s_bytes_is_everybody_s(s3: Gateway, proxy:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "a").write_bytes(b"mine")
-    push_folder(folder, parse_reference(f"{store.bucket}/other"), store, prefix="data")
+    push_folder(folder, parse_reference(f"{store.bucket}/other"), GivenStores(store), prefix="data")
     metadata = dict(store.head("data/a").metadata)
     second = s3.s3.put_object(Bucket=store.bucket, Key="data/a", Body=b"mine", Metadata=metadata)["VersionId"]
     assert store.stays(store.head("data/a"))
     proxy.forget()
-    pushed = push_folder(folder, parse_reference(f"{store.bucket}/data"), store)
+    pushed = push_folder(folder, parse_reference(f"{store.bucket}/data"), GivenStores(store))
     assert (pushed.uploaded_objects, pushed.reused_objects) == (0, 1)
     fetch_manifest(store, "data", pushed.top_hash, tmp_path / "manifest")
     assert second in (tmp_path / "manifest").read_text()

@@ -27,6 +27,7 @@ from fusepkg.state.hints import Remembered
 from fusepkg.store.s3 import S3Settings, S3Store
 from tests.proxy import Proxy, Stall
 from tests.rgw import Gateway, aws_environment
+from tests.unit.publish.stores import GivenStores
 
 MIB = 1 << 20
 
@@ -62,7 +63,7 @@ def reference_in(bucket: str, rest: str = "ns/data") -> Reference:
 
 
 def push(bucket: str, folder: Path, rest: str = "ns/data", **options: object) -> Pushed:
-    return push_folder(folder, reference_in(bucket, rest), S3Store(bucket, S3Settings()), **options)
+    return push_folder(folder, reference_in(bucket, rest), GivenStores(S3Store(bucket, S3Settings())), **options)
 
 
 def records(s3: Gateway, bucket: str, top_hash: str) -> dict[str, EntryRecord]:
@@ -149,7 +150,7 @@ def test_two_racing_publishers_lose_nothing(s3: Gateway, bucket: str, tmp_path: 
         read_tag(store, "ns/data", "latest")  # connected
         barrier.wait()
         try:
-            return push_folder(folder, reference_in(bucket), store)
+            return push_folder(folder, reference_in(bucket), GivenStores(store))
         except TagConflict as conflict:
             return conflict
 
@@ -178,7 +179,7 @@ def test_many_publishers_of_one_folder_agree(s3: Gateway, bucket: str, folder: P
         store = S3Store(bucket, S3Settings())
         read_tag(store, "ns/data", "latest")
         barrier.wait()
-        return push_folder(folder, reference_in(bucket), store)
+        return push_folder(folder, reference_in(bucket), GivenStores(store))
 
     with ThreadPoolExecutor(6) as threads:
         results = list(threads.map(publish, range(6)))
@@ -192,9 +193,10 @@ import sys
 from pathlib import Path
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.push import push_folder
-from fusepkg.store.s3 import S3Settings, S3Store
+from fusepkg.store.opening import StoreSet
+from fusepkg.store.s3 import S3Settings
 bucket, folder = sys.argv[1:]
-push_folder(Path(folder), parse_reference(f"{bucket}/ns/data"), S3Store(bucket, S3Settings()))
+push_folder(Path(folder), parse_reference(f"{bucket}/ns/data"), StoreSet(S3Settings(), Path("data")))
 """
 
 

@@ -13,16 +13,14 @@ from fusepkg.errors import EntryNotFound, UsageError
 from fusepkg.model.entry import META_KEY, EntryKind, kind_of
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import tree_sort_key
-from fusepkg.publish.contents import make_header
 from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries
 from fusepkg.publish.draft.items import Grouping, Item, in_order
-from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, with_user_meta
+from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, make_header, with_user_meta
 from fusepkg.publish.draft.names import as_directory, check_key, check_name, move_collision
 from fusepkg.publish.draft.sampling import choose
-from fusepkg.publish.draft.sources import find_source
-from fusepkg.publish.draft.temporary_blobs import Spool
+from fusepkg.publish.draft.sources import check_registry_is_outside, find_folder, find_source
+from fusepkg.publish.draft.temporary_blobs import TemporaryBlobs
 from fusepkg.publish.draft.tree import Tree
-from fusepkg.publish.elsewhere import check_registry_is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,7 +55,7 @@ class Draft:
         """Those that still say something of an entry (``count``), and for a while others."""
         self._items_allowed = _ITEMS_ALLOWED
         self.based_on: dict[str, str | None] = {}
-        self.spool = Spool()
+        self.temporary_blobs = TemporaryBlobs()
         self.top_hash: str | None = None
         self.manifest_url: str | None = None
         self._message: str | None = None
@@ -66,6 +64,10 @@ class Draft:
 
     def __len__(self) -> int:
         return len(self.tree.slots)
+
+    def total_bytes(self) -> int:
+        """Return the bytes of all entries."""
+        return sum(item.entries.get_size(number) for item, number in self.tree.slots.values())
 
     # --- the version itself ----------------------------------------------------------------------------------
 
@@ -145,10 +147,14 @@ class Draft:
         if found.is_folder:
             if found.is_local:
                 registry = self.stores.for_bucket(self.reference.bucket)
-                check_registry_is_elsewhere(registry, Path(found.shown))
+                check_registry_is_outside(registry, Path(found.shown))
             return self._put_folder(found, found.default_key if logical_key is None else as_directory(logical_key))
         key = found.default_key if logical_key is None else logical_key
         return self._put_file(found, key + found.keys[0] if key.endswith("/") else key)
+
+    def add_folder(self, directory: Path, *, follow_symlinks: bool = False) -> Item:
+        """Add all that a folder holds, under the names that it has there. Raises FolderUnfit, KeyCollision."""
+        return self._put_folder(find_folder(directory, follow_symlinks=follow_symlinks), "")
 
     def set(self, key: str, source: str, meta: object = None) -> Item:
         """Make one name one file or object. Raises as ``add``."""
@@ -159,13 +165,13 @@ class Draft:
             raise UsageError(f"{source} is a folder, {key!r} is one file", hint="Add a folder with add")
         item = self._put_file(found, key)
         if checked is not None:
-            self.changed_meta[key] = with_user_meta(found.origin.facts(0).meta, checked)
+            self.changed_meta[key] = with_user_meta(found.entries.get(0).meta, checked)
         return item
 
     def add_package(self, index: Index, logical_key: str = "") -> None:
         """Add all entries of a version that is there already, and the metadata of its directories."""
         directory = as_directory(logical_key)
-        origin = PackageEntries(index)
+        entries = PackageEntries(index)
         grouping = Grouping()
         for entry in index.entries:
             grouping.add(entry)
@@ -174,7 +180,7 @@ class Draft:
             self.tree.check_free([directory + key for key in grouping.keys])
         self._check_lengths(directory, grouping.keys)
         moved: dict[Item, Item] = {}
-        for number, (key, item) in enumerate(grouping.items(origin)):
+        for number, (key, item) in enumerate(grouping.items(entries)):
             if item not in moved:
                 moved[item] = item.moved("", directory)
                 self.all_items.append(moved[item])
@@ -185,7 +191,8 @@ class Draft:
     def _put_folder(self, found: Source, directory: str) -> Item:
         keys = [directory + key for key in found.keys]
         self._check_lengths(directory, found.keys)
-        self.tree.check_free(keys)
+        if self.tree.slots or not found.is_local:  # the names of one folder do not collide with each other
+            self.tree.check_free(keys)
         item = self._new_item(directory, found)
         for number, key in enumerate(keys):
             self._put(key, item, number)
@@ -201,7 +208,7 @@ class Draft:
         return item
 
     def _new_item(self, logical: str, found: Source) -> Item:
-        item = Item(logical, found.shown, found.origin, is_local=found.is_local)
+        item = Item(logical, found.shown, found.entries, is_local=found.is_local)
         self.all_items.append(item)
         return item
 
@@ -314,7 +321,7 @@ class Draft:
 
     def _entry(self, key: str) -> DraftEntry:
         item, number = self.tree.slots[key]
-        return DraftEntry(key, item.origin, number, self.changed_meta.get(key))
+        return DraftEntry(key, item.entries, number, self.changed_meta.get(key))
 
     def _not_found(self, key: str) -> EntryNotFound:
         return EntryNotFound(

@@ -1,4 +1,7 @@
-"""Where the entries of a version being made come from, and what is known of each."""
+"""Where the entries of a version being made come from, and what is known of each.
+
+An entry source is a list whose members are known by number, so that an entry costs a number until it is looked at.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fusepkg_cache.digest import Algorithm
+
 from fusepkg.model.entry import Entry, EntryKind, meta_for
-from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.draft.metadata import USER_META
+from fusepkg.publish.hashes import HashTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,11 +24,20 @@ if TYPE_CHECKING:
 
     from fusepkg.index.opening import Index
     from fusepkg.publish.folder import ScannedFile
-    from fusepkg.publish.hash.files import Hashed
+
+Places = dict[bytes, str]
+"""Physical key by the name of the bytes that lie there (``name_of``)."""
+
+
+def name_of(digest: Digest) -> bytes:
+    """Return a text that names the bytes with this digest, and no others."""
+    value: bytes = digest.value
+    is_usual = digest.algorithm is Algorithm.SHA2_256_CHUNKED
+    return value if is_usual else value + digest.algorithm.value.encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SourceEntry:
     """What is known of one entry. ``digest`` is None until its bytes have been hashed; ``meta`` is the whole object."""
 
     place: PhysicalKey
@@ -31,11 +46,15 @@ class Facts:
     meta: Mapping[str, Any]
 
 
-class Origin(Protocol):
+class EntrySource(Protocol):
     """A numbered list of entries."""
 
-    def facts(self, number: int) -> Facts:
-        """What is known of one."""
+    def get(self, number: int) -> SourceEntry:
+        """Return what is known of one."""
+        ...
+
+    def get_size(self, number: int) -> int:
+        """Return the bytes of one."""
         ...
 
 
@@ -43,47 +62,81 @@ class Origin(Protocol):
 class LocalFiles:
     """Files of this machine. ``root`` is the absolute path that the scanned logical keys lie below.
 
-    ``hashed`` fills as they are hashed, by number; a file that has changed since loses its hash and is scanned anew.
+    ``hashes`` fills as they are hashed; a file that has changed since loses its hash and is scanned again.
     """
 
     root: bytes
     files: list[ScannedFile]
-    hashed: dict[int, Hashed] = field(default_factory=dict)
+    hashes: HashTable
 
-    def facts(self, number: int) -> Facts:
-        """See Origin. A link or an empty directory has no file to open; its place is where it stands."""
+    @classmethod
+    def of(cls, root: bytes, files: list[ScannedFile]) -> LocalFiles:
+        """Return scanned files, none of them hashed."""
+        return cls(root, files, HashTable(len(files)))
+
+    def get_size(self, number: int) -> int:
+        """See EntrySource."""
+        return self.files[number].size
+
+    def get(self, number: int) -> SourceEntry:
+        """See EntrySource. A link or an empty directory has no file to open; its place is where it stands."""
         file = self.files[number]
         path = file.path or os.path.join(self.root, file.logical_key.encode())
-        hashed = self.hashed.get(number)
-        return Facts(
-            PhysicalKey("file", "", os.fsdecode(path)),
-            file.size,
-            hashed.digest if hashed else None,
-            meta_for(file.kind, symlink=file.link),
-        )
+        place = PhysicalKey("file", "", os.fsdecode(path))
+        return SourceEntry(place, file.size, self.hashes.digest(number), meta_for(file.kind, symlink=file.link))
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFiles:
+    """Files of this machine that lie in the bucket now; ``places`` has where."""
+
+    files: LocalFiles
+    places: Places
+
+    def get_size(self, number: int) -> int:
+        """See EntrySource."""
+        return self.files.files[number].size
+
+    def get(self, number: int) -> SourceEntry:
+        """See EntrySource."""
+        file = self.files.files[number]
+        digest = self.files.hashes.digest(number)
+        assert digest is not None, "it has been uploaded"
+        place = parse_physical_key(self.places[name_of(digest)])
+        return SourceEntry(place, file.size, digest, meta_for(file.kind, symlink=file.link))
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteObjects:
-    """Objects of a bucket, with their sizes. ``hashed`` fills as their hashes are learnt, by number.
+    """Objects of a bucket, with their sizes. ``hashes`` fills as their hashes are learnt.
 
-    ``spooled`` has the copies of those whose bytes had to be read and will be wanted once more; ``etags`` what their
+    ``temporary`` has the copies of those whose bytes had to be read and will be wanted once more; ``etags`` what their
     stores told of those without a version, to know them again. ``empty_directories`` are the numbers of those that are
     no files but stand for a directory.
     """
 
     objects: list[tuple[PhysicalKey, int]]
-    hashed: dict[int, Hashed] = field(default_factory=dict)
-    spooled: dict[int, Path] = field(default_factory=dict)
+    hashes: HashTable
+    temporary: dict[int, Path] = field(default_factory=dict)
     etags: dict[int, str] = field(default_factory=dict)
     empty_directories: frozenset[int] = frozenset()
 
-    def facts(self, number: int) -> Facts:
-        """See Origin."""
+    @classmethod
+    def of(
+        cls, objects: list[tuple[PhysicalKey, int]], empty_directories: frozenset[int] = frozenset()
+    ) -> RemoteObjects:
+        """Return objects, none of them hashed."""
+        return cls(objects, HashTable(len(objects)), empty_directories=empty_directories)
+
+    def get_size(self, number: int) -> int:
+        """See EntrySource."""
+        return self.objects[number][1]
+
+    def get(self, number: int) -> SourceEntry:
+        """See EntrySource."""
         place, size = self.objects[number]
-        hashed = self.hashed.get(number)
         kind = EntryKind.EMPTY_DIRECTORY if number in self.empty_directories else EntryKind.FILE
-        return Facts(place, size, hashed.digest if hashed else None, meta_for(kind))
+        return SourceEntry(place, size, self.hashes.digest(number), meta_for(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,62 +145,72 @@ class PackageEntries:
 
     index: Index
 
-    def facts(self, number: int) -> Facts:
-        """See Origin."""
+    def get_size(self, number: int) -> int:
+        """See EntrySource."""
+        return self.index.entries.entry(number).size
+
+    def get(self, number: int) -> SourceEntry:
+        """See EntrySource."""
         entry = self.index.entries.entry(number)
-        return Facts(entry.physical_key, entry.size, entry.digest, entry.meta)
+        return SourceEntry(entry.physical_key, entry.size, entry.digest, entry.meta)
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedEntries:
-    """Entries whose bytes lie where a manifest may name them, by number."""
+class StoredEntries:
+    """Entries whose bytes lie where a manifest may name them."""
 
     entries: Sequence[Entry]
 
-    def facts(self, number: int) -> Facts:
-        """See Origin."""
+    def get_size(self, number: int) -> int:
+        """See EntrySource."""
+        return self.entries[number].size
+
+    def get(self, number: int) -> SourceEntry:
+        """See EntrySource."""
         entry = self.entries[number]
-        return Facts(entry.physical_key, entry.size, entry.digest, entry.meta)
+        return SourceEntry(entry.physical_key, entry.size, entry.digest, entry.meta)
 
 
 class DraftEntry:
     """One entry of a version being made, looked up when it is first asked for more than its name."""
 
-    __slots__ = ("_changed_meta", "_facts", "_number", "_origin", "logical_key")
+    __slots__ = ("_changed_meta", "_known", "_number", "_source", "logical_key")
 
-    def __init__(self, logical_key: str, origin: Origin, number: int, changed_meta: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, logical_key: str, source: EntrySource, number: int, changed_meta: Mapping[str, Any] | None
+    ) -> None:
         self.logical_key = logical_key
-        self._origin = origin
+        self._source = source
         self._number = number
         self._changed_meta = changed_meta
-        self._facts: Facts | None = None
+        self._known: SourceEntry | None = None
 
     @property
-    def facts(self) -> Facts:
-        """What its origin knows of it."""
-        if self._facts is None:
-            self._facts = self._origin.facts(self._number)
-        return self._facts
+    def known(self) -> SourceEntry:
+        """What its source knows of it."""
+        if self._known is None:
+            self._known = self._source.get(self._number)
+        return self._known
 
     @property
     def physical_key(self) -> PhysicalKey:
         """Where its bytes lie."""
-        return self.facts.place
+        return self.known.place
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.facts.size
+        return self.known.size
 
     @property
     def digest(self) -> Digest | None:
         """Its hash; None until it has been computed."""
-        return self.facts.digest
+        return self.known.digest
 
     @property
     def meta(self) -> Mapping[str, Any]:
         """The whole meta object, as the manifest will have it."""
-        return self.facts.meta if self._changed_meta is None else self._changed_meta
+        return self.known.meta if self._changed_meta is None else self._changed_meta
 
     @property
     def user_meta(self) -> dict[str, Any]:

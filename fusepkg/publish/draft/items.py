@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fusepkg.model.entry import Entry
-    from fusepkg.publish.draft.entry_sources import Origin
+    from fusepkg.publish.draft.entry_sources import EntrySource
 
 _FILES_SHOWN = 20
 """Single files of one directory shown one by one; more are shown as a folder."""
@@ -30,7 +30,7 @@ class Item:
 
     logical: str
     source: str
-    origin: Origin
+    entries: EntrySource
     is_local: bool = False
     count: int = 0
 
@@ -38,6 +38,10 @@ class Item:
     def is_folder(self) -> bool:
         """Whether it stands for all that lies below."""
         return not self.logical or self.logical.endswith("/")
+
+    def take_place(self, source: str, entries: EntrySource) -> None:
+        """Say from now on that its entries come from a place in a bucket."""
+        self.source, self.entries, self.is_local = source, entries, False
 
     def moved(self, old: str, new: str) -> Item:
         """The item for those of its entries that move from one directory to another; both end with a slash."""
@@ -141,28 +145,28 @@ class Grouping:
         self._group_of.append(number)
         self.keys.append(key)
 
-    def items(self, origin: Origin) -> Iterator[tuple[str, Item]]:
+    def items(self, entries: EntrySource) -> Iterator[tuple[str, Item]]:
         """Logical key and item of each entry, in the order they were added."""
         files: dict[str, Item] = {}
         folders: dict[int, Item] = {}
         groups_below = Counter(group.top for group in self._groups)
         for number, group in enumerate(self._groups):
-            self._show(number, origin, files, folders, is_alone=groups_below[group.top] == 1)
+            self._show(number, entries, files, folders, is_alone=groups_below[group.top] == 1)
         for key, number in zip(self.keys, self._group_of, strict=True):
             yield key, files.get(key) or folders[number]
 
     def _show(
-        self, number: int, origin: Origin, files: dict[str, Item], folders: dict[int, Item], *, is_alone: bool
+        self, number: int, entries: EntrySource, files: dict[str, Item], folders: dict[int, Item], *, is_alone: bool
     ) -> None:
         group = self._groups[number]
         several = len(group.keys) > _FILES_SHOWN
         if not group.logical.endswith("/") and group.logical:  # an object of another name
-            files[group.logical] = Item(group.logical, group.source, origin)
+            files[group.logical] = Item(group.logical, group.source, entries)
         elif several or (group.top and (len(group.keys) > 1 or is_alone)):
-            folders[number] = Item(group.logical, group.source, origin)
+            folders[number] = Item(group.logical, group.source, entries)
         else:
             for key in group.keys:
-                files[key] = Item(key, group.source + key[len(group.logical) :], origin)
+                files[key] = Item(key, group.source + key[len(group.logical) :], entries)
 
     def _number(self, logical: str, source: str, top: str) -> int:
         number = self._by_place.setdefault((logical, source), len(self._groups))

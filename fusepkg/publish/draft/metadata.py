@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import ManifestInvalid, UsageError
-from fusepkg.model.manifest import MAX_LINE_BYTES
+from fusepkg.model.manifest import FORMAT_VERSION, MAX_LINE_BYTES, write_header
 from fusepkg.model.record import parse_json
 
 if TYPE_CHECKING:
@@ -60,3 +60,15 @@ def is_record(value: object) -> bool:
 def with_user_meta(meta: Mapping[str, Any], user_meta: dict[str, Any]) -> dict[str, Any]:
     """An entry's meta object with other metadata of the user's; what fusepkg and quilt3 keep beside it stays."""
     return {**meta, USER_META: user_meta}
+
+
+def make_header(message: str | None, user_meta: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the header quilt3's command line writes: all three keys, null where nothing was given.
+
+    Raises UsageError, and ManifestInvalid for what JSON cannot hold.
+    """
+    if not (user_meta is None or isinstance(user_meta, dict)):
+        raise UsageError("The metadata of a package is not a JSON object", hint='Write, for example, {"source": "web"}')
+    header = {"version": FORMAT_VERSION, "user_meta": user_meta, "message": message}
+    write_header(header)  # what JSON cannot hold is refused before any work
+    return header

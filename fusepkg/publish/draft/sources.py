@@ -11,16 +11,17 @@ from urllib.parse import parse_qsl, unquote
 from fusepkg.errors import FolderUnfit, ManifestInvalid, ObjectMissing, UsageError
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
 from fusepkg.model.logical_key import check_logical_key
-from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
 from fusepkg.publish.folder import scan_file, scan_folder
+from fusepkg.registry.manifests import names_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusepkg.publish.draft.entry_sources import Origin
+    from fusepkg.publish.draft.entry_sources import EntrySource
     from fusepkg.store.opening import StoreSet
-    from fusepkg.store.protocol import ObjectInfo
+    from fusepkg.store.protocol import ObjectInfo, ObjectStore
 
 _FORMS = "Name a file, a folder, s3://bucket/key, or s3://bucket/prefix/"
 
@@ -36,7 +37,7 @@ class Source:
     goes if nobody says; ``shown`` ends with a slash for a folder.
     """
 
-    origin: Origin
+    entries: EntrySource
     keys: Sequence[str]
     shown: str
     default_key: str
@@ -82,13 +83,13 @@ def _find_local(text: str, path: str, follow_symlinks: bool, leave_out: Callable
         if path.endswith("/"):
             raise FolderUnfit(f"{text} is not a folder", hint="Leave out the slash to add a file")
         file = scan_file(absolute)
-        origin = LocalFiles(os.fsencode(absolute.parent), [file])
-        return Source(origin, (file.logical_key,), shown, _default_key(path), is_folder=False, is_local=True)
+        entries = LocalFiles.of(os.fsencode(absolute.parent), [file])
+        return Source(entries, (file.logical_key,), shown, _default_key(path), is_folder=False, is_local=True)
     files = scan_folder(absolute, follow_symlinks, leave_out).files
-    origin = LocalFiles(os.fsencode(absolute), list(files))
+    entries = LocalFiles.of(os.fsencode(absolute), list(files))
     key = _default_key(path)
     return Source(
-        origin,
+        entries,
         [file.logical_key for file in files],
         shown if shown.endswith("/") else f"{shown}/",
         f"{key}/" if key else "",
@@ -115,6 +116,26 @@ def _default_key(path: str) -> str:
     if normal == ".." or normal.startswith(("/", "../")):
         return os.path.basename(os.path.abspath(path))
     return normal
+
+
+def find_folder(directory: Path, *, follow_symlinks: bool = False) -> Source:
+    """Find what a folder holds, to be the whole of a version. Raises FolderUnfit."""
+    files = scan_folder(directory, follow_symlinks).files
+    entries = LocalFiles.of(os.fsencode(os.path.abspath(directory)), list(files))
+    keys = [file.logical_key for file in files]
+    return Source(entries, keys, f"{directory}/", "", is_folder=True, is_local=True)
+
+
+def check_registry_is_outside(store: ObjectStore, directory: Path) -> None:
+    """Refuse a folder that holds the registry: it would be published into itself, twice as large each time.
+
+    Raises: FolderUnfit.
+    """
+    if not names_local_files(store):
+        return
+    root = Path(parse_physical_key(store.url("any")).key).parent.resolve()
+    if root.is_relative_to(directory.resolve()):
+        raise FolderUnfit(f"The registry {root} lies in {directory}", hint="Publish a folder outside the registry")
 
 
 # --- buckets -------------------------------------------------------------------------------------------------
@@ -147,7 +168,7 @@ def _find_object(place: PhysicalKey, shown: str, stores: StoreSet) -> Source:
         ) from exc
     place = PhysicalKey("s3", place.bucket, key, info.version)
     name = key.rpartition("/")[2]
-    return Source(RemoteObjects([(place, info.size)]), (name,), shown, name, is_folder=False, is_local=False)
+    return Source(RemoteObjects.of([(place, info.size)]), (name,), shown, name, is_folder=False, is_local=False)
 
 
 def _find_objects(bucket: str, prefix: str, shown: str, stores: StoreSet) -> Source:
@@ -165,9 +186,9 @@ def _find_objects(bucket: str, prefix: str, shown: str, stores: StoreSet) -> Sou
         )
     if not found.keys:
         raise FolderUnfit(f"No object lies below {shown}", hint="Check the prefix")
-    origin = RemoteObjects(found.objects, empty_directories=frozenset(found.empty_directories))
+    entries = RemoteObjects.of(found.objects, frozenset(found.empty_directories))
     name = prefix.rstrip("/").rpartition("/")[2]
-    return Source(origin, found.keys, shown, f"{name}/" if name else "", is_folder=True, is_local=False)
+    return Source(entries, found.keys, shown, f"{name}/" if name else "", is_folder=True, is_local=False)
 
 
 class _Objects:

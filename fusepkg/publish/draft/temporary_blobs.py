@@ -8,14 +8,14 @@ import weakref
 from pathlib import Path
 
 
-class Spool:
-    """Gone when nobody has it any more, or the process ends."""
+class TemporaryBlobs:
+    """Such a directory, removed with this object or at the end of the process."""
 
     def __init__(self) -> None:
         self._directory: Path | None = None
 
     def directory(self) -> Path:
-        """Where it is."""
+        """Return it; it is made when it is first asked for."""
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="fusepkg-draft-"))
             weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)

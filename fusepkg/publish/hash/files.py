@@ -1,4 +1,4 @@
-"""Digests of a folder's files, computed in parallel, or remembered from an earlier run.
+"""Hashes of files of this machine, computed in parallel, or known from an earlier run (hints).
 
 hashlib and preadv release the interpreter lock, so threads use every core; a large file's chunks are independent and
 spread over all threads too.
@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
 
 from fusepkg.publish.hash.read import opened_unchanged, read_into, read_whole
+from fusepkg.publish.hashes import Hashed
 from fusepkg.work.progress import Counters, Phase, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from fusepkg_cache.digest import Digest
+    from collections.abc import Callable, Iterator, Sequence
 
     from fusepkg.publish.folder import ScannedFile
     from fusepkg.state.file_identity import FileIdentity
@@ -46,14 +45,6 @@ _LOOKUP_FILES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Hashed:
-    """A digest, and the raw SHA-256 of each chunk where there is more than one."""
-
-    digest: Digest
-    chunks: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Span:
     """Chunks ``first`` to ``first + count`` of the file at ``index``."""
 
@@ -64,23 +55,24 @@ class _Span:
 
 def hash_files(
     files: Sequence[ScannedFile],
+    found: Callable[[int, Hashed], None],
     *,
-    remembered: Remembered | None = None,
+    hints: Remembered | None = None,
     stop: StopFlag | None = None,
     progress: ProgressCallback = no_progress,
-) -> list[Hashed]:
-    """The digest of every file, in the order given.
+) -> None:
+    """Hash every file, and hand each hash to ``found``, with the file's number, in the calling thread as they come.
 
     Raises: FileChanged where a file is not as it was scanned, FolderUnfit where it cannot be read.
     """
-    return _Hashing(files, remembered, stop or StopFlag(), progress).run()
+    _Hashing(files, found, hints, stop or StopFlag(), progress).run()
 
 
 def hash_bytes(data: bytes) -> Hashed:
     """The same for bytes in memory."""
     size = chunk_size(len(data))
     view = memoryview(data)
-    return _hashed(tuple(hashlib.sha256(view[at : at + size]).digest() for at in range(0, len(view), size)))
+    return hashed_of(tuple(hashlib.sha256(view[at : at + size]).digest() for at in range(0, len(view), size)))
 
 
 class _Hashing:
@@ -89,22 +81,23 @@ class _Hashing:
     def __init__(
         self,
         files: Sequence[ScannedFile],
-        remembered: Remembered | None,
+        found: Callable[[int, Hashed], None],
+        hints: Remembered | None,
         stop: StopFlag,
         progress: ProgressCallback,
     ) -> None:
         self._files = files
-        self._remembered = remembered
+        self._found = found
+        self._hints = hints
         self._stop = stop
         self._started_ns = time.time_ns()
-        self._results: list[Hashed | None] = [None] * len(files)
         self._partial: dict[int, list[bytes]] = {}
         self._missing: dict[int, int] = {}
         self._new: dict[FileIdentity, tuple[bytes, ...]] = {}
         total_bytes = sum(file.size for file in files)
         self._counters = Counters(progress, Phase.HASH, total=len(files), total_bytes=total_bytes)
 
-    def run(self) -> list[Hashed]:
+    def run(self) -> None:
         try:
             run_threads(
                 self._work,
@@ -116,7 +109,6 @@ class _Hashing:
             )
         finally:
             self._remember()  # what was hashed before an interrupt need not be hashed again
-        return [result for result in self._results if result is not None]
 
     def _pieces(self) -> Iterator[list[_Span]]:
         """Work in tree order, small files together, large ones apart; what is remembered is no work."""
@@ -144,9 +136,9 @@ class _Hashing:
         for at in range(0, len(self._files), _LOOKUP_FILES):
             indexes = range(at, min(at + _LOOKUP_FILES, len(self._files)))
             known: dict[FileIdentity, tuple[bytes, ...]] = {}
-            if self._remembered is not None:
+            if self._hints is not None:
                 identities = [self._files[index].identity for index in indexes if self._files[index].path is not None]
-                known = self._remembered.chunk_hashes(identities)
+                known = self._hints.chunk_hashes(identities)
             for index in indexes:
                 file = self._files[index]
                 chunks = known.get(file.identity) if file.path is not None else None
@@ -199,20 +191,21 @@ class _Hashing:
         self._finish(span.index, tuple(partial), span_bytes)
 
     def _finish(self, index: int, chunks: tuple[bytes, ...], new_bytes: int) -> None:
-        self._results[index] = _hashed(chunks)
+        self._found(index, hashed_of(chunks))
         self._counters.add(1, new_bytes)
 
     def _note(self, file: ScannedFile, chunks: tuple[bytes, ...]) -> None:
-        if self._remembered is not None and file.path is not None:
+        if self._hints is not None and file.path is not None:
             self._new[file.identity] = chunks
             if len(self._new) >= _LOOKUP_FILES:
                 self._remember()
 
     def _remember(self) -> None:
-        if self._remembered is not None and self._new:
-            self._remembered.remember_chunk_hashes(self._new, read_at_ns=self._started_ns)
+        if self._hints is not None and self._new:
+            self._hints.remember_chunk_hashes(self._new, read_at_ns=self._started_ns)
             self._new = {}
 
 
-def _hashed(chunks: tuple[bytes, ...]) -> Hashed:
+def hashed_of(chunks: tuple[bytes, ...]) -> Hashed:
+    """Return the hash of a blob with these chunks, of which each is given by its raw SHA-256."""
     return Hashed(combine_chunks(chunks), chunks if len(chunks) > 1 else ())

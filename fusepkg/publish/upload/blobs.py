@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.folder import ScannedFile
-    from fusepkg.publish.hash.files import Hashed
+    from fusepkg.publish.hashes import Hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Blob:
 
     file: ScannedFile
     hashed: Hashed
+    restored_key: str | None = None
+    """The key of an object of these bytes that older versions name and that is gone: taken again if it is free."""
 
     @property
     def logical_key(self) -> str:
@@ -42,7 +44,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """An object somewhere else; ``spooled`` is a copy of it on this machine, if there is one.
+    """An object somewhere else; ``temporary`` is a copy of it on this machine, if there is one.
 
     ``etag`` is what its store told when the hash was learnt, None where the hash is only what a manifest says.
     """
@@ -51,8 +53,9 @@ class StoredBlob:
     place: PhysicalKey
     size: int
     hashed: Hashed
-    spooled: Path | None = None
+    temporary: Path | None = None
     etag: str | None = None
+    restored_key: str | None = None
 
     @property
     def identity(self) -> Digest:

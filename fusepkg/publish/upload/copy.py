@@ -38,8 +38,8 @@ def copy_blob(
 
     Raises: ObjectExists where the key is not free, DigestMismatch or FileChanged where the object is not what it was.
     """
-    if blob.spooled is not None:
-        return store.create(key, blob.spooled, metadata=metadata)
+    if blob.temporary is not None:
+        return store.create(key, blob.temporary, metadata=metadata)
     try:
         copied = store.copy(blob.place, key, size=blob.size, etag=blob.etag, metadata=metadata)
     except CopyUnsupported:

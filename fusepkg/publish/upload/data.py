@@ -2,54 +2,66 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Algorithm
+from fusepkg_cache.digest import Algorithm, Digest, chunk_count
 
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.model.reference import DEFAULT_TAG
-from fusepkg.publish.draft.entry_sources import LocalFiles, PlacedEntries, RemoteObjects
-from fusepkg.publish.draft.items import Item, folders_first, holders
-from fusepkg.publish.hash.files import Hashed
-from fusepkg.publish.manifest import hash_entries
+from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects, StoredEntries, UploadedFiles, name_of
+from fusepkg.publish.draft.items import Item
+from fusepkg.publish.hash.entries import hash_entries
+from fusepkg.publish.hashes import Hashed
 from fusepkg.publish.upload.blobs import Blob, StoredBlob
-from fusepkg.publish.upload.known_objects import known_objects
-from fusepkg.publish.upload.many import is_new_directory, place_blobs
-from fusepkg.publish.upload.upload import normalise_prefix
+from fusepkg.publish.upload.keys import normalise_prefix
+from fusepkg.publish.upload.known_objects import KnownObjects, read_known_objects
+from fusepkg.publish.upload.lines import Lines
+from fusepkg.publish.upload.many import is_new_directory, upload_blobs
+from fusepkg.publish.upload.presence import NamedObject, Presence
+from fusepkg.registry.layout import chunk_list_key
+from fusepkg.registry.manifests import put_chunk_list
 from fusepkg.registry.tags import read_tag
-from fusepkg.work.progress import no_progress
-from fusepkg.work.threads import StopFlag
+from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.draft.draft import Draft
-    from fusepkg.publish.upload.known_objects import Known
-    from fusepkg.publish.upload.upload import Placed
+    from fusepkg.publish.draft.entry_sources import Places
+    from fusepkg.publish.upload.lines import DataPushed
+    from fusepkg.publish.upload.upload import Uploaded
     from fusepkg.state.hints import Remembered
     from fusepkg.work.progress import ProgressCallback
 
 READ_MANIFEST_ABOVE = 100
 """More files than this and reading an older manifest, a GET and a LIST, beats a HEAD for each."""
 
+_CHUNK_LIST_THREADS = 16
+"""Chunk lists written again at a time: latency only."""
+
+_WAITING, _SENT = "", "\0"
+"""Stand for the physical key of bytes that have to be uploaded, and that are being."""
+
 
 @dataclass(frozen=True, slots=True)
-class DataPushed:
-    """One line of the contents is in the bucket. ``existed`` says that nothing had to be uploaded or copied."""
+class DataReport:
+    """What was done for the data of a version. Objects are distinct contents.
 
-    source: str
-    target: str
-    is_local: bool
-    existed: bool
+    ``repaired`` of the uploaded ones are named by older versions, and were missing or damaged; ``broken`` says where
+    those lie, as physical keys, and what is wrong with each.
+    """
 
-    def __str__(self) -> str:
-        verb = "Pushing" if self.is_local else "Copying"
-        target = f"{self.target}..." if self.target.endswith("/") else self.target
-        return f"{verb} {self.source} to {target}{' (data exists, skipping)' if self.existed else ''}"
+    uploaded_objects: int = 0
+    uploaded_bytes: int = 0
+    reused_objects: int = 0
+    reused_bytes: int = 0
+    repaired: int = 0
+    warnings: tuple[str, ...] = ()
+    broken: Mapping[str, str] = field(default_factory=dict)
+    intact: frozenset[str] = frozenset()
+    """Suspects that have been found right."""
 
 
 def push_data(
@@ -57,64 +69,78 @@ def push_data(
     prefix: str | None = None,
     *,
     local_files_only: bool = False,
-    remembered: Remembered | None = None,
+    check: bool = False,
+    suspects: frozenset[str] = frozenset(),
+    versions: Iterable[str] = (),
+    hints: Remembered | None = None,
     progress: ProgressCallback = no_progress,
-    report: Callable[[DataPushed], None] = lambda _: None,
-) -> None:
+    report: Callable[[DataPushed], None] | None = None,
+) -> DataReport:
     """Upload local files below ``prefix``, and copy there what lies anywhere else.
 
     Without a prefix they go below the package's name, and objects that lie anywhere in its bucket stay where they are;
     with ``local_files_only`` all objects do. Nothing is overwritten, and what is there already is neither
     sent nor copied again. The draft then names the objects; its top hash is what it was.
 
+    Objects that older versions name, ``versions`` first, are looked for in a listing; the bytes of ``suspects``
+    (physical keys), and with ``check`` of all of them, are compared with their hash. What is missing or damaged is
+    uploaded again.
+
     Raises: FileChanged, DigestMismatch, ObjectCollision, UsageError, and what stores raise; the draft is then as it
     was, and what was uploaded is found by the next try.
     """
-    push = _DataPush(draft, prefix, local_files_only)
-    push.run(remembered, progress, report)
+    push = _DataPush(draft, prefix, local_files_only, suspects, check=check)
+    return push.run(list(versions), hints, progress, report)
 
 
 class _DataPush:
-    def __init__(self, draft: Draft, prefix: str | None, local_files_only: bool) -> None:
+    def __init__(
+        self, draft: Draft, prefix: str | None, local_files_only: bool, suspects: frozenset[str], *, check: bool
+    ) -> None:
         self._draft = draft
         self._prefix = normalise_prefix(draft.reference.name if prefix is None else prefix)
         self._local_files_only = local_files_only
         self._store = draft.stores.for_bucket(draft.reference.bucket)
-        self._here = self._store.url("~" if prefix is None else f"{self._prefix}/~")[:-1]
+        self._below = "" if prefix is None else f"{self._prefix}/"
+        self._here = self._store.url(f"{self._below}~")[:-1]
         """What starts with this stays where it is."""
         self._is_new = is_new_directory(self._store)
-        self._blob_of: dict[str, Blob | StoredBlob] = {}
-        """By logical key, for what is not in its place; equal bytes share one."""
+        self._presence = Presence(self._store, draft.stores.for_key, suspects, check)
+        self._stop = StopFlag()
+        self._places: Places = {}
+        """Where the bytes of the entries that move lie, or will."""
+        self._count = [0, 0, 0, 0]
+        """Contents to upload, their bytes; contents reused, their bytes."""
 
     def run(
         self,
-        remembered: Remembered | None,
+        versions: list[str],
+        hints: Remembered | None,
         progress: ProgressCallback,
-        report: Callable[[DataPushed], None],
-    ) -> None:
+        report: Callable[[DataPushed], None] | None,
+    ) -> DataReport:
         draft = self._draft
         self._note_tag()
         moving = [key for key in draft.keys_in_order() if self._moves(key)]
-        if hash_entries(draft, moving, remembered=remembered, progress=progress):
+        if hash_entries(draft, moving, hints=hints, progress=progress):
             draft.changed()
-        places = self._take_known(moving)
-        lines = _Lines(draft, moving, self._blob_of, self._readable, report)
-        if self._local_files_only:
+        known = self._read_known(moving, versions)
+        for key in moving:
+            self._plan(key, known)
+        broken = self._find_broken(moving)
+        restored = self._plan_again(moving, broken)
+        lines = None if report is None else Lines(draft, moving, self._needs_upload(moving), self._readable, report)
+        if lines is not None and self._local_files_only:
             lines.leave_out_what_stays()
-        placed = place_blobs(
-            list({id(blob): blob for blob in self._blob_of.values()}.values()),
-            self._store,
-            self._prefix,
-            is_new=self._is_new,
-            stop=StopFlag(),
-            progress=progress,
-            open_place=draft.stores.for_key,
-            report=lines.placed,
-        )
-        lines.finish()
-        by_blob = {id(one.blob): one.physical_key for one in placed}
-        places |= {key: by_blob[id(blob)] for key, blob in self._blob_of.items()}
-        self._relocate(moving, places)
+        uploaded = self._upload(moving, restored, broken, lines, progress)
+        self._restore_chunk_lists(moving, broken)
+        if lines is not None:
+            lines.finish()
+        self._relocate(moving)
+        waiting, waiting_bytes, reused, reused_bytes = self._count
+        there, there_bytes = waiting - uploaded[0], waiting_bytes - uploaded[1]
+        counts = (*uploaded, reused + there, reused_bytes + there_bytes, len(restored))
+        return DataReport(*counts, tuple(known.warnings), broken, frozenset(self._presence.intact))
 
     def _note_tag(self) -> None:
         """Remember where the tag stood before a long upload, for the push of the manifest."""
@@ -127,115 +153,171 @@ class _DataPush:
         item, number = self._draft.tree.slots[key]
         if item.is_local:
             return True
-        return not self._local_files_only and not str(item.origin.facts(number).place).startswith(self._here)
+        return not self._local_files_only and not str(item.entries.get(number).place).startswith(self._here)
 
     # --- what is there already ---------------------------------------------------------------------------------
 
-    def _take_known(self, moving: list[str]) -> dict[str, PhysicalKey]:
-        """Places of contents that the bucket has; a blob for each of the others."""
-        known: Known = {}
-        if len(moving) > READ_MANIFEST_ABOVE and not self._is_new:
-            known, _ = known_objects(
-                self._store, self._draft.reference.name, self._older_versions(), f"{self._prefix}/"
-            )
-        places: dict[str, PhysicalKey] = {}
-        blobs: dict[object, Blob | StoredBlob] = {}
+    def _read_known(self, moving: list[str], versions: list[str]) -> KnownObjects:
+        if self._is_new or not (len(moving) > READ_MANIFEST_ABOVE or len(moving) == len(self._draft)):
+            return KnownObjects()
+        based_on = self._draft.based_on.values()
+        return read_known_objects(self._store, self._draft.reference.name, [*versions, *based_on], self._below)
+
+    def _plan(self, key: str, known: KnownObjects) -> None:
+        name, size = self._name_and_size(key)
+        if name in self._places:
+            return
+        url = self._places[name] = known.places.get(name, _WAITING)
+        at = 0 if url == _WAITING else 2
+        self._count[at] += 1
+        self._count[at + 1] += size
+
+    def _find_broken(self, moving: list[str]) -> dict[str, str]:
+        """What is wrong with each object of older versions that is not as they name it, by physical key."""
+
+        def objects() -> Iterator[NamedObject]:
+            for key in moving:
+                name, size = self._name_and_size(key)
+                url = self._places[name]
+                if url != _WAITING:
+                    digest = Digest(Algorithm.SHA2_256_CHUNKED, name)
+                    yield NamedObject(url, size, digest)
+                    if chunk_count(size) > 1:
+                        yield NamedObject(self._store.url(chunk_list_key(digest)), chunk_count(size) * len(name))
+
+        return self._presence.find_broken(objects, self._stop) if self._count[2] else {}
+
+    def _plan_again(self, moving: list[str], broken: dict[str, str]) -> dict[bytes, str]:
+        """Upload what is broken again; gives the keys that it had, by the name of its bytes."""
+        restored: dict[bytes, str] = {}
+        for key in moving if broken else ():
+            name, size = self._name_and_size(key)
+            url = self._places[name]
+            if url in broken:
+                self._places[name] = _WAITING
+                restored[name] = self._key_of(url)
+                for at, change in enumerate((1, size, -1, -size)):
+                    self._count[at] += change
+        return restored
+
+    def _key_of(self, url: str) -> str:
+        here = parse_physical_key(self._store.url("~")).key[:-1]
+        return parse_physical_key(url).key.removeprefix(here)
+
+    def _restore_chunk_lists(self, moving: list[str], broken: dict[str, str]) -> None:
+        def missing() -> Iterator[Hashed]:
+            for key in moving if broken else ():
+                item, number = self._draft.tree.slots[key]
+                if isinstance(item.entries, LocalFiles | RemoteObjects):
+                    hashed = item.entries.hashes[number]
+                    if hashed.chunks and self._store.url(chunk_list_key(hashed.digest)) in broken:
+                        yield hashed
+
+        def put(hashed: Hashed) -> None:
+            put_chunk_list(self._store, hashed.digest, hashed.chunks)
+
+        name = "fusepkg-chunks"
+        run_threads(put, missing(), lambda _: None, threads=_CHUNK_LIST_THREADS, name=name, stop=self._stop)
+
+    # --- uploading ---------------------------------------------------------------------------------------------
+
+    def _needs_upload(self, moving: list[str]) -> Iterator[tuple[str, bytes]]:
         for key in moving:
-            blob = self._blob(key)
-            url = known.get((blob.identity.value, blob.size))
-            if url is not None and blob.identity.algorithm is Algorithm.SHA2_256_CHUNKED:
-                places[key] = parse_physical_key(url.decode())
-            else:
-                self._blob_of[key] = blobs.setdefault(blob.identity, blob)
-        return places
+            name, _ = self._name_and_size(key)
+            if self._places[name] == _WAITING:
+                yield key, name
 
-    def _older_versions(self) -> set[str]:
-        tag = self._draft.tag or DEFAULT_TAG
-        versions = {top_hash for top_hash in self._draft.based_on.values() if top_hash}
-        if tag not in self._draft.based_on:
-            state = read_tag(self._store, self._draft.reference.name, tag)
-            versions |= {state.top_hash} if state else set()
-        return versions
+    def _upload(
+        self,
+        moving: list[str],
+        restored: dict[bytes, str],
+        broken: dict[str, str],
+        lines: Lines | None,
+        progress: ProgressCallback,
+    ) -> tuple[int, int]:
+        """Upload what has to be; gives how many objects, and bytes, were not there."""
+        count, count_bytes = self._count[:2]
+        counters = Counters(progress, Phase.UPLOAD, total=count, total_bytes=count_bytes)
+        new = [0, 0]
 
-    def _blob(self, key: str) -> Blob | StoredBlob:
+        def waiting() -> Iterator[Blob | StoredBlob]:
+            for key, name in self._needs_upload(moving):
+                self._places[name] = _SENT
+                yield self._blob(key, restored.get(name))
+
+        def done(uploaded: Uploaded) -> None:
+            name = name_of(uploaded.blob.identity)
+            self._places[name] = uploaded.url
+            counters.add(1, uploaded.blob.size)
+            if uploaded.is_new:
+                new[0] += 1
+                new[1] += uploaded.blob.size
+            if lines is not None:
+                lines.uploaded(name, is_new=uploaded.is_new)
+
+        upload_blobs(
+            waiting(),
+            done,
+            self._store,
+            self._prefix,
+            count=count,
+            stop=self._stop,
+            open_place=self._draft.stores.for_key,
+            broken=broken,
+            presence=self._presence,
+        )
+        return new[0], new[1]
+
+    def _name_and_size(self, key: str) -> tuple[bytes, int]:
         item, number = self._draft.tree.slots[key]
-        origin = item.origin
-        if isinstance(origin, LocalFiles):
-            return Blob(replace(origin.files[number], logical_key=key), origin.hashed[number])
-        facts = origin.facts(number)
-        if isinstance(origin, RemoteObjects):
-            hashed, spooled = origin.hashed[number], origin.spooled.get(number)
-            return StoredBlob(key, facts.place, facts.size, hashed, spooled, origin.etags.get(number))
-        assert facts.digest is not None
-        return StoredBlob(key, facts.place, facts.size, Hashed(facts.digest))
+        entries = item.entries
+        if isinstance(entries, LocalFiles):
+            digest = entries.hashes.digest(number)
+            assert digest is not None
+            return name_of(digest), entries.files[number].size
+        blob = self._blob(key)
+        return name_of(blob.identity), blob.size
 
-    # --- afterwards ------------------------------------------------------------------------------------------
+    def _blob(self, key: str, restored_key: str | None = None) -> Blob | StoredBlob:
+        item, number = self._draft.tree.slots[key]
+        entries = item.entries
+        if isinstance(entries, LocalFiles):
+            file = entries.files[number]
+            file = file if file.logical_key == key else replace(file, logical_key=key)
+            return Blob(file, entries.hashes[number], restored_key)
+        known = entries.get(number)
+        assert known.digest is not None
+        if isinstance(entries, RemoteObjects):
+            hashed, temporary = entries.hashes[number], entries.temporary.get(number)
+            etag = entries.etags.get(number)
+            return StoredBlob(key, known.place, known.size, hashed, temporary, etag, restored_key)
+        return StoredBlob(key, known.place, known.size, Hashed(known.digest), restored_key=restored_key)
+
+    # --- afterwards --------------------------------------------------------------------------------------------
 
     def _readable(self, logical: str) -> str:
         return parse_physical_key(self._store.url(f"{self._prefix}/{logical}x")).readable[:-1]
 
-    def _relocate(self, moving: Iterable[str], places: dict[str, PhysicalKey]) -> None:
+    def _relocate(self, moving: list[str]) -> None:
         """Make the draft name what lies in the bucket now."""
         draft = self._draft
         entries: list[Entry] = []
-        origin = PlacedEntries(entries)
-        items: dict[Item, Item] = {}
+        source = StoredEntries(entries)
+        replaced: dict[Item, Item] = {}
+        uploaded: set[Item] = set()
         for key in moving:
             item, number = draft.tree.slots[key]
-            facts = item.origin.facts(number)
-            assert facts.digest is not None
-            if item not in items:
-                items[item] = Item(item.logical, self._readable(item.logical), origin)
-            entries.append(Entry(key, places[key], facts.size, facts.digest, facts.meta))
-            draft.relocate(key, items[item], len(entries) - 1)
-            if isinstance(item.origin, RemoteObjects) and (spooled := item.origin.spooled.pop(number, None)):
-                spooled.unlink(missing_ok=True)
-        draft.replace_items(items)
-
-
-class _Lines:
-    """Tells of each line of the contents once all of its blobs are placed, in their order."""
-
-    def __init__(
-        self,
-        draft: Draft,
-        moving: list[str],
-        blob_of: dict[str, Blob | StoredBlob],
-        readable: Callable[[str], str],
-        report: Callable[[DataPushed], None],
-    ) -> None:
-        holder = holders(draft.all_items)
-        self._waiting = folders_first(draft.items())
-        self._moving = {holder[draft.tree.slots[key][0]] for key in moving}
-        self._readable = readable
-        self._report = report
-        self._missing: Counter[Item] = Counter()
-        self._uploaded: set[Item] = set()
-        self._users: dict[int, list[Item]] = {}
-        for key, blob in blob_of.items():
-            item = holder[draft.tree.slots[key][0]]
-            self._missing[item] += 1
-            self._users.setdefault(id(blob), []).append(item)
-
-    def leave_out_what_stays(self) -> None:
-        """Tell nothing of what lies in a bucket."""
-        self._waiting = [item for item in self._waiting if item in self._moving]
-
-    def placed(self, placed: Placed) -> None:
-        """One blob is in its place."""
-        for item in self._users[id(placed.blob)]:
-            self._missing[item] -= 1
-            if placed.uploaded:
-                self._uploaded.add(item)
-        while self._waiting and not self._missing[self._waiting[0]]:
-            self._tell(self._waiting.pop(0))
-
-    def finish(self) -> None:
-        """Nothing more is coming."""
-        for item in self._waiting:
-            self._tell(item)
-        self._waiting = []
-
-    def _tell(self, item: Item) -> None:
-        target = self._readable(item.logical) if item in self._moving else item.source
-        self._report(DataPushed(item.source, target, item.is_local, item not in self._uploaded))
+            if isinstance(item.entries, LocalFiles):
+                uploaded.add(item)
+                item.take_place(self._readable(item.logical), UploadedFiles(item.entries, self._places))
+            elif item not in uploaded:
+                place = parse_physical_key(self._places[self._name_and_size(key)[0]])
+                known = item.entries.get(number)
+                assert known.digest is not None
+                if item not in replaced:
+                    replaced[item] = Item(item.logical, self._readable(item.logical), source)
+                entries.append(Entry(key, place, known.size, known.digest, known.meta))
+                draft.relocate(key, replaced[item], len(entries) - 1)
+                if isinstance(item.entries, RemoteObjects) and (copy := item.entries.temporary.pop(number, None)):
+                    copy.unlink(missing_ok=True)
+        draft.replace_items(replaced)

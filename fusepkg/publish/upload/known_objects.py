@@ -1,9 +1,10 @@
-"""Where the bytes lie that older versions name."""
+"""Where the bytes lie that older versions of a package name in its bucket."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,39 +13,52 @@ from fusepkg_cache.digest import Algorithm
 from fusepkg.errors import HashNotFound, ManifestInvalid, UnsupportedFormat
 from fusepkg.model.manifest import read_manifest
 from fusepkg.model.record import EntryRecord
+from fusepkg.registry.catalogue import newest_version
 from fusepkg.registry.manifests import fetch_manifest, names_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fusepkg.publish.draft.entry_sources import Places
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
 
-Known = dict[tuple[bytes, int], bytes]
-"""URL by raw ``sha2-256-chunked`` value and size."""
-
 _PIECE_BYTES = 1 << 20
 
 
-def known_objects(store: ObjectStore, name: str, versions: Iterable[str], below: str = "") -> tuple[Known, list[str]]:
-    """What versions of a package name among the keys of their bucket that start with ``below``.
+@dataclass(slots=True)
+class KnownObjects:
+    """Physical keys by the name of the bytes that older versions say lie there. Some may be gone since.
 
-    Gives warnings beside it, one for each version that cannot be read: its objects are then looked up anew.
+    ``warnings`` has one for each version that cannot be read: its objects are then looked up again.
     """
-    known: Known = {}
-    warnings = []
+
+    places: Places = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_known_objects(store: ObjectStore, name: str, versions: Iterable[str | None], below: str = "") -> KnownObjects:
+    """Read what versions of a package name among the keys of their bucket that start with ``below``.
+
+    The first version that names some bytes says where they lie. Without any version, that is the one a tag of the
+    package has named last.
+    """
+    top_hashes = [top_hash for top_hash in dict.fromkeys(versions) if top_hash]
+    if not top_hashes and (newest := newest_version(store, name)) is not None:
+        top_hashes = [newest]
+    known = KnownObjects()
     here = store.url(f"{below}~")[:-1].encode()
-    for top_hash in versions:
+    for top_hash in top_hashes:
         try:
-            _read(store, name, top_hash, here, known)
+            _read(store, name, top_hash, here, known.places)
         except (HashNotFound, ManifestInvalid, UnsupportedFormat) as exc:
             log.info("%s@%s cannot be read: %s", name, top_hash, exc)
-            warnings.append(f"{name}@{top_hash} cannot be read ({exc.message}); its objects are looked up anew")
-    return known, warnings
+            known.warnings.append(f"{name}@{top_hash} cannot be read ({exc.message}); its objects are looked up anew")
+    return known
 
 
-def _read(store: ObjectStore, name: str, top_hash: str, here: bytes, known: Known) -> None:
+def _read(store: ObjectStore, name: str, top_hash: str, here: bytes, places: Places) -> None:
     with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
         manifest = Path(scratch, "manifest")
         fetch_manifest(store, name, top_hash, manifest)
@@ -56,4 +70,4 @@ def _read(store: ObjectStore, name: str, top_hash: str, here: bytes, known: Know
                     and record.algorithm is Algorithm.SHA2_256_CHUNKED
                     and record.url.startswith(here)
                 ):
-                    known[record.value, record.size] = record.url
+                    places.setdefault(record.value, record.url.decode())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,20 +18,21 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import chunk_size, combine_chunks
 
-from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision, ObjectExists, ObjectMissing, UsageError
-from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision, ObjectExists, ObjectMissing
 from fusepkg.publish.hash.files import hash_bytes
 from fusepkg.publish.hash.read import check_unchanged, file_changed, read_whole, unreadable
 from fusepkg.publish.upload.blobs import Blob, StoredBlob
 from fusepkg.publish.upload.copy import copy_blob
-from fusepkg.registry.layout import MAX_KEY_BYTES, ROOT
+from fusepkg.publish.upload.keys import candidate_keys, is_named_by_content
+from fusepkg.publish.upload.presence import NamedObject
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.store.protocol import ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.upload.presence import Presence
     from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.threads import StopFlag
 
@@ -54,26 +54,21 @@ _ABANDONED_METADATA = "fusepkg-abandoned"
 CREATE_TRIES = 3
 """Tries of one key where another publisher's object is there when ours is refused and gone when we look."""
 
-_SHORT_DIGITS = 16
-"""Digits of the hash in the key of a blob whose plain key is taken."""
-
-_HARD_TO_LIST = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
-"""Characters that XML 1.0, which S3 answers in, cannot hold or changes: servers fail over them in their own ways."""
-
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A blob and where it lies now; ``uploaded`` is False where it lay there before."""
+class Uploaded:
+    """A blob and the physical key of its object; ``is_new`` is False where that lay there before."""
 
     blob: Blob | StoredBlob
-    physical_key: PhysicalKey
-    uploaded: bool
+    url: str
+    is_new: bool
 
 
-class Placing:
-    """Places blobs under one prefix. ``listed`` has size by key of all that lies there, None if nobody listed.
+class Uploader:
+    """Uploads blobs below one prefix. ``listed`` has size by key of all that lies there, None if it was not listed.
 
-    ``open_place`` opens what a stored blob is read from, where the store cannot copy it.
+    ``open_place`` opens what a stored blob is read from, where the store cannot copy it. ``broken`` are the physical
+    keys of objects that do not hold what they say; ``presence`` looks at those that it is told to.
     """
 
     def __init__(
@@ -83,29 +78,33 @@ class Placing:
         listed: Mapping[str, int] | None,
         stop: StopFlag,
         open_place: Callable[[PhysicalKey], tuple[ObjectStore, str]] | None = None,
+        broken: Container[str] = frozenset(),
+        presence: Presence | None = None,
     ) -> None:
         self._store = store
+        self._broken = broken
+        self._presence = presence
         self._open_place = open_place
         self._prefix = prefix
         self._listed = listed
         self._stop = stop
         self._memory = _ByteBudget(MEMORY_BYTES)
 
-    def place(self, blob: Blob | StoredBlob) -> Placed:
+    def upload(self, blob: Blob | StoredBlob) -> Uploaded:
         """Upload or copy a blob, unless it is there already, and upload the hashes of its chunks.
 
         Raises: FileChanged, DigestMismatch, ObjectCollision, and what stores raise.
         """
         self._stop.check()
         if isinstance(blob, Blob) and blob.size > SINGLE_PUT_BYTES:
-            placed = self._place_large(blob)
+            uploaded = self._upload_in_parts(blob)
         else:
-            placed = self._place_at_once(blob)
+            uploaded = self._upload_at_once(blob)
         if blob.hashed.chunks:
             put_chunk_list(self._store, blob.hashed.digest, blob.hashed.chunks)
-        return placed
+        return uploaded
 
-    def _place_at_once(self, blob: Blob | StoredBlob) -> Placed:
+    def _upload_at_once(self, blob: Blob | StoredBlob) -> Uploaded:
         for key in candidate_keys(self._prefix, blob, plain=True):
             found = self._head(key, blob)
             for _ in range(CREATE_TRIES):
@@ -113,11 +112,36 @@ class Placing:
                     break
                 created = self._create(key, blob)
                 if created is not None:
-                    return self._placed(blob, created, uploaded=True)
+                    return self._uploaded(blob, created, is_new=True)
                 found = self._look(key)  # another publisher was first, or has been and took it back
-            if found is not None and _is_blob(found, blob) and self._store.stays(found):
-                return self._placed(blob, found, uploaded=False)
+            if found is None or not _is_blob(found, blob):
+                continue
+            if self._is_broken(found, blob):
+                if is_named_by_content(key, blob) and (mended := self._mend(key, blob)) is not None:
+                    return self._uploaded(blob, mended, is_new=True)
+            elif self._store.stays(found):
+                return self._uploaded(blob, found, is_new=False)
         raise self._collision(blob)
+
+    def _is_broken(self, found: ObjectInfo, blob: Blob | StoredBlob) -> bool:
+        url = self._store.url(found.key, found.version)
+        if url in self._broken or self._presence is None or not self._presence.looks_at(url):
+            return url in self._broken
+        return self._presence.problem(NamedObject(url, blob.size, blob.hashed.digest), self._stop) is not None
+
+    def _mend(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
+        """Write a damaged object again under a key that only these bytes can have; None for what lies elsewhere."""
+        if isinstance(blob, StoredBlob):
+            return None
+        with self._memory.taken(blob.size):
+            return self._store.overwrite(key, self._read(blob), metadata=_metadata(blob))
+
+    def _read(self, blob: Blob) -> bytes:
+        self._stop.check()
+        data = read_whole(blob.file)
+        if hash_bytes(data).digest != blob.hashed.digest:
+            raise file_changed(blob.file)
+        return data
 
     def _create(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
         if isinstance(blob, StoredBlob):
@@ -127,22 +151,18 @@ class Placing:
             except ObjectExists:
                 return None
         with self._memory.taken(blob.size):
-            self._stop.check()
-            data = read_whole(blob.file)
-            if hash_bytes(data).digest != blob.hashed.digest:
-                raise file_changed(blob.file)
             try:
-                return self._store.create(key, data, metadata=_metadata(blob))
+                return self._store.create(key, self._read(blob), metadata=_metadata(blob))
             except ObjectExists:
                 return None
 
-    def _place_large(self, blob: Blob) -> Placed:
+    def _upload_in_parts(self, blob: Blob) -> Uploaded:
         for key in candidate_keys(self._prefix, blob, plain=False):
             found = self._head(key, blob)
-            if found is None or _ABANDONED_METADATA in found.metadata:
-                return self._placed(blob, self._upload_large(key, blob), uploaded=True)
+            if found is None or _ABANDONED_METADATA in found.metadata or self._is_broken(found, blob):
+                return self._uploaded(blob, self._upload_large(key, blob), is_new=True)
             if _is_blob(found, blob) and self._is_complete(found, blob):
-                return self._placed(blob, found, uploaded=False)
+                return self._uploaded(blob, found, is_new=False)
         raise self._collision(blob)
 
     def _upload_large(self, key: str, blob: Blob) -> ObjectInfo:
@@ -179,7 +199,7 @@ class Placing:
 
     def _head(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
         """What lies under a key; None if it is free. Objects of another size are as good as any other content."""
-        if self._listed is not None:
+        if self._listed is not None and key.startswith(f"{self._prefix}/"):
             size = self._listed.get(key)
             if size is None:
                 return None
@@ -193,8 +213,8 @@ class Placing:
         except ObjectMissing:
             return None
 
-    def _placed(self, blob: Blob | StoredBlob, info: ObjectInfo, *, uploaded: bool) -> Placed:
-        return Placed(blob, parse_physical_key(self._store.url(info.key, info.version)), uploaded)
+    def _uploaded(self, blob: Blob | StoredBlob, info: ObjectInfo, *, is_new: bool) -> Uploaded:
+        return Uploaded(blob, self._store.url(info.key, info.version), is_new)
 
     def _collision(self, blob: Blob | StoredBlob) -> ObjectCollision:
         key = f"{self._prefix}/{blob.logical_key}"
@@ -202,38 +222,6 @@ class Placing:
             f"Other bytes lie at {self._store.url(key)} and under every name made of it and {blob.identity}",
             hint="Publish under another --prefix",
         )
-
-
-def candidate_keys(prefix: str, blob: Blob | StoredBlob, *, plain: bool) -> list[str]:
-    """The keys a blob may get, best first; ``plain`` if its name alone is one of them."""
-    digits = blob.identity.hex
-    key = f"{prefix}/{blob.logical_key}"
-    keys = [f"{key}~{digits[:_SHORT_DIGITS]}", f"{key}~{digits}"]
-    if plain:
-        keys.insert(0, key)
-    fit = [key for key in keys if _fits(key)]
-    # A path too long for the bucket, or hard to list in XML: the content alone names the object.
-    return fit if len(fit) == len(keys) else [*fit, f"{prefix}/~{digits}"]
-
-
-def normalise_prefix(prefix: str) -> str:
-    """A prefix as keys start with it: no slash at either end, no empty part. Raises UsageError."""
-    parts = [part for part in prefix.split("/") if part not in ("", ".")]
-    normal = "/".join(parts)
-    shown = f"The prefix {prefix!r}"
-    if not parts:
-        raise UsageError(f"{shown} names no place", hint="Leave it out to publish under the package's name")
-    if ".." in parts or not normal.isprintable():
-        raise UsageError(f"{shown} has a part '..' or a control character", hint="Write it as a plain path")
-    if f"{normal}/".startswith(ROOT):
-        raise UsageError(f"{shown} lies in {ROOT}, where the registry is", hint="Choose another place for the data")
-    if not _fits(f"{normal}/~{'0' * 64}"):
-        raise UsageError(f"{shown} is too long for a key", hint="Choose a shorter one")
-    return normal
-
-
-def _fits(key: str) -> bool:
-    return len(key.encode()) <= MAX_KEY_BYTES and not _HARD_TO_LIST.search(key)
 
 
 def _metadata(blob: Blob | StoredBlob) -> dict[str, str]:

@@ -53,6 +53,14 @@ class RecordingStore:
         self._enter("list", prefix)
         return self.inner.list(prefix, limit=limit)
 
+    def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
+        self._enter("list", prefix)
+        return self.inner.list_versions(prefix)
+
+    def list_directories(self, prefix: str) -> Iterator[str]:
+        self._enter("list", prefix)
+        return self.inner.list_directories(prefix)
+
     def stays(self, found: ObjectInfo) -> bool:
         return self.inner.stays(found)
 

@@ -130,7 +130,7 @@ def test_a_file_that_changes_before_the_build_is_built_as_it_is_then(draft: Draf
     remembered = Remembered(tmp_path / "remembered")
     Path("train/2.jpg").unlink()
     with pytest.raises(FileChanged, match=r"2\.jpg"):
-        build_manifest(draft, remembered=remembered)
+        build_manifest(draft, hints=remembered)
     remembered.close()
 
 

@@ -7,10 +7,10 @@ from fusepkg_cache.digest import combine_chunks
 
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.publish.draft.entry_sources import PlacedEntries
+from fusepkg.publish.draft.entry_sources import StoredEntries
 from fusepkg.publish.draft.items import Grouping, Item, folders_first, in_order
 
-ORIGIN = PlacedEntries([])
+ORIGIN = StoredEntries([])
 
 
 def lines(places: dict[str, str]) -> list[str]:

@@ -15,14 +15,10 @@ from fusepkg.errors import (
     FileChanged,
     FolderUnfit,
     ManifestInvalid,
-    ObjectCollision,
     RemoteUnavailable,
     TagConflict,
     UsageError,
 )
-from fusepkg.model.manifest import read_manifest
-from fusepkg.model.physical_key import parse_physical_key
-from fusepkg.model.record import EntryRecord
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.push import Pushed, folder_hash, push_folder
 from fusepkg.publish.upload import many as uploading
@@ -34,42 +30,9 @@ from fusepkg.store.faulty import Fault, FaultyStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectInfo, ObjectStore
 from fusepkg.work.progress import Phase, Progress
+from tests.unit.publish.pushes import V1, content, contents, fill, push, records
 from tests.unit.publish.recording import RecordingStore
-
-REFERENCE = parse_reference("bucket/ns/data")
-
-
-def fill(folder: Path, files: dict[str, bytes]) -> None:
-    for key, content in files.items():
-        path = folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def push(store: ObjectStore, folder: Path, **options: object) -> Pushed:
-    return push_folder(folder, REFERENCE, store, **options)
-
-
-def records(store: ObjectStore, top_hash: str, name: str = "ns/data") -> dict[str, EntryRecord]:
-    data = store.get(manifest_key(name, top_hash))
-    found = read_manifest([data], allow_file_keys=True).records
-    return {record.key.decode(): record for record in found if isinstance(record, EntryRecord)}
-
-
-def content(store: ObjectStore, record: EntryRecord) -> bytes:
-    """The bytes behind an entry, found through its physical key alone."""
-    physical_key = parse_physical_key(record.url.decode())
-    if physical_key.scheme == "file":
-        return Path(physical_key.key).read_bytes()
-    return store.get(physical_key.key, version=physical_key.version)
-
-
-def contents(store: ObjectStore, top_hash: str) -> dict[str, bytes]:
-    return {key: content(store, record) for key, record in records(store, top_hash).items()}
-
-
-V1 = {"a.txt": b"one", "b/c.txt": b"two", "b/same.txt": b"one", "empty": b""}
-
+from tests.unit.publish.stores import GivenStores
 
 # --- what a push makes ---------------------------------------------------------------------------------------
 
@@ -211,7 +174,7 @@ def test_a_new_tag_on_known_content_uploads_nothing(store: ObjectStore, folder: 
     fill(folder, V1)
     first = push(store, folder)
     recording = RecordingStore(store)
-    tagged = push_folder(folder, parse_reference("bucket/ns/data:v1"), recording, message=None)
+    tagged = push_folder(folder, parse_reference("bucket/ns/data:v1"), GivenStores(recording), message=None)
     assert tagged.top_hash == first.top_hash
     assert [key for key in recording.written() if "/tags/" not in key and "PACKAGE=" not in key] == []
     assert read_tag(store, "ns/data", "v1") == TagState(1, first.top_hash)
@@ -400,7 +363,7 @@ class TakingBack(MemoryStore):
 def test_a_version_that_a_racing_publisher_takes_back_is_not_kept(folder: Path) -> None:
     fill(folder, {"a": b"1", "b": b"2"})
     store = TakingBack("bucket", versioned=True)
-    push_folder(folder, parse_reference("bucket/other"), store, prefix="ns/data")
+    push_folder(folder, parse_reference("bucket/other"), GivenStores(store), prefix="ns/data")
     pushed = push(store, folder)
     assert (pushed.uploaded_objects, pushed.reused_objects) == (1, 1)
     assert contents(store, pushed.top_hash) == {"a": b"1", "b": b"2"}
@@ -427,7 +390,7 @@ def test_a_file_that_changes_during_the_push_is_named_and_the_tag_stays(
 
 def test_a_hash_cannot_be_pushed_to(store: ObjectStore, folder: Path) -> None:
     with pytest.raises(UsageError, match="hash"):
-        push_folder(folder, parse_reference("bucket/data@123456"), store)
+        push_folder(folder, parse_reference("bucket/data@123456"), GivenStores(store))
 
 
 def test_metadata_that_json_cannot_hold_is_refused_before_any_work(store: ObjectStore, folder: Path) -> None:
@@ -448,12 +411,13 @@ def test_an_unfit_folder_writes_nothing(store: ObjectStore, folder: Path) -> Non
     assert recording.written() == []
 
 
-def test_a_damaged_manifest_under_our_hash_is_reported(store: ObjectStore, folder: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"damaged", b"", b'{"version": "v0"}\n'])
+def test_a_damaged_manifest_under_our_hash_is_written_again(store: ObjectStore, folder: Path, damaged: bytes) -> None:
     fill(folder, V1)
-    store.create(manifest_key("ns/data", folder_hash(folder)), b"damaged")
-    with pytest.raises(ObjectCollision, match="damaged"):
-        push(store, folder)
-    assert read_tag(store, "ns/data", "latest") is None
+    store.create(manifest_key("ns/data", folder_hash(folder)), damaged)
+    pushed = push(store, folder)
+    assert contents(store, pushed.top_hash) == V1
+    assert any("damaged, and was written again" in warning for warning in pushed.warnings)
 
 
 @pytest.mark.parametrize("inside", ["", "deep/registry"])
@@ -472,7 +436,7 @@ def test_the_first_push_to_a_directory_makes_it(
         monkeypatch.setattr(uploading, "LIST_ABOVE_UPLOADS", 0)
     fill(folder, V1)
     store = DirectoryStore(tmp_path / "new" / "registry")
-    pushed = push_folder(folder, parse_reference("local/ns/data:v1"), store)
+    pushed = push_folder(folder, parse_reference("local/ns/data:v1"), GivenStores(store))
     assert contents(store, pushed.top_hash) == V1
 
 

@@ -19,7 +19,7 @@ def find(objects: dict[str, bytes]) -> Source:
 
 
 def directories(source: Source) -> list[str]:
-    kinds = [kind_of(source.origin.facts(number).meta) for number in range(len(source.keys))]
+    kinds = [kind_of(source.entries.get(number).meta) for number in range(len(source.keys))]
     return [key for key, kind in zip(source.keys, kinds, strict=True) if kind is EntryKind.EMPTY_DIRECTORY]
 
 
@@ -30,7 +30,7 @@ def test_a_slash_object_without_bytes_is_an_empty_directory_if_nothing_lies_belo
     marks = [f"{path}/{EMPTY_DIRECTORY_NAME}" for path in ("empty", "outer/inner", "z")]
     assert sorted(found.keys) == sorted(["full/a", *marks])
     assert directories(found) == marks
-    assert found.origin.facts(found.keys.index(marks[0])).place.key == "in/empty/"
+    assert found.entries.get(found.keys.index(marks[0])).place.key == "in/empty/"
 
 
 def test_a_directory_of_directories_is_said_once() -> None:

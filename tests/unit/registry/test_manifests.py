@@ -10,11 +10,12 @@ from fusepkg_cache.digest import DIGEST_BYTES, MAX_CHUNKS, Algorithm, Digest, co
 from fusepkg.errors import AccessDenied, DigestMismatch, HashNotFound, ObjectCollision, ObjectMissing
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory, write_entry, write_header
-from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import (
+    ManifestPut,
     compute_top_hash,
     fetch_manifest,
     find_manifest,
@@ -53,18 +54,33 @@ TOP_HASH = top_hash_of(entries())
 def test_a_manifest_is_put_once_and_fetched_as_it_is(store: ObjectStore, tmp_path: Path) -> None:
     source = written(tmp_path / "source", entries())
     assert not has_manifest(store, "ns/n", TOP_HASH)
-    assert put_manifest(store, "ns/n", TOP_HASH, source)
+    assert put_manifest(store, "ns/n", TOP_HASH, source) is ManifestPut.CREATED
     assert has_manifest(store, "ns/n", TOP_HASH)
-    assert not put_manifest(store, "ns/n", TOP_HASH, source)
+    assert put_manifest(store, "ns/n", TOP_HASH, source) is ManifestPut.KEPT
     fetch_manifest(store, "ns/n", TOP_HASH, tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == source.read_bytes()
 
 
-def test_an_older_manifest_of_the_same_hash_stays(store: ObjectStore, tmp_path: Path) -> None:
-    old = written(tmp_path / "old", entries("elsewhere"))
+def test_the_places_of_an_older_manifest_of_the_same_hash_are_replaced(store: ObjectStore, tmp_path: Path) -> None:
+    put_manifest(store, "n", TOP_HASH, written(tmp_path / "old", entries("elsewhere")))
+    new = written(tmp_path / "new", entries())
+    assert put_manifest(store, "n", TOP_HASH, new) is ManifestPut.PLACES_REPLACED
+    assert store.get(layout.manifest_key("n", TOP_HASH)) == new.read_bytes()
+
+
+def test_an_object_in_the_bucket_is_not_given_up_for_one_elsewhere_unless_it_is_gone(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    here = [replace(entry, physical_key=parse_physical_key(store.url(entry.logical_key))) for entry in entries()]
+    old = written(tmp_path / "old", here)
     put_manifest(store, "n", TOP_HASH, old)
-    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
+    new = written(tmp_path / "new", entries("elsewhere"))
+    assert put_manifest(store, "n", TOP_HASH, new) is ManifestPut.KEPT
     assert store.get(layout.manifest_key("n", TOP_HASH)) == old.read_bytes()
+    gone = {str(here[0].physical_key): "is missing"}
+    assert put_manifest(store, "n", TOP_HASH, new, broken=gone) is ManifestPut.PLACES_REPLACED
+    mixed = written(tmp_path / "mixed", entries("elsewhere")[:1] + here[1:])
+    assert store.get(layout.manifest_key("n", TOP_HASH)) == mixed.read_bytes()
 
 
 @pytest.mark.parametrize("theirs", [{}, {"old": 1}])
@@ -83,31 +99,39 @@ def test_metadata_of_directories_are_not_dropped_in_silence(
     with pytest.raises(ObjectCollision, match="other metadata of d/"):
         put_manifest(store, "n", TOP_HASH, with_meta("new", {"new": 1}))
     assert store.get(layout.manifest_key("n", TOP_HASH)) == old.read_bytes()
-    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "none", entries()))
+    assert put_manifest(store, "n", TOP_HASH, written(tmp_path / "none", entries())) is ManifestPut.KEPT
 
 
 def test_a_manifest_that_others_can_read_is_not_dropped_for_one_they_cannot(tmp_path: Path) -> None:
     store = MemoryStore("bucket")
     local = [replace(entry, physical_key=PhysicalKey("file", "", "/home/ada/x")) for entry in entries()]
     put_manifest(store, "n", TOP_HASH, written(tmp_path / "old", local))
-    with pytest.raises(ObjectCollision, match="files of one machine"):
-        put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
-    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "again", local[:1] + entries()[1:]))
+    assert put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries())) is ManifestPut.PLACES_REPLACED
+    again = written(tmp_path / "again", local[:1] + entries()[1:])
+    assert put_manifest(store, "n", TOP_HASH, again) is ManifestPut.KEPT
+    assert store.get(layout.manifest_key("n", TOP_HASH)) == (tmp_path / "new").read_bytes()
 
 
 def test_the_order_of_lines_does_not_matter(store: ObjectStore, tmp_path: Path) -> None:
     old = written(tmp_path / "old", entries()[::-1])
     assert compute_top_hash(old, allow_file_keys=False) == TOP_HASH
     put_manifest(store, "n", TOP_HASH, old)
-    assert not put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
+    assert put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries())) is ManifestPut.KEPT
 
 
 @pytest.mark.parametrize("content", [b"", b"not a manifest\n", write_header(HEADER)])
-def test_something_else_under_the_key_is_no_manifest(store: ObjectStore, tmp_path: Path, content: bytes) -> None:
+def test_something_else_under_the_key_is_mended(store: ObjectStore, tmp_path: Path, content: bytes) -> None:
     store.create(layout.manifest_key("n", TOP_HASH), content)
-    with pytest.raises(ObjectCollision, match=TOP_HASH):
+    new = written(tmp_path / "new", entries())
+    assert put_manifest(store, "n", TOP_HASH, new) is ManifestPut.MENDED
+    assert store.get(layout.manifest_key("n", TOP_HASH)) == new.read_bytes()
+
+
+def test_a_manifest_of_a_newer_fusepkg_is_left_alone(store: ObjectStore, tmp_path: Path) -> None:
+    line = write_entry(entries()[0]).replace(b"sha2-256-chunked", b"sha9")
+    store.create(layout.manifest_key("n", TOP_HASH), write_header(HEADER) + line)
+    with pytest.raises(ObjectCollision, match="sha9"):
         put_manifest(store, "n", TOP_HASH, written(tmp_path / "new", entries()))
-    assert store.get(layout.manifest_key("n", TOP_HASH)) == content
 
 
 def test_a_missing_manifest_is_a_missing_version_and_leaves_no_file(store: ObjectStore, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, combine_chunks, com
 from fusepkg.errors import FileChanged, FolderUnfit
 from fusepkg.publish.folder import ScannedFile, scan_folder
 from fusepkg.publish.hash import files as hashing
-from fusepkg.publish.hash.files import hash_bytes, hash_files
+from fusepkg.publish.hash.files import hash_bytes
+from fusepkg.publish.hash.files import hash_files as hash_each
+from fusepkg.publish.hashes import Hashed
 from fusepkg.state.file_identity import SETTLED_NS
 from fusepkg.state.hints import Remembered
 from fusepkg.work.progress import Phase, Progress
@@ -27,6 +30,13 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "folder"
     folder.mkdir()
     return folder
+
+
+def hash_files(files: Sequence[ScannedFile], **options: object) -> list[Hashed]:
+    """All hashes, in the order of the files."""
+    found: dict[int, Hashed] = {}
+    hash_each(files, found.__setitem__, **options)
+    return [found[number] for number in range(len(files))]
 
 
 def scan(folder: Path) -> tuple[ScannedFile, ...]:
@@ -117,20 +127,20 @@ def test_a_file_that_changes_while_it_is_read_is_named(folder: Path, monkeypatch
 def test_an_unchanged_file_is_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "small").write_bytes(b"small")
     (folder / "large").write_bytes(bytes(9 * MIB))
-    remembered = Remembered(tmp_path / "remembered")
+    hints = Remembered(tmp_path / "hints")
     soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)  # the files have been at rest for long
-    first = hash_files(scan(folder), remembered=remembered)
+    first = hash_files(scan(folder), hints=hints)
 
     def no_reading(*_: object) -> int:
-        raise AssertionError("a remembered file was read")
+        raise AssertionError("a hints file was read")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "preadv", no_reading)
-        assert hash_files(scan(folder), remembered=remembered) == first
+        assert hash_files(scan(folder), hints=hints) == first
     (folder / "small").write_bytes(b"other")
-    assert hash_files(scan(folder), remembered=remembered) == [first[0], hash_bytes(b"other")]
-    remembered.close()
+    assert hash_files(scan(folder), hints=hints) == [first[0], hash_bytes(b"other")]
+    hints.close()
 
 
 @pytest.mark.usefixtures("lasting_disk")
@@ -140,20 +150,20 @@ def test_a_file_rewritten_with_its_old_time_is_read_again(
     path = folder / "file"
     path.write_bytes(b"before")
     os.utime(path, (OLD_S, OLD_S))
-    remembered = Remembered(tmp_path / "remembered")
+    hints = Remembered(tmp_path / "hints")
     soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)
-    hash_files(scan(folder), remembered=remembered)
+    hash_files(scan(folder), hints=hints)
     old_ctime = path.stat().st_ctime_ns
     while path.stat().st_ctime_ns == old_ctime:  # until the kernel's clock has ticked
         path.write_bytes(b"after!")
         os.utime(path, (OLD_S, OLD_S))
-    assert hash_files(scan(folder), remembered=remembered) == [hash_bytes(b"after!")]
-    remembered.close()
+    assert hash_files(scan(folder), hints=hints) == [hash_bytes(b"after!")]
+    hints.close()
 
 
 @pytest.mark.usefixtures("lasting_disk")
-def test_what_was_hashed_before_a_failure_is_remembered(
+def test_what_was_hashed_before_a_failure_is_hints(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hashing, "_BATCH_FILES", 1)
@@ -162,13 +172,13 @@ def test_what_was_hashed_before_a_failure_is_remembered(
     (folder / "b").write_bytes(b"b")
     files = scan(folder)
     (folder / "b").write_bytes(b"bb")
-    remembered = Remembered(tmp_path / "remembered")
+    hints = Remembered(tmp_path / "hints")
     soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)
     with pytest.raises(FileChanged):
-        hash_files(files, remembered=remembered)
-    assert list(remembered.chunk_hashes([file.identity for file in files])) == [files[0].identity]
-    remembered.close()
+        hash_files(files, hints=hints)
+    assert list(hints.chunk_hashes([file.identity for file in files])) == [files[0].identity]
+    hints.close()
 
 
 def test_a_stop_flag_ends_hashing(folder: Path) -> None:

@@ -1,0 +1,78 @@
+"""Hashing the entries of a version being made: files of this machine, and objects in buckets."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
+from fusepkg.publish.hash.files import hash_files
+from fusepkg.publish.hash.objects import hash_objects
+from fusepkg.publish.hash.read import file_changed
+from fusepkg.state.file_identity import FileSystems
+from fusepkg.work.progress import no_progress
+from fusepkg.work.threads import StopFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fusepkg.publish.draft.draft import Draft
+    from fusepkg.publish.hashes import Hashed
+    from fusepkg.state.hints import Remembered
+    from fusepkg.work.progress import ProgressCallback
+
+
+def hash_entries(
+    draft: Draft, keys: Iterable[str], *, hints: Remembered | None, progress: ProgressCallback = no_progress
+) -> bool:
+    """Hash those of the entries that have no hash yet, or whose file has changed. Return whether there were any.
+
+    The hash of an object is what its server attests, or computed from one reading of it.
+
+    Raises: FileChanged, FolderUnfit, and what stores raise.
+    """
+    files: list[tuple[LocalFiles, int]] = []
+    objects: list[tuple[RemoteObjects, int]] = []
+    file_systems = FileSystems()
+    for key in keys:
+        item, number = draft.tree.slots[key]
+        entries = item.entries
+        if isinstance(entries, LocalFiles):
+            if not _is_as_hashed(entries, number, file_systems):
+                files.append((entries, number))
+        elif isinstance(entries, RemoteObjects) and number not in entries.hashes:
+            objects.append((entries, number))
+    stop = StopFlag()
+    if files:
+
+        def found(index: int, hashed: Hashed) -> None:
+            source, number = files[index]
+            source.hashes.put(number, hashed)
+
+        scanned = [source.files[number] for source, number in files]
+        hash_files(scanned, found, hints=hints, stop=stop, progress=progress)
+    if objects:
+        is_in_s3 = draft.reference.bucket.scheme == "s3"
+        temporary = None if is_in_s3 else draft.temporary_blobs.directory()
+        hash_objects(objects, draft.stores, temporary, hints=hints, stop=stop, progress=progress)
+    return bool(files or objects)
+
+
+def _is_as_hashed(local: LocalFiles, number: int, file_systems: FileSystems) -> bool:
+    """Return whether a file has its hash still; one that has changed is scanned again."""
+    file = local.files[number]
+    if file.path is None:
+        return number in local.hashes
+    try:
+        status = os.stat(file.path, follow_symlinks=False)
+    except OSError as exc:
+        raise file_changed(file) from exc
+    if not stat.S_ISREG(status.st_mode):
+        raise file_changed(file)
+    identity = file_systems.identity(file.path, status)
+    if identity != file.identity:
+        local.files[number] = replace(file, identity=identity)
+        local.hashes.forget(number)
+    return number in local.hashes
