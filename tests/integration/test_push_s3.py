@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -108,17 +109,18 @@ def test_odd_names_arrive(s3: Gateway, bucket: str, folder: Path) -> None:
     assert contents(s3, bucket, push(bucket, folder).top_hash) == files
 
 
-def test_an_unchanged_folder_sends_two_small_requests_and_no_data(
+def test_an_unchanged_folder_is_looked_for_and_sends_no_data(
     proxy: Proxy, bucket: str, folder: Path, tmp_path: Path
 ) -> None:
     fill(folder, V1)
-    remembered = Remembered(tmp_path / "remembered")
-    first = push(bucket, folder, remembered=remembered)
+    hints = Remembered(tmp_path / "hints")
+    first = push(bucket, folder, hints=hints)
     proxy.forget()
-    again = push(bucket, folder, remembered=remembered)
-    assert proxy.operations() == ["ListObjects", "GetObject", "HeadObject"]
+    again = push(bucket, folder, hints=hints)
+    asked = Counter(proxy.operations())
+    assert asked == {"ListObjects": 1, "GetObject": 2, "HeadObject": 1 + first.uploaded_objects}
     assert (again.top_hash, again.uploaded_objects, again.tag_moved) == (first.top_hash, 0, False)
-    remembered.close()
+    hints.close()
 
 
 def test_a_large_file_goes_up_in_parts_once(s3: Gateway, proxy: Proxy, bucket: str, folder: Path) -> None:
