@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from fusepkg.errors import HashAmbiguous, HashNotFound, PackageNotFound, TagNotFound
 from fusepkg.model.reference import parse_reference
 from fusepkg.registry import layout
-from fusepkg.registry.catalogue import Named, find_tag, has_package, list_history, list_packages, list_tags
+from fusepkg.registry.catalogue import (
+    Named,
+    find_tag,
+    has_package,
+    list_history,
+    list_packages,
+    list_tags,
+    newest_version,
+)
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.resolve import Resolved, resolve
 from fusepkg.registry.tags import move_tag
@@ -63,6 +71,17 @@ def test_versions_are_not_listed_for_names(filled: ObjectStore) -> None:
 
 def test_a_package_in_any_layout_is_there(filled: ObjectStore) -> None:
     assert [has_package(filled, f"ns/{name}") for name in ("ours", "theirs", "second", "their")] == [True] * 3 + [False]
+
+
+def test_the_newest_version_of_any_tag(filled: ObjectStore) -> None:
+    assert newest_version(filled, "ns/nothing") is None
+    assert newest_version(filled, "ns/ours") == A
+    move_tag(filled, "ns/ours", "before", B, None, now=NOW - timedelta(days=1))
+    assert newest_version(filled, "ns/ours") == A
+    move_tag(filled, "ns/ours", "after", C, None, now=NOW + timedelta(days=1))
+    assert newest_version(filled, "ns/ours") == C
+    assert newest_version(filled, "ns/theirs") == B  # of the last push
+    assert newest_version(filled, "ns/second") == C  # its pointers tell no times
 
 
 def test_tags_of_both_kinds(filled: ObjectStore) -> None:
