@@ -40,18 +40,20 @@ def is_whole(presence: Presence, name: str, top_hash: str, where: Layout) -> boo
                 return False
         except (HashNotFound, ManifestInvalid, UnsupportedFormat):
             return False
-        if any(not named.url.startswith(here) for named in _objects(manifest)):
-            return False
+        is_elsewhere = False
 
         def objects() -> Iterator[NamedObject]:
+            nonlocal is_elsewhere
             for named in _objects(manifest):
+                is_elsewhere = is_elsewhere or not named.url.startswith(here)
                 yield named
                 digest = named.digest
                 if chunk_count(named.size) > 1 and digest and digest.algorithm is Algorithm.SHA2_256_CHUNKED:
                     size = chunk_count(named.size) * len(digest.value)
                     yield NamedObject(store.url(chunk_list_key(digest)), size)
 
-        return not presence.find_broken(objects, StopFlag())
+        broken = presence.find_broken(objects, StopFlag())
+        return not (broken or is_elsewhere)
 
 
 def _objects(manifest: Path) -> Iterator[NamedObject]:

@@ -114,9 +114,9 @@ def newest_version(store: ObjectStore, name: str) -> str | None:
         histories = threads.map(lambda tag: tags.tag_history(store, name, tag, limit=1), names)
         moves = [(history[0].time, history[0].top_hash) for history in histories if history]
     for where in _quilt3_layouts(name):
-        pushes = [pointer for pointer in quilt3.list_pointers(store, name, where) if quilt3.pointer_time(pointer)][-1:]
-        latest = [] if pushes or moves else [quilt3.LATEST]
-        moves += [(one.time or "", one.top_hash) for one in _read_pointers(store, name, pushes + latest, where)]
+        pointers = quilt3.list_pointers(store, name, where)
+        pushes = [pointer for pointer in pointers if quilt3.pointer_time(pointer)] or pointers
+        moves += [(one.time or "", one.top_hash) for one in _read_pointers(store, name, pushes[-1:], where)]
     return max(moves)[1] if moves else None
 
 

@@ -113,7 +113,8 @@ class Presence:
         for prefix, count in prefixes:
             left = count * _LISTED_PER_OBJECT + _LISTED_MORE
             for info in self.store.list_versions(self._key_of(prefix)):
-                listing.add(self.store.url(info.key), self.store.url(info.key, info.version), info.size)
+                url = self.store.url(info.key)
+                listing.add(url, self.store.url(info.key, info.version) if info.version else url, info.size)
                 left -= 1
                 if not left:
                     break
