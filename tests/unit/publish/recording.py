@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from fusepkg.store.protocol import ObjectInfo, ObjectStore
 
@@ -37,13 +38,13 @@ class RecordingStore:
         if self._after:
             self._after(call, key)
 
-    def get(self, key: str, *, version: str | None = None, offset: int = 0, length: int | None = None) -> bytes:
+    def get(self, key: str, **options: Any) -> bytes:
         self._enter("get", key)
-        return self.inner.get(key, version=version, offset=offset, length=length)
+        return self.inner.get(key, **options)
 
-    def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
+    def stream(self, key: str, **options: Any) -> Iterator[bytes]:
         self._enter("stream", key)
-        return self.inner.stream(key, version=version, piece_bytes=piece_bytes)
+        return self.inner.stream(key, **options)
 
     def head(self, key: str, *, version: str | None = None) -> ObjectInfo:
         self._enter("head", key)
