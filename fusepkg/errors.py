@@ -104,7 +104,7 @@ class HashAmbiguous(PackageError):
     code = "package.hash_ambiguous"
 
 
-class EntryNotFound(PackageError):
+class EntryNotFound(PackageError, KeyError):
     """The package has no entry of that logical key."""
 
     code = "package.entry_not_found"

@@ -68,14 +68,14 @@ def check_private(path: Path) -> None:
             f"cannot use {path}: it belongs to user {found.st_uid}, not {os.geteuid()}",
             hint="Its owner could change what is read from it: name a directory of your own",
         )
-    if _others_can_write(found):
+    if others_can_write(found):
         raise NotPrivate(
             f"cannot use {path}: other users can write to it, and may have changed what is in it",
             hint=f"If they are trusted, run `chmod 700 {path}`; if not, remove it (`rm -r {path}`)",
         )
     for above in _above(path):
         status = above.stat()
-        if _others_can_write(status) and not status.st_mode & stat.S_ISVTX:
+        if others_can_write(status) and not status.st_mode & stat.S_ISVTX:
             raise NotPrivate(
                 f"cannot use {path}: other users can write to {above}, and could put another directory in its place",
                 hint=f"Run `chmod go-w {above}`, or name a directory elsewhere",
@@ -92,7 +92,8 @@ def _above(path: Path) -> list[Path]:
     return list(above)
 
 
-def _others_can_write(found: os.stat_result) -> bool:
+def others_can_write(found: os.stat_result) -> bool:
+    """Return whether another user may write to a file or directory, by its mode and group."""
     if found.st_mode & stat.S_IWOTH:
         return True
     return bool(found.st_mode & stat.S_IWGRP) and not _group_is_ours(found.st_gid)

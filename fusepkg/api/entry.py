@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fusepkg.api.file import BUFFER_BYTES, EntryFile
 from fusepkg.errors import UsageError
@@ -101,11 +101,32 @@ class PackageEntry:
         """All bytes, from the cache or the bucket, verified. Raises RemoteError, IntegrityError."""
         return self._package.source.read(self.record)
 
-    def open(self) -> io.BufferedReader:
-        """A seekable binary file; only what is read is fetched. Raises as reading does."""
+    @overload
+    def open(self, mode: Literal["rb", "br"] = ...) -> io.BufferedReader: ...
+    @overload
+    def open(
+        self,
+        mode: Literal["r", "rt", "tr"],
+        *,
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        newline: str | None = ...,
+    ) -> io.TextIOWrapper: ...
+    def open(
+        self, mode: str = "rb", *, encoding: str | None = None, errors: str | None = None, newline: str | None = None
+    ) -> io.BufferedReader | io.TextIOWrapper:
+        """Open the entry as a seekable file; only what is read is fetched. Raises UsageError, and as reading does.
+
+        ``mode`` is as in Python's ``open``: "rb", or "r" for text, which is UTF-8 unless ``encoding`` says otherwise.
+        """
+        if mode not in ("rb", "br", "r", "rt", "tr"):
+            raise UsageError(f"{self.logical_key} cannot be opened with mode {mode!r}: a package is only read")
         record, source = self.record, self._package.source
         raw = EntryFile(self.logical_key, record.size, lambda offset, length: source.read(record, offset, length))
-        return io.BufferedReader(raw, BUFFER_BYTES)
+        buffered: io.BufferedReader = io.BufferedReader(raw, BUFFER_BYTES)
+        if "b" in mode:
+            return buffered
+        return io.TextIOWrapper(buffered, encoding=encoding or "utf-8", errors=errors, newline=newline)
 
     def json(self) -> Any:  # noqa: ANN401 - JSON is anything
         """The file's contents, read as JSON once. Raises UsageError where they are something else."""

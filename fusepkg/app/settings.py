@@ -191,7 +191,13 @@ def _read_file() -> dict[str, object]:
         return {}
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"the configuration file {path} cannot be read: {exc}") from exc
-    return _checked(text, path) if text.strip() else {}
+    if not text.strip():
+        return {}
+    from fusepkg.state.trusted_file import hint_for, why_not_ours  # here, for the same reason as tomllib below
+
+    if path.is_file() and (why := why_not_ours(path)):
+        raise UsageError(f"the configuration file {path} is not used: it {why}", hint=hint_for(path))
+    return _checked(text, path)
 
 
 def _checked(text: str, path: Path) -> dict[str, object]:

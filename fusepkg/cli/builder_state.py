@@ -1,8 +1,5 @@
 """The file that says what the package being made in a directory will be: what it starts from, and every change since.
 
-Owns: its format, finding, reading and writing it, and the lock that keeps two commands apart. Must not know: what the
-changes mean, hashes of files.
-
 JSON lines: the package first, then one change a line in the order they were made, then the contents as they are shown,
 so that a person can read the file, git can merge it, and an error can name a line. The changes say where data come
 from, not what they are: made again on another machine they give the same version, as long as the data are there.
@@ -22,6 +19,7 @@ import msgspec
 from fusepkg.errors import BuilderUnfit, InvalidReference
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.workspace import STATE_NAME
+from fusepkg.state.trusted_file import hint_for, why_not_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -170,13 +168,21 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def read_state(directory: Path) -> BuilderState:
-    """Read a builder. Raises BuilderUnfit naming the line that is wrong."""
+    """Read a builder. Raises BuilderUnfit naming the line that is wrong, or whose file it is if not this user's."""
     path = directory / STATE_NAME
     try:
+        _check_ours(path)
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as exc:
         raise BuilderUnfit(f"{path} cannot be read: {exc}") from exc
     return state_from(text, path)
+
+
+def _check_ours(path: Path) -> None:
+    """Raise BuilderUnfit if another user may have written a builder's file: it says what is uploaded, and where to."""
+    why = why_not_ours(path)
+    if why:
+        raise BuilderUnfit(f"{path} is not used: it {why}", hint=hint_for(path))
 
 
 def state_from(text: str, path: Path) -> BuilderState:
@@ -240,6 +246,11 @@ def create_state(directory: Path, state: BuilderState) -> None:
             hint="Look at it with `fusepkg status`, or remove that file to start anew",
         )
     write_state(directory, state)
+    try:
+        _check_ours(directory / STATE_NAME)
+    except BuilderUnfit:
+        (directory / STATE_NAME).unlink()
+        raise
 
 
 def write_state(directory: Path, state: BuilderState) -> None:

@@ -78,10 +78,11 @@ class Target:
         with self._errors_as_ours(name):
             os.symlink(link, name, dir_fd=self._staging)
 
-    def place(self, name: str, logical_key: str) -> os.stat_result:
-        """Give a finished file its name; what had it is gone. Raises Blocked, InstallError."""
+    def place(self, name: str, logical_key: str, time_s: int) -> os.stat_result:
+        """Give a finished file its time and name; what had the name is gone. Raises Blocked, InstallError."""
         with self._errors_as_ours(logical_key):
             parent, last = self._parent(logical_key, make=True)
+            os.utime(name, (time_s, time_s), dir_fd=self._staging, follow_symlinks=False)
             try:
                 os.rename(name, last, src_dir_fd=self._staging, dst_dir_fd=parent)
             except (IsADirectoryError, NotADirectoryError) as exc:

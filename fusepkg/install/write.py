@@ -1,7 +1,4 @@
-"""One entry into one file of a directory: what is there is judged, and written over only where it is not the user's.
-
-Owns: what becomes of a file that is there already, and of a large one that was begun before. Must not know: which
-entries there are, or what was installed. Safe for many threads.
+"""Writes one entry: what is there is judged, and written over only where it is not the user's. Safe for many threads.
 
 A file that is as an earlier install wrote it may be replaced, as may one that has the bytes it wrote. Anything else is
 the user's: it stays, and shows as a difference when the directory is verified.
@@ -23,6 +20,7 @@ from fusepkg.check.directory import hash_found
 from fusepkg.fetch.wrong_bytes import mismatch
 from fusepkg.install.target import Blocked, cannot_write
 from fusepkg.model.entry import META_KEY, EntryKind
+from fusepkg.model.times import entry_time_s
 from fusepkg.state.install_record import written_file
 from fusepkg.work.walk import Found, kind_of_mode
 
@@ -247,7 +245,7 @@ class Writer:
     def _place(self, job: Job, name: str) -> Outcome:
         entry = job.entry
         try:
-            status = self._target.place(name, entry.logical_key)
+            status = self._target.place(name, entry.logical_key, entry_time_s(entry))
         except Blocked:
             self._target.drop(name)
             return Outcome(entry, Result.KEPT)

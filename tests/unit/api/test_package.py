@@ -143,6 +143,23 @@ def test_metadata_readme_and_message(package: Package) -> None:
     assert repr(package.readme()) == "# A dataset\n"
 
 
+def test_an_entry_opens_as_bytes_or_text(package: Package) -> None:
+    entry = package.get_entry("README.md")
+    with entry.open() as file, entry.open("rb") as same, entry.open("r") as text:
+        assert (file.read(), same.read(), text.read()) == (b"# A dataset\n", b"# A dataset\n", "# A dataset\n")
+    with entry.open("rt", encoding="utf-16", errors="replace") as text:
+        assert text.encoding == "utf-16"
+    with pytest.raises(UsageError, match="only read"):
+        entry.open("w")  # type: ignore[call-overload]  # what a program may do
+
+
+def test_an_entry_that_is_not_there_is_a_key_error(package: Package) -> None:
+    with pytest.raises(KeyError) as caught:
+        package["missing"]
+    assert "missing" in str(caught.value)
+    assert not str(caught.value).startswith(("'", '"'))  # KeyError shows its message as a literal
+
+
 def test_bytes(package: Package, folder: Path) -> None:
     large = (folder / "large.bin").read_bytes()
     assert package.get("large.bin") == package.get_contents("large.bin") == large

@@ -76,3 +76,12 @@ def test_none_lifts_a_bound_that_the_file_sets(home: Path):
     Path(os.environ["FUSEPKG_CONFIG"]).write_text('cache_size = "1GB"\n')
     assert decide(Flags()).cache.size == Amount(bytes=10**9)
     assert decide(Flags(cache_size="none")).cache.size is None
+
+
+def test_a_configuration_that_others_can_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('cache_dir = "/elsewhere"\n')
+    config.chmod(0o666)
+    monkeypatch.setenv("FUSEPKG_CONFIG", str(config))
+    with pytest.raises(UsageError, match="is not used: it can be written to by other users"):
+        decide(Flags())

@@ -27,6 +27,7 @@ from fusepkg.cli.builder_state import (
     find_directory,
     locked,
     read_state,
+    require_directory,
     write_state,
 )
 from fusepkg.errors import BuilderUnfit
@@ -181,3 +182,28 @@ def test_a_full_disk_leaves_the_old_file(here: Path, monkeypatch: pytest.MonkeyP
         write_state(here, WHOLE.with_change(Remove("x"), [Shown("a/", "./a/")]))
     assert read_state(here) == WHOLE
     assert os.listdir(here) == [STATE_NAME]
+
+
+def test_a_file_that_others_can_write_is_not_obeyed(tmp_path: Path) -> None:
+    create_state(tmp_path, BuilderState(Header("bucket/name", 1)))
+    (tmp_path / STATE_NAME).chmod(0o666)
+    with pytest.raises(BuilderUnfit, match=f"{STATE_NAME} is not used: it can be written to by other users"):
+        read_state(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
+def test_another_users_file_in_a_directory_above_is_not_obeyed(tmp_path: Path) -> None:
+    create_state(tmp_path, BuilderState(Header("bucket/name", 1)))
+    os.chown(tmp_path / STATE_NAME, 12345, -1)
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    directory = require_directory(tmp_path / "deep" / "er")
+    with pytest.raises(BuilderUnfit, match="is not used: it belongs to user 12345"):
+        read_state(directory)
+
+
+def test_no_builder_begins_where_others_can_write(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    with pytest.raises(BuilderUnfit, match="which can be written to by other users"):
+        create_state(tmp_path / "shared", BuilderState(Header("bucket/name", 1)))
+    assert list((tmp_path / "shared").iterdir()) == []

@@ -17,6 +17,7 @@ from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm
 
 from fusepkg.errors import DigestMismatch, InstallError, RemoteUnavailable
 from fusepkg.install.run import install
+from fusepkg.model.times import entry_time_s
 from fusepkg.state.install_record import installed_at
 from fusepkg.store.faulty import Fault, Gate, flip
 from fusepkg.work.progress import Phase, Progress
@@ -325,3 +326,13 @@ def test_a_new_directory_of_the_same_name_has_no_record(shop: Shop) -> None:
     (shop.directory / "a").write_bytes(b"mine")
     assert installed_at(shop.data_dir, shop.directory) is None
     assert shop.install(index).kept == ("a",)
+
+
+def test_files_and_links_have_the_time_of_their_content(shop: Shop) -> None:
+    large = shop.file("large", LARGE)
+    entries = (shop.file("a", b"one"), shop.file("run", b"two", executable=True), large, shop.link("l", "a"))
+    shop.install(shop.version(*entries))
+    for entry in entries:
+        assert (shop.directory / entry.logical_key).lstat().st_mtime_ns == entry_time_s(entry) * 10**9
+    shop.install(shop.version(shop.file("a", b"ONE"), *entries[1:]))
+    assert (shop.directory / "a").lstat().st_mtime_ns != entry_time_s(entries[0]) * 10**9
