@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -134,34 +135,58 @@ def clear_cache(version: OpenVersion, numbers: range) -> None:
 # --- mounts --------------------------------------------------------------------------------------------------
 
 
-def start(version: OpenVersion, directory: Path, engine: str) -> Path:
+def start(version: OpenVersion, directory: Path, engine: str) -> None:
     """Mount the package there until somebody unmounts it; made if it is not there. Raises MountError."""
     directory.mkdir(parents=True, exist_ok=True)
     reference = replace(version.reference, top_hash=version.index.top_hash)
-    request = MountRequest(reference, directory, version.context.settings, engine)
+    _spawn(MountRequest(reference, directory, version.context.settings, engine))
+
+
+def _spawn(request: MountRequest) -> None:
     try:
         spawn_mount(request)
     except EngineUnavailable as exc:
-        if engine != "auto" or "erofs" not in exc.message:
+        if request.engine != "auto" or "erofs" not in exc.message:
             raise
         log.info("%s; trying the fuse engine", exc.message)
         spawn_mount(replace(request, engine="fuse"))
-    return directory
 
 
 @contextmanager
-def mounted(version: OpenVersion, directory: Path, engine: str) -> Iterator[Path]:
-    """The package mounted at a directory while the block runs. Raises MountError."""
-    was_there = directory.exists()
-    start(version, directory, engine)
+def mounted(version: OpenVersion, directory: Path | None, engine: str) -> Iterator[Path]:
+    """Mount the package while the block runs, in a new directory unless one is given. Raises MountError.
+
+    The mount ends with this process, however that ends. A forked child that leaves the block ends nothing.
+    """
+    made: tuple[Path, ...] = ()
+    if directory is None:
+        parent = Path(tempfile.mkdtemp(prefix="fusepkg-"))
+        directory = parent / version.reference.name.rpartition("/")[2]
+        made = (directory, parent)
+    elif not directory.exists():
+        made = (directory,)
+    owner = os.getpid()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        reference = replace(version.reference, top_hash=version.index.top_hash)
+        settings = version.context.settings
+        _spawn(MountRequest(reference, directory, settings, engine, owner=owner, made_for_it=made))
+    except BaseException:
+        _remove(made)
+        raise
     try:
         yield directory
     finally:
-        with suppress(NotMounted):  # by somebody else, meanwhile
-            _end(directory)
-        if not was_there:
-            with suppress(OSError):
-                directory.rmdir()
+        if os.getpid() == owner:
+            with suppress(NotMounted):  # by somebody else, meanwhile
+                _end(directory)
+            _remove(made)
+
+
+def _remove(directories: tuple[Path, ...]) -> None:
+    for directory in directories:
+        with suppress(OSError):  # the mount's process was quicker, or something was put there
+            directory.rmdir()
 
 
 def _end(directory: Path) -> None:

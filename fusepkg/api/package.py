@@ -6,10 +6,9 @@ million entries opens as quickly as one of ten.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fusepkg.api import local
@@ -315,13 +314,12 @@ class Package:
     def mount(self, directory: str | os.PathLike[str] | None = None, *, engine: str = "auto") -> Iterator[Path]:
         """The package as a read-only directory while the block runs: a new one unless you name it.
 
+        It ends with this process, however that ends: also by SIGTERM or SIGKILL.
+
         Raises MountError.
         """
-        with ExitStack() as stack:
-            if directory is None:
-                parent = stack.enter_context(TemporaryDirectory(prefix="fusepkg-", ignore_cleanup_errors=True))
-                directory = Path(parent) / self.reference.name.rpartition("/")[2]
-            yield stack.enter_context(local.mounted(self._version, Path(directory), engine))
+        with local.mounted(self._version, None if directory is None else Path(directory), engine) as mountpoint:
+            yield mountpoint
 
     # --- inside ----------------------------------------------------------------------------------------------
 

@@ -12,9 +12,7 @@ import typer
 
 from fusepkg.cli.options import DirArgument, JsonOption, RefArgument, settings_of
 from fusepkg.cli.output import note, print_json, progress_bar, say, short, time_text
-from fusepkg.daemon.logs import log_to_terminal
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
-from fusepkg.daemon.start import start_mount
 from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import EngineUnavailable, UsageError
 from fusepkg.model.reference import parse_reference
@@ -63,12 +61,15 @@ def mount_behind(request: MountRequest) -> Ready:
 
 
 def _mount_behind(request: MountRequest) -> Ready:
+    from fusepkg.daemon.start import start_mount
+
     # The bar has a thread of its own, so it may only be started once the daemon has been forked off.
     with start_mount(request) as starting, progress_bar() as show:
         return starting.follow(lambda step: show(step.what, step.done, step.total))
 
 
 def _mount_here(request: MountRequest, describe: Callable[[Ready], None]) -> None:
+    from fusepkg.daemon.logs import log_to_terminal
     from fusepkg.daemon.serve import run_mount
 
     log_to_terminal(debug=request.settings.debug)

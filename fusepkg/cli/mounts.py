@@ -18,7 +18,8 @@ from fusepkg.cli.output import (
     short,
     time_text,
 )
-from fusepkg.daemon import control, records
+from fusepkg.daemon import control, mount_table, records
+from fusepkg.daemon.mount_table import Mounted
 from fusepkg.daemon.records import MountRecord
 from fusepkg.errors import EntryNotFound, NoEntry, NotADirectory
 
@@ -32,8 +33,10 @@ def register(app: typer.Typer) -> None:
 def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:
     """List this user's mounts."""
     found = records.read_records()
+    others = records.unrecorded_mounts(found)
     if as_json:
-        print_json([msgspec.to_builtins(record) | {"alive": records.is_alive(record)} for record in found])
+        facts = [msgspec.to_builtins(record) | {"alive": records.is_alive(record)} for record in found]
+        print_json(facts + [_unrecorded_facts(mount) for mount in others])
         return
     print_table(
         ("PACKAGE", "HASH", "DIRECTORY", "ENGINE", "STATE"),
@@ -46,14 +49,30 @@ def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:
                 _state(record),
             )
             for record in found
-        ],
+        ]
+        + [(*_unrecorded_row(mount), "no record: umount it") for mount in others],
     )
+
+
+def _unrecorded_row(mount: Mounted) -> tuple[str, str, str, str]:
+    source = mount.source.decode(errors="backslashreplace")
+    return source, "", mount.path.decode(errors="backslashreplace"), _engine(mount)
+
+
+def _unrecorded_facts(mount: Mounted) -> dict[str, object]:
+    """What the kernel's table tells of a mount that has no record."""
+    source, _, path, engine = _unrecorded_row(mount)
+    return {"reference": source, "mountpoint": path, "engine": engine, "device": mount.device, "alive": False}
+
+
+def _engine(mount: Mounted) -> str:
+    return "erofs" if mount.kind == b"erofs" else "fuse"
 
 
 def _state(record: MountRecord) -> str:
     if not records.is_alive(record):
         return "dead: umount it"
-    return "mounted" if records.mounted_at(Path(record.mountpoint)) else "in use elsewhere"
+    return "mounted" if mount_table.mounted_at(Path(record.mountpoint)) else "in use elsewhere"
 
 
 def show_mount(record: MountRecord, as_json: bool) -> None:

@@ -1,33 +1,20 @@
-"""The three standard streams, made usable whatever the caller has done to them."""
+"""Standard output that takes every name, in whatever encoding it has."""
 
 from __future__ import annotations
 
 import codecs
 import io
-import os
 import sys
+
+from fusepkg.work.descriptors import open_standard_streams
 
 _NAMES = "fusepkg-names"
 """How the error handler below is registered."""
 
 
 def prepare_streams() -> None:
-    """Open what is closed on /dev/null, and let every name be printed in whatever encoding the output has.
-
-    Must run before anything else is opened: a file or pipe that got the number of a closed stream would be written
-    to as that stream.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
-    if sys.stdin is None:
-        sys.stdin = os.fdopen(0, closefd=False)
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(1, "w", closefd=False)
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w", closefd=False)
+    """Open standard streams that are closed, and let every name be printed. Must run before anything is opened."""
+    open_standard_streams()
     codecs.register_error(_NAMES, _printable)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_NAMES)

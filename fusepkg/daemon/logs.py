@@ -9,7 +9,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from fusepkg.daemon.records import runtime_directory
+from fusepkg_cache.private_directory import NotPrivate, make_private
+
+from fusepkg.daemon.runtime import runtime_directory
 
 if TYPE_CHECKING:
     import io
@@ -20,6 +22,11 @@ MAX_LOG_BYTES = 1024 * 1024
 
 MAX_NAME_CHARACTERS = 60
 """How much of a mountpoint's name is in its log's: four bytes each, they fit a file name of 255 bytes."""
+
+_CONTROL = {
+    number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0)) if number not in (ord("\n"), ord("\t"))
+} | {number: f"\\u{number:04x}" for number in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""Control characters, line separators and changes of the writing direction, and how they are shown."""
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -39,13 +46,13 @@ def log_path_for(cache_dir: Path, mountpoint: Path) -> Path:
         disk = os.statvfs(path)
         if disk.f_bavail * disk.f_frsize >= MAX_LOG_BYTES:
             return path
-    except OSError:
+    except (OSError, NotPrivate):  # others could replace the log: no place for it
         pass
     return _created(runtime_directory(), name)
 
 
 def _created(directory: Path, name: str) -> Path:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(directory)
     os.close(_opened(directory / name))
     return directory / name
 
@@ -72,8 +79,8 @@ def log_to_file(path: Path, *, debug: bool) -> None:
     sys.stderr.flush()
     for source, target in ((null, 0), (words, 1), (words, 2)):
         os.dup2(source, target)
-    os.close(null)
-    os.close(words)
+    for descriptor in (null, words):
+        os.close(descriptor)
 
 
 def log_to_terminal(*, debug: bool) -> None:
@@ -81,8 +88,15 @@ def log_to_terminal(*, debug: bool) -> None:
     _install(logging.StreamHandler(), debug=debug)
 
 
+class _Legible(logging.Formatter):
+    """Escapes what would steer a terminal: names in packages are whatever their publisher chose."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return super().formatMessage(record).translate(_CONTROL)
+
+
 def _install(handler: logging.Handler, *, debug: bool) -> None:
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_Legible(_FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

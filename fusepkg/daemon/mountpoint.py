@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.daemon.records import locked, mounted_at, read_records
+from fusepkg.daemon.mount_table import mounted_at
+from fusepkg.daemon.records import locked, read_records
 from fusepkg.errors import MountpointUnfit
 
 if TYPE_CHECKING:

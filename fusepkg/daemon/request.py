@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """One mount to make. ``engine`` is ``auto``, ``erofs`` or ``fuse``."""
+    """One mount to make. ``engine`` is ``auto``, ``erofs`` or ``fuse``.
+
+    ``owner`` is the process with which the mount ends, however that ends; 0: it ends with none. Directories of
+    ``made_for_it``, the innermost first, are then removed.
+    """
 
     reference: Reference
     mountpoint: Path
     settings: Settings
     engine: str = "auto"
     allow_other: bool = False
+    owner: int = 0
+    made_for_it: tuple[Path, ...] = ()
 
     def absolute(self) -> MountRequest:
         """Return the same request for a process that works in another directory."""

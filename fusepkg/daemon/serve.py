@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,11 +23,18 @@ from fusepkg_cache.errors import CacheError
 from fusepkg.app.context import Context
 from fusepkg.daemon import control, records
 from fusepkg.daemon.control_server import serve_control
+from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_mount
+from fusepkg.daemon.mount_table import mounted_at
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
+from fusepkg.daemon.preload import load_everything
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
+from fusepkg.daemon.runtime import runtime_directory
+from fusepkg.daemon.stacks import log_tasks_on_signal
 from fusepkg.engines.errnos import worst
+from fusepkg.engines.handlers import UNDER_WAY
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
+from fusepkg.engines.session_end import wait_for_session_end
 from fusepkg.errors import ControlError
 from fusepkg.vfs.entry_stat import facts_of
 from fusepkg.vfs.tree import PackageTree
@@ -40,6 +48,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHECK_DETACHED_S = 1.0
+"""How often a mount looks whether it is still mounted."""
+
+END_S = 3.0
+"""How long requests that hang may hold up the end of a mount's process. `umount` waits 10 s in all."""
+
 
 def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], None]) -> None:
     """Make one mount and serve it until it ends. ``announce`` hears each step, and that the directory is usable.
@@ -47,6 +61,8 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
     Raises FusepkgError where the mount cannot be made.
     """
     records.sweep()
+    remove_dead_hidden_mounts()
+    remove_dead_mount(request.mountpoint.absolute())
     choice = choose_engine(request.engine)
     context = Context(request.settings)
     with closing(context), ExitStack() as until_end, ExitStack() as claim:
@@ -58,8 +74,15 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
         service = _Service(request, context, mountpoint, choice, opened, log_path, claim.close)
         try:
             trio.run(service.run, announce)
+            _remove_directories(request.made_for_it)
         except ExceptionGroup as group:
             raise worst(group) from group
+
+
+def _remove_directories(directories: tuple[Path, ...]) -> None:
+    for directory in directories:
+        with suppress(OSError):  # its program was quicker, or put something there
+            directory.rmdir()
 
 
 class _Service:
@@ -97,18 +120,24 @@ class _Service:
         index = self._opened.index
         options = MountOptions(self._mountpoint, self._choice.engine, self._request.allow_other)
         mount_id = records.new_mount_id()
-        socket = records.runtime_directory() / f"{mount_id}.sock"
+        socket = runtime_directory() / f"{mount_id}.sock"
         async with trio.open_nursery() as nursery:
+            await nursery.start(log_tasks_on_signal)
             self._source = self._context.blob_source(self._request.reference.bucket, nursery)
             self._tree = PackageTree(index)
             stop = trio.Event()
             await nursery.start(_watch_signals, stop)
             facts = {"reference": str(self._request.reference), "top_hash": index.top_hash}
+            load_everything()
             announce(Step("Mounting"))
             checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
             try:
                 async with mounted(index, self._source, options, facts) as ended:
                     nursery.start_soon(_pass_on, ended, stop)
+                    nursery.start_soon(_watch_session, stop)
+                    nursery.start_soon(_watch_detached, self._is_mounted, self._served_bytes, stop)
+                    if self._request.owner:
+                        nursery.start_soon(_watch_owner, self._request.owner, stop)
                     await nursery.start(serve_control, socket, self._answer)
                     record = await self._record(mount_id, str(socket))
                     records.write_record(record)
@@ -122,9 +151,16 @@ class _Service:
                     )
                     announce(Ready(record, self._warning()))
                     await stop.wait()
+                    end_within(END_S, lambda: records.remove_record(mount_id))
             finally:
                 records.remove_record(mount_id)
             nursery.cancel_scope.cancel()
+
+    def _is_mounted(self) -> bool:
+        return mounted_at(self._mountpoint)
+
+    def _served_bytes(self) -> int:
+        return 0 if self._source is None else self._source.counters.served_bytes
 
     def _warning(self) -> str:
         """What the user should know of a mount that could be made, but not as asked."""
@@ -188,6 +224,64 @@ def _plain(facts: dict[str, Any]) -> dict[str, Any]:
 async def _pass_on(ended: trio.Event, stop: trio.Event) -> None:
     await ended.wait()
     stop.set()
+
+
+async def _watch_session(stop: trio.Event) -> None:
+    await wait_for_session_end()
+    stop.set()
+
+
+async def _watch_detached(is_mounted: Callable[[], bool], served_bytes: Callable[[], int], stop: trio.Event) -> None:
+    """End once nothing has been answered for some seconds, although asked, after the mount has left the table.
+
+    The kernel ends a session only when its last request is answered, and that may hang on its bucket for minutes.
+    Programs that still have files open after a lazy unmount are served until then.
+    """
+    while is_mounted():  # noqa: ASYNC110 - the kernel tells a trio task of no change of its table
+        await trio.sleep(CHECK_DETACHED_S)
+    served, quiet_s = served_bytes(), 0.0
+    while quiet_s < END_S:
+        await trio.sleep(1)
+        is_quiet = UNDER_WAY.count > 0 and served_bytes() == served
+        served, quiet_s = served_bytes(), quiet_s + 1 if is_quiet else 0.0
+    log.warning("ending with requests that hang: it was unmounted, and nothing was answered for %d s", END_S)
+    stop.set()
+
+
+async def _watch_owner(owner: int, stop: trio.Event) -> None:
+    """End the mount when the program has ended it was made for, by whatever signal. Forks of it do not count."""
+    process = _open_process(owner)
+    if process is not None:
+        try:
+            await trio.lowlevel.wait_readable(process)
+        finally:
+            os.close(process)
+    log.info("ending with the program that asked for the mount, process %d", owner)
+    stop.set()
+
+
+def _open_process(owner: int) -> int | None:
+    """Return a descriptor of our parent; None where that has ended, and its number may be another's."""
+    try:
+        process = os.pidfd_open(owner)
+    except ProcessLookupError:
+        return None
+    if os.getppid() == owner:
+        return process
+    os.close(process)
+    return None
+
+
+def end_within(seconds: float, clean_up: Callable[[], None]) -> None:
+    """End this process after so many seconds, whatever still hangs: a request, a thread, a file system."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        log.warning("something still hangs %d s after the end of the mount, and is left behind", seconds)
+        clean_up()
+        os._exit(0)
+
+    threading.Thread(target=end, name="fusepkg-end", daemon=True).start()
 
 
 async def _watch_signals(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.daemon.logs import log_path_for
 from fusepkg.daemon.start import StartingMount, end_child, run_child
+from fusepkg.work.descriptors import open_standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,7 @@ def spawn_mount(request: MountRequest, on_step: Callable[[Step], None] = lambda 
 
 def be_spawned() -> None:
     """What the new process does. Never returns."""
+    open_standard_streams()  # the program may have closed its own
     request: MountRequest = pickle.load(sys.stdin.buffer)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     run_child(request, log_path_for(request.settings.cache_dir, request.mountpoint), _EVENTS)

@@ -19,7 +19,8 @@ import msgspec
 
 from fusepkg.daemon.logs import log_path_for, log_to_file
 from fusepkg.daemon.request import Event, Failed, Ready, Step
-from fusepkg.errors import FusepkgError, MountFailed, error_from_code
+from fusepkg.daemon.stacks import print_stacks_on_signal
+from fusepkg.errors import FusepkgError, MountFailed, SystemFailure, error_from_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,6 +85,7 @@ def run_child(request: MountRequest, log_path: Path, writing: int) -> NoReturn:
     try:
         _let_go(writing)
         log_to_file(log_path, debug=request.settings.debug)
+        print_stacks_on_signal()
         status = _serve(request, log_path, _Teller(writing))
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -111,6 +113,10 @@ def _serve(request: MountRequest, log_path: Path, tell: _Teller) -> int:
     except FusepkgError as exc:
         log.error("the mount ended: %s", exc)
         tell(Failed(exc.code, exc.message, exc.hint))
+    except OSError as exc:
+        log.exception("the mount ended")
+        named = f"{os.fsdecode(exc.filename)}: " if isinstance(exc.filename, str | bytes) else ""
+        tell(Failed(SystemFailure.code, f"{named}{exc.strerror or exc}", f"Its log has more: {log_path}"))
     except Exception as exc:
         log.exception("the mount ended with a bug in fusepkg")
         tell(Failed(FusepkgError.code, f"the mount failed, which is a bug in fusepkg: {exc!r}", f"See {log_path}"))

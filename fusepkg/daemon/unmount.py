@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.daemon import records
+from fusepkg.daemon import mount_table, records
+from fusepkg.daemon.leftovers import remove_dead_hidden_mounts
 from fusepkg.engines import kernel
-from fusepkg.errors import NotMounted
+from fusepkg.errors import DaemonNotRunning, NotMounted
 
 if TYPE_CHECKING:
     from fusepkg.daemon.records import MountRecord
@@ -33,9 +34,10 @@ def end_mount(directory: Path, *, lazy: bool) -> Ended:
 
     Raises: MountpointBusy, MountFailed; NotMounted also where what is mounted there is not of fusepkg.
     """
+    remove_dead_hidden_mounts()
     record = _record_at(directory)
     mountpoint = Path(record.mountpoint) if record else _lost_mountpoint(directory)
-    top = records.top_mount(mountpoint)
+    top = mount_table.top_mount(mountpoint)
     if top and not top.is_ours and not (record and top.device == record.device):
         raise NotMounted(
             f"what is mounted at {mountpoint} is not of fusepkg but of type {os.fsdecode(top.kind)}",
@@ -55,7 +57,7 @@ def end_mount(directory: Path, *, lazy: bool) -> Ended:
 def _record_at(directory: Path) -> MountRecord | None:
     try:
         record, inner = records.find_record(directory)
-    except NotMounted:
+    except (NotMounted, DaemonNotRunning):
         return None
     if inner != ".":
         raise NotMounted(f"{directory} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
@@ -65,7 +67,7 @@ def _record_at(directory: Path) -> MountRecord | None:
 def _lost_mountpoint(directory: Path) -> Path:
     """Where a mount without a record is."""
     for spelling in (os.path.abspath(directory), os.path.realpath(directory)):
-        if records.mounted_at(Path(spelling)):
+        if mount_table.mounted_at(Path(spelling)):
             return Path(spelling)
     raise NotMounted(f"{directory} is not a mount of yours", hint="`fusepkg mounts` lists them")
 

@@ -12,6 +12,7 @@ import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
@@ -29,17 +30,30 @@ FOREVER_S = 10 * 365 * 86400
 """Entry and attribute timeout: a package never changes, so the kernel need not ask twice."""
 
 
+@dataclass(slots=True)
+class Requests:
+    """How many requests of the kernel this process is answering."""
+
+    count: int = 0
+
+
+UNDER_WAY = Requests()
+
+
 def guarded(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     """Let nothing but FUSEError out of a handler, with the errno of the table."""
 
     @functools.wraps(handler)
     async def guard(*args: P.args, **kwargs: P.kwargs) -> R:
+        UNDER_WAY.count += 1
         try:
             return await handler(*args, **kwargs)
         except pyfuse3.FUSEError:
             raise
         except Exception as exc:  # noqa: BLE001 - any bug must become EIO, not the end of the mount
             raise pyfuse3.FUSEError(_report(handler.__name__, exc)) from None
+        finally:
+            UNDER_WAY.count -= 1
 
     guard.is_guarded = True  # type: ignore[attr-defined]  # read by the test that every handler is guarded
     return guard

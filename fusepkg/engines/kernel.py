@@ -21,6 +21,9 @@ from fusepkg.errors import EngineUnavailable, MountFailed, MountpointBusy, NotMo
 EROFS_KERNEL = (6, 12)
 """First kernel that mounts EROFS straight from a file."""
 
+HIDDEN_PREFIX = "fusepkg-mount-"
+"""How the names of mounts below an EROFS mount begin; they are visible for a moment while it starts."""
+
 FUSE_DEVICE = Path("/dev/fuse")
 
 _FUSE_CONNECTIONS = Path("/sys/fs/fuse/connections")

@@ -24,6 +24,7 @@ import trio
 from fusepkg.engines import kernel
 from fusepkg.engines.device_operations import DATA_NAME, IMAGE_NAME, DeviceOperations
 from fusepkg.engines.handlers import ReadOnlyOperations
+from fusepkg.engines.helper_words import keep_words
 from fusepkg.engines.tree_operations import TreeOperations
 from fusepkg.engines.xattrs import XattrSource
 from fusepkg.errors import EngineUnavailable, MountFailed, NotMounted
@@ -41,7 +42,7 @@ MAX_REQUESTS = 64
 
 _FS_NAME = "fusepkg"
 
-_HIDDEN_PARENTS = ("/run", "/tmp")
+_HIDDEN_PARENTS = ("/run", "/tmp", "/dev/shm")
 """Where the hidden mount is for a moment: not $TMPDIR, whose name may hold a comma, which ends a mount option."""
 
 
@@ -161,18 +162,30 @@ async def _erofs(
 
 
 def _hidden_directory() -> Path:
-    parent = next(parent for parent in _HIDDEN_PARENTS if os.path.isdir(parent))
-    return Path(tempfile.mkdtemp(prefix="fusepkg-", dir=parent))
+    """Make a directory for the hidden mount where one can be made. Raises MountFailed."""
+    reasons = []
+    for parent in _HIDDEN_PARENTS:
+        try:
+            return Path(tempfile.mkdtemp(prefix=kernel.HIDDEN_PREFIX, dir=parent))
+        except OSError as exc:
+            reasons.append(f"{parent}: {exc.strerror}")
+    raise MountFailed(
+        f"no directory can be made for the mount below the package: {'; '.join(reasons)}",
+        hint="Make one of them writable, or use `--engine fuse`",
+    )
 
 
 def _init_session(operations: ReadOnlyOperations, mountpoint: Path, flags: set[str]) -> None:
+    words: list[str] = []
     try:
-        pyfuse3.init(operations, str(mountpoint), flags)
+        with keep_words(words):
+            pyfuse3.init(operations, str(mountpoint), flags)
     except RuntimeError as exc:
-        hint = "The helper's own words are above or in the log"
+        said = "; ".join(words) or str(exc)
+        hint = "`fusepkg doctor` tells what this machine lacks"
         if "allow_other" in flags and os.geteuid() != 0:
             hint = "--allow-other for ordinary users needs the line `user_allow_other` in /etc/fuse.conf"
-        raise MountFailed(f"mounting at {mountpoint} failed: {exc}", hint=hint) from exc
+        raise MountFailed(f"mounting at {mountpoint} failed: {said}", hint=hint) from exc
 
 
 async def _serve(ended: trio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Records of mounts: whose they are, when they go, and the kernel's table with odd names in it."""
+"""Records of mounts: whose they are, and when they go."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from fusepkg.daemon import records
+from fusepkg.daemon import mount_table, records
 from fusepkg.daemon.records import MountRecord
 from fusepkg.errors import NotMounted
 
@@ -21,11 +20,12 @@ NO_DEVICE = "0:999999"
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runtime directory of the test's own, also for root."""
     directory = tmp_path / "run"
     directory.mkdir(mode=0o700)
     monkeypatch.setattr(records, "runtime_directory", lambda: directory)
+    monkeypatch.setattr(records, "runtime_directories", lambda: [directory])
     return directory
 
 
@@ -73,11 +73,11 @@ def written(mountpoint: Path | str, *, alive: bool = True, **fields: Any) -> Mou
     return record
 
 
-def test_a_record_is_read_as_it_was_written_and_forgotten_with_its_socket(runtime: Path):
+def test_a_record_is_read_as_it_was_written_and_forgotten_with_its_socket(run_directory: Path):
     record = written("/mnt/a", offline_since_s=5.0)
     assert records.read_records() == [record]
     records.remove_record(record.mount_id)
-    assert list(runtime.iterdir()) == []
+    assert list(run_directory.iterdir()) == []
     records.remove_record(record.mount_id)
 
 
@@ -86,14 +86,14 @@ def test_the_oldest_mount_comes_first():
     assert records.read_records() == [first, later]
 
 
-def test_a_record_of_a_dead_daemon_goes_with_its_mount(runtime: Path):
+def test_a_record_of_a_dead_daemon_goes_with_its_mount(run_directory: Path):
     written("/mnt/a", alive=False)
     assert records.read_records() == []
-    assert list(runtime.iterdir()) == []
+    assert list(run_directory.iterdir()) == []
 
 
 def test_a_record_of_a_dead_daemon_stays_as_long_as_its_mount():
-    root = records.top_mount(Path("/"))
+    root = mount_table.top_mount(Path("/"))
     assert root is not None
     record = written("/", alive=False, device=root.device)
     assert records.read_records() == [record]
@@ -101,20 +101,20 @@ def test_a_record_of_a_dead_daemon_stays_as_long_as_its_mount():
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"mount_id": 3}', b"[" * 100])
-def test_a_file_that_is_no_record_is_passed_over(runtime: Path, content: bytes):
-    (runtime / "odd.json").write_bytes(content)
+def test_a_file_that_is_no_record_is_passed_over(run_directory: Path, content: bytes):
+    (run_directory / "odd.json").write_bytes(content)
     record = written("/mnt/a")
     assert records.read_records() == [record]
 
 
-def test_a_record_of_a_later_version_is_read(runtime: Path):
+def test_a_record_of_a_later_version_is_read(run_directory: Path):
     record = written("/mnt/a")
-    path = runtime / f"{record.mount_id}.json"
+    path = run_directory / f"{record.mount_id}.json"
     path.write_bytes(msgspec.json.encode(msgspec.to_builtins(record) | {"colour": "red"}))
     assert records.read_records() == [record]
 
 
-def test_another_process_of_the_same_number_is_not_the_daemon(runtime: Path):
+def test_another_process_of_the_same_number_is_not_the_daemon(run_directory: Path):
     record = record_of("/mnt/a")  # of this very process, which serves nothing
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(record.socket)
@@ -122,40 +122,33 @@ def test_another_process_of_the_same_number_is_not_the_daemon(runtime: Path):
 
 
 def test_a_device_number_given_to_another_mount_keeps_no_record():
-    written("/mnt/a", alive=False, device=min(records.mounted_devices()))
+    written("/mnt/a", alive=False, device=min(mount_table.mounted_devices()))
     assert records.read_records() == []
 
 
-def test_only_one_holds_a_lock_and_it_leaves_nothing(runtime: Path):
+def test_only_one_holds_a_lock_and_it_leaves_nothing(run_directory: Path):
     with records.locked("a") as first, records.locked("a") as second, records.locked("b") as other:
         assert (first, second, other) == (True, False, True)
         records.sweep()
         with records.locked("a") as third:
             assert not third
-    assert list(runtime.iterdir()) == []
+    assert list(run_directory.iterdir()) == []
 
 
-def test_what_killed_processes_left_is_swept(runtime: Path):
+def test_what_killed_processes_left_is_swept(run_directory: Path):
     record = written("/mnt/a")
-    dead = [runtime / name for name in ("x.sock", "x.draft", "x.lock")]
-    starting = runtime / "new.sock"
+    dead = [run_directory / name for name in ("x.sock", "x.draft", "x.lock")]
+    starting = run_directory / "new.sock"
     for path in (*dead, starting):
         path.touch()
     for path in dead:
         os.utime(path, (time.time() - 3600,) * 2)
     records.sweep()
-    assert {path.name for path in runtime.iterdir()} == {
+    assert {path.name for path in run_directory.iterdir()} == {
         f"{record.mount_id}.json",
         f"{record.mount_id}.sock",
         "new.sock",
     }
-
-
-@pytest.mark.parametrize("base", ["", "relative", "/proc/1", "/tmp/" + "x" * 90, "/no/such"])
-def test_a_useless_runtime_directory_is_gone_without(base: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", base)
-    assert records._preferred_directory() is None
 
 
 # --- paths -------------------------------------------------------------------------------------------------------
@@ -203,68 +196,3 @@ def test_a_path_in_no_mount(tmp_path: Path):
 
 
 # --- the kernel's table ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Table:
-    """A mount table in a file, for whoever reads /proc/self/mountinfo."""
-
-    path: Path
-
-    def hold(self, *mountpoints: bytes) -> None:
-        self.path.write_bytes(
-            b"".join(b"2%d 1 0:4%d / %s rw,nosuid - tmpfs tmpfs rw\n" % (n, n, at) for n, at in enumerate(mountpoints))
-        )
-
-
-@pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
-    table = Table(tmp_path / "mountinfo")
-
-    class Elsewhere(type(Path())):  # type: ignore[misc]
-        def __new__(cls, *parts: Any) -> Path:
-            return Path(table.path) if parts == ("/proc/self/mountinfo",) else Path(*parts)
-
-    monkeypatch.setattr(records, "Path", Elsewhere)
-    return table
-
-
-@pytest.mark.parametrize(
-    "name", ["/mnt/a", "/mnt/a b", "/mnt/a\tb", "/mnt/a\nb", "/mnt/a\\b", "/mnt/a\\040b", "/mnt/#"]
-)
-def test_a_mountpoint_is_recognised_as_the_kernel_writes_it(table: Table, name: str):
-    table.hold(b"/", kernels(os.fsencode(name)), b"/proc")
-    assert records.mounted_at(Path(name))
-    assert not records.mounted_at(Path(name + "x"))
-
-
-@pytest.mark.parametrize(
-    "name", [b"/mnt/\xe6\x95\xb0", b"/mnt/\xff", b"/mnt/a\x0cb", "/mnt/a\u2028b".encode(), "/mnt/a\xa0b".encode()]
-)
-def test_no_name_of_a_mountpoint_makes_the_table_unreadable(table: Table, name: bytes):
-    table.hold(kernels(name), b"/mnt/after")
-    assert records.mounted_devices() == {"0:40", "0:41"}
-    assert records.mounted_at(Path("/mnt/after"))
-    assert records.mounted_at(Path(os.fsdecode(name)))
-
-
-def kernels(name: bytes) -> bytes:
-    """A name as the kernel escapes it in its tables."""
-    return b"".join(b"\\%03o" % byte if byte in b" \t\n\\#" else bytes([byte]) for byte in name)
-
-
-@pytest.mark.parametrize(
-    ("kind", "source", "ours"),
-    [
-        (b"fuse.fusepkg", b"fusepkg", True),
-        (b"erofs", b"/tmp/fusepkg-k2x_1/image", True),
-        (b"erofs", b"/tmp/my/image", False),
-        (b"fuse.sshfs", b"host:", False),
-        (b"tmpfs", b"fusepkg", False),
-    ],
-)
-def test_what_is_ours_shows_in_the_table(table: Table, kind: bytes, source: bytes, ours: bool):
-    table.path.write_bytes(b"20 1 0:40 / /a rw shared:1 master:2 - %s %s rw\n" % (kind, source))
-    found = records.top_mount(Path("/a"))
-    assert found is not None
-    assert found.is_ours is ours

@@ -1,0 +1,62 @@
+"""Mounts that a killed process has left: they answer ENOTCONN, or nothing."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from fusepkg.daemon import mount_table, records
+from fusepkg.engines import kernel
+from fusepkg.errors import NotMounted
+
+log = logging.getLogger(__name__)
+
+_ANSWER_TIMEOUT_S = 2.0
+"""How long a mount may take to answer a question about its root: a daemon does so in milliseconds."""
+
+
+def remove_dead_hidden_mounts() -> None:
+    """Unmount what daemons killed while they started left behind: the mount below an EROFS mount that never came."""
+    for mount in mount_table.mount_table():
+        path = Path(os.fsdecode(mount.path))
+        is_hidden = mount.kind == b"fuse.fusepkg" and path.name.startswith(kernel.HIDDEN_PREFIX)
+        if is_hidden and mount.owner == os.geteuid() and _is_dead(path):
+            log.info("removing a mount that a killed process left: %s", path)
+            with suppress(OSError, NotMounted):
+                kernel.unmount(path, lazy=True)
+                path.rmdir()
+
+
+def remove_dead_mount(mountpoint: Path) -> None:
+    """Unmount what is mounted there if it is this user's mount of fusepkg and its process is dead."""
+    top = mount_table.top_mount(mountpoint)
+    if top is None or not top.is_ours or top.owner != os.geteuid():
+        return
+    known = [record for record in records.read_records() if record.mountpoint == str(mountpoint)]
+    if any(records.is_alive(record) for record in known) or not (known or _is_dead(mountpoint)):
+        return
+    log.info("%s: unmounting what a killed process left there", mountpoint)
+    with suppress(NotMounted):
+        kernel.unmount(mountpoint, lazy=True)
+    for record in known:
+        records.remove_record(record.mount_id)
+
+
+def _is_dead(mountpoint: Path) -> bool:
+    """Whether the kernel says that no process is behind it. Asked in a thread: a stopped daemon does not answer."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        try:
+            os.statvfs(mountpoint)
+        except OSError as exc:
+            answers.append(exc.errno or 0)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_TIMEOUT_S)
+    return answers == [errno.ENOTCONN]
