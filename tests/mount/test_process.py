@@ -151,15 +151,6 @@ def test_an_upgrade_under_a_mount_breaks_no_read(
         end(root)
 
 
-def test_what_a_killed_process_left_is_replaced_by_the_next_mount(local: Place, engine: str, tmp_path: Path):
-    with mounted(local.reference("small:v1"), tmp_path / "m", engine) as first:
-        os.kill(first.record.pid, signal.SIGKILL)
-        assert ended(first.record.pid)
-        with mounted(local.reference("small:v2"), tmp_path / "m", engine) as second:
-            assert (second / "README.md").read_text() == "# A later dataset\n"
-    assert mounts_below(tmp_path / "m") == []
-
-
 def test_sigusr1_prints_stacks_and_tasks_into_the_log(local: Place, engine: str, tmp_path: Path):
     with mounted(local.reference("small:v1"), tmp_path / "m", engine) as mount:
         os.kill(mount.record.pid, signal.SIGUSR1)
