@@ -127,7 +127,7 @@ def test_killed(mount: MountFactory, fusepkg: Fusepkg, originals: Originals) -> 
 
 
 def test_mounting_again_after_a_kill(mount: MountFactory, fusepkg: Fusepkg) -> None:
-    """`mount` takes away what a killed process left at its directory, and mounts there; `fusepkg umount` ends it too."""
+    """`mount` takes away what a killed process left at its directory and mounts there; `umount` ends it too."""
     with mount("small:v1") as mounted:
         os.kill(mounted.record.pid, signal.SIGKILL)
         assert ended(mounted.record.pid)
