@@ -86,8 +86,8 @@ SETTINGS = (
 VARIABLES = {
     "FUSEPKG_CONFIG": "The configuration file; without it `$XDG_CONFIG_HOME/fusepkg/config.toml`, "
     "`~/.config/fusepkg/config.toml`. A file named here must exist.",
-    "XDG_RUNTIME_DIR": "Mounts are recorded, and their control sockets lie, in `fusepkg` below it; without it in "
-    "`/tmp/fusepkg-<user id>`. Root's are in `/run/fusepkg`.",
+    "XDG_RUNTIME_DIR": "Mounts are recorded, and their control sockets lie, in `fusepkg` below it; where that "
+    "cannot be used in `/tmp/fusepkg-<user id>`. Root's are in `/run/fusepkg`.",
     "AWS_*": "Credentials and everything else about them, as every AWS tool takes them: variables, `~/.aws`, "
     "container and instance roles.",
     "NO_COLOR": "No colours on a terminal.",

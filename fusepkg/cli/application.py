@@ -23,6 +23,7 @@ _WORDS = {
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),
+    "doctor": ("doctor",),
 }
 """Modules in the order in which help lists them, and the commands each registers."""
 

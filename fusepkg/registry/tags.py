@@ -226,7 +226,7 @@ def _parse_move(key: str, data: bytes) -> TagMove:
         raise UnsupportedFormat(f"{key} lies among the moves of a tag but is none", hint="Remove that object")
     try:
         content = msgspec.json.decode(data, type=_Content)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:  # the latter where it is not UTF-8
         raise UnsupportedFormat(f"{key} is not the move of a tag: {exc}") from exc
     if not layout.is_top_hash(content.hash):
         raise UnsupportedFormat(f"{key} does not name a top hash")

@@ -117,7 +117,7 @@ class Remembered:
             return None
         try:
             value = msgspec.msgpack.decode(data, type=_TagValue)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
         return RememberedTag(value.top_hash, value.time)
 

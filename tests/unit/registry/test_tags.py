@@ -118,7 +118,15 @@ def test_tags_are_listed_with_their_current_move(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"hash": "x", "previous": null, "time": "", "message": null, "publisher": ""}']
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"hash": "\xff"}',
+        b'{"hash": "x", "previous": null, "time": "", "message": null, "publisher": ""}',
+    ],
 )
 def test_an_object_that_is_no_move_is_named(store: ObjectStore, content: bytes) -> None:
     store.create(".quilt/tags/n/latest/9999999998.json", content)
