@@ -58,6 +58,7 @@ _ARCHIVED_HINT = (
     "Restore it for some days (aws s3api restore-object), which takes hours, then try again; or copy it to a storage"
     " class that can be read at once"
 )
+_MISSING_HINT = "Check who removed it; pushing the same files again puts it back"
 _NOT_PUBLIC_HINT = "The request was not signed: leave out --no-sign-request if the bucket is not public"
 
 _BUSY_CODES = frozenset(
@@ -84,12 +85,19 @@ def answer_error(status: int, code: str, address: Address) -> FusepkgError:
         return RemoteUnavailable(f"{address.url}: {said}, again after retries", hint="Try again later")
     if code in ("NoSuchKey", "NoSuchVersion") or status in (404, 405):
         # 405 is how a GET of a delete marker is refused, the only method we use that an object may not allow.
-        return ObjectMissing(f"{address.url} is not there: {said}")
+        return missing(address, said)
     if status in (409, 412):
         return ObjectExists(f"{address.url} exists already: {said}")
     if code in _WRONG_REGION_CODES or status in (301, 307):
         return RemoteProtocol(f"{address.url}: {said}", hint="The bucket is in another region: set AWS_REGION")
-    return RemoteProtocol(f"{address.url}: {said}")
+    return RemoteProtocol(
+        f"{address.url}: {said}", hint="Check that the endpoint is an S3 server (AWS_ENDPOINT_URL_S3)"
+    )
+
+
+def missing(address: Address, said: str) -> ObjectMissing:
+    """Say that an object is not there, as the server ``said``."""
+    return ObjectMissing(f"{address.url} is not there: {said}", hint=_MISSING_HINT)
 
 
 def check_size(address: Address, size: int, at_most: int) -> None:

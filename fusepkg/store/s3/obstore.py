@@ -20,8 +20,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store as ObstoreS3
 
-from fusepkg.errors import FusepkgError, ObjectExists, ObjectMissing, RemoteTimeout, RemoteUnavailable
-from fusepkg.store.s3.answers import answer_error, check_size
+from fusepkg.errors import FusepkgError, ObjectExists, RemoteTimeout, RemoteUnavailable
+from fusepkg.store.s3.answers import answer_error, check_size, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -277,7 +277,7 @@ def _translate(exc: Exception, address: Address) -> FusepkgError | Unclear:
     if code:
         return answer_error(status, code[1], address) if status != 400 else Unclear(code[1])
     if isinstance(exc, FileNotFoundError):
-        return ObjectMissing(f"{address.url} is not there: {address.server} answered 404")
+        return missing(address, f"{address.server} answered 404")
     if status == 403 or status == 408 or status == 429 or status >= 500:
         return answer_error(status, "", address)
     if "TimedOut" in text or "kind: Timeout" in text:

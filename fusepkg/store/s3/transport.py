@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
+    from botocore.model import OperationModel
     from mypy_boto3_s3 import S3Client
 
     from fusepkg.store.s3.credentials import RereadCredentials
@@ -44,16 +45,24 @@ class TimedBody:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else botocore asks of a response
         return getattr(self._raw, name)
 
-    def read(self, *arguments: Any, **named: Any) -> bytes:  # noqa: ANN401 - urllib3's own
-        """As urllib3's."""
-        self._check()
-        return self._raw.read(*arguments, **named)  # type: ignore[no-any-return]
+    def read(self, size: int | None = None) -> bytes:
+        """Up to ``size`` bytes, or all, as they come: a body that drips reaches its deadline."""
+        blocks: list[bytes] = []
+        left = size
+        while left != 0 and (block := self._read_some(_BLOCK_BYTES if left is None else min(left, _BLOCK_BYTES))):
+            blocks.append(block)
+            left = None if left is None else left - len(block)
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
-    def stream(self, block_bytes: int = _BLOCK_BYTES, **named: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib3's own
-        """As urllib3's."""
-        for block in self._raw.stream(block_bytes, **named):
-            self._check()
+    def stream(self, block_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
+        """All bytes, in blocks of at most ``block_bytes``."""
+        while block := self._read_some(block_bytes):
             yield block
+
+    def _read_some(self, most: int) -> bytes:
+        self._check()
+        some = getattr(self._raw, "read1", self._raw.read)  # urllib3 below 2.1 reads whole blocks only
+        return some(most) or self._raw.read(most)  # type: ignore[no-any-return]  # at the end, read gives the line back
 
     def _check(self) -> None:
         if time.monotonic() > self._deadline:
@@ -69,10 +78,10 @@ class BoundedBody(TimedBody):
         self._limit = limit
         self._refuse = refuse
 
-    def stream(self, block_bytes: int = _BLOCK_BYTES, **named: Any) -> Iterator[bytes]:  # noqa: ANN401 - urllib3's own
-        """As urllib3's, up to the limit. Raises RemoteProtocol."""
+    def stream(self, block_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
+        """All bytes up to the limit. Raises RemoteProtocol for more, if told to."""
         left = self._limit
-        for block in super().stream(block_bytes, **named):
+        for block in super().stream(block_bytes):
             if len(block) > left:
                 self._raw.close()
                 if self._refuse:
@@ -114,6 +123,12 @@ def install(client: S3Client, credentials: RereadCredentials | None, request_tim
         generation = request_dict["context"].get(_GENERATION)
         return 0 if generation is not None and credentials.reread(generation) else None
 
+    def ask_once(response: Any, operation: OperationModel, request_dict: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
+        """Keep botocore from asking for a region because it asked for it: a server can have it do so without end."""
+        if operation.name == "HeadBucket" and response is not None and not _region(response[1]):
+            request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+    events.register_first("needs-retry.s3", ask_once)
     events.register("before-send.s3", send)  # type: ignore[arg-type]  # the stubs know no answers
     events.register("before-sign.s3", note)
     events.register("needs-retry.s3", read_again)  # type: ignore[arg-type]  # the same
@@ -122,6 +137,12 @@ def install(client: S3Client, credentials: RereadCredentials | None, request_tim
 def is_refusal(status: int, code: str) -> bool:
     """Whether an answer may mean that the credentials have ended."""
     return status in _REFUSED_STATUSES or code in _REFUSED_CODES
+
+
+def _region(parsed: dict[str, Any]) -> str | None:
+    """The header by which S3 tells a bucket's region."""
+    found = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    return found if isinstance(found, str) else None
 
 
 def _code(parsed: dict[str, Any]) -> str:
