@@ -15,11 +15,10 @@ from fusepkg_cache.errors import (
     DigestMismatch,
 )
 from fusepkg_cache.info import CacheInfo
-from fusepkg_cache.lower import Lower
+from fusepkg_cache.lower_cache import LowerCache
 from fusepkg_cache.pins import Pin
 from fusepkg_cache.plain import PlainFiles
-from fusepkg_cache.stage import Stage
-from fusepkg_cache.unnamed import UnnamedBlob
+from fusepkg_cache.temporary_blob import TemporaryBlob
 from fusepkg_cache.verify import VerifyReport
 
 __all__ = [
@@ -38,11 +37,10 @@ __all__ = [
     "Cleared",
     "Digest",
     "DigestMismatch",
-    "Lower",
+    "LowerCache",
     "Pin",
     "PlainFiles",
-    "Stage",
-    "UnnamedBlob",
+    "TemporaryBlob",
     "Verified",
     "VerifyReport",
     "compute_digest",

@@ -1,7 +1,5 @@
 """Claims: of all threads and processes that miss a blob, one fetches it.
 
-Owns: who may fetch a blob now, and how long others wait for that. Must not know: how anything is fetched.
-
 A claim is a lock on one byte of one empty file, at an offset made of the digest, with a descriptor of its own: an open
 file description lock, so threads of a process keep each other out as processes do, and the kernel drops it when its
 process ends, however. Nothing is written, so there is nothing to sweep. Waiters ask again and again instead of
@@ -28,7 +26,7 @@ import xxhash
 from fusepkg_cache.records import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -40,8 +38,8 @@ PATIENCE_S = 10.0
 for a reader who waits behind a stopped process."""
 
 IMPATIENCE_S = 30.0
-"""How long nobody is waited for after a holder has used up somebody's patience. A stopped process may hold dozens of
-claims, and a reader who wants all those blobs must not lose patience with each."""
+"""After one timeout, ignore all claims for this long: a stopped process may hold dozens of claims, and a reader who
+wants all those blobs must not wait for each."""
 
 FIRST_PAUSE_S = 0.001
 """Until a waiter asks for the second time."""
@@ -74,9 +72,9 @@ class Claims:
         self._path = path
         self._impatient_until = 0.0
 
-    def of(self, digest: Digest, patience_s: float, is_kept: Callable[[Digest], bool]) -> Claim:
-        """A claim on a blob, not taken yet. ``is_kept`` looks for it in the cache."""
-        return Claim(self, digest, patience_s, is_kept)
+    def of(self, digest: Digest, patience_s: float) -> Claim:
+        """A claim on a blob, not taken yet."""
+        return Claim(self, digest, patience_s)
 
     def open(self) -> int:
         """A descriptor to lock with. Raises OSError."""
@@ -128,16 +126,14 @@ class ClaimedBatch:
 class Claim:
     """The right to fetch one blob, from ``take`` to the end of the block; made by ``Cache.claim``.
 
-    Threads wait with ``wait``. An event loop calls ``take`` until it is True, sleeps for ``pause_s`` in between, and
-    looks whether the blob has come.
+    Call ``take`` until it is True, sleep for ``pause_s`` in between, and look whether the blob has come.
     """
 
-    def __init__(self, claims: Claims, digest: Digest, patience_s: float, is_kept: Callable[[Digest], bool]) -> None:
+    def __init__(self, claims: Claims, digest: Digest, patience_s: float) -> None:
         self._claims = claims
         self.digest = digest
         self._offset = xxhash.xxh3_64_intdigest(key_of(digest)) >> 3 << 1  # even, and beat included below 2^62
         self._patience_s = patience_s
-        self._is_kept = is_kept
         self._descriptor = -1
         self._alive_s = time.monotonic()
         self._beat = False
@@ -172,14 +168,6 @@ class Claim:
             return True
         self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
         return False
-
-    def wait(self) -> bool:
-        """Wait until the blob is kept (False), or to be fetched by the caller (True)."""
-        while not self.take():
-            time.sleep(self.pause_s)
-            if self._is_kept(self.digest):
-                return False
-        return not self._is_kept(self.digest)
 
     def beat(self) -> None:
         """Tell those who wait that the fetch goes on; now and then, where it may outlast their patience."""

@@ -1,7 +1,5 @@
 """Names of blobs: which hash, which value, and how it is computed.
 
-Owns: the hash algorithms of the package format, one-shot and incremental. Must not know: where bytes come from or go.
-
 ``sha2-256`` is plain SHA-256. ``sha2-256-chunked`` splits the blob in chunks of ``chunk_size(len)`` bytes and is the
 SHA-256 of the chunks' concatenated raw SHA-256 values, also for one chunk; no bytes, no chunks. (quilt3's format.)
 

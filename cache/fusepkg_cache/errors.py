@@ -1,7 +1,5 @@
 """Every error the cache raises, as one tree.
 
-Owns: the classes and their stable codes. Must not know: errno and LMDB (``_translate``), who calls.
-
     CacheError
       DigestMismatch       the bytes given are not the bytes named
       CacheUnusable        go on without the cache

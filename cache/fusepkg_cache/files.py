@@ -1,7 +1,7 @@
 """Large blobs as files: ``<algorithm>/<first 2 hex>/<hex>``, each exactly the raw bytes.
 
-Owns: their names, reading parts of them against block sums, checking them in full, publishing, removing and listing.
-Must not know: LMDB, where the block sums are kept.
+
+
 
 Files are read with pread, never mapped: a file that is cut off while it is read gives short bytes, not SIGBUS. They are
 published by rename, so a name stands for a whole blob. They are not synced: what a power cut leaves of one fails
@@ -31,7 +31,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Blobs:
+class BlobFiles:
     """The large blobs of one cache directory."""
 
     directory: Path

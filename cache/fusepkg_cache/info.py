@@ -1,7 +1,4 @@
-"""What can be told of a cache without looking at its blobs.
-
-Owns: the figures, and where they are kept. Must not know: who shows them.
-"""
+"""What can be told of a cache without looking at its blobs."""
 
 from __future__ import annotations
 
@@ -9,25 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.layout import LAYOUT_VERSION
-from fusepkg_cache.tiers import counted
+from fusepkg_cache.records import Counts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusepkg_cache.session import Session
+    from fusepkg_cache.open_directory import OpenDirectory
 
 
 @dataclass(frozen=True, slots=True)
 class CacheInfo:
     """What a cache holds, from totals that are kept with every change; nothing is scanned.
 
-    ``max_bytes`` and ``min_free_bytes`` are what this process keeps to. ``complete`` is False while large blobs are
-    still being counted whose records were lost. ``pins`` is the number of pins.
+    ``max_bytes`` and ``min_free_bytes`` are what this process keeps to. ``complete`` is False while blobs are
+    still being counted that the index lacks. ``pins`` is the number of pins.
 
     Over the life of the cache, and by all processes: ``verification_failures`` blobs were found damaged, and dropped;
-    ``evictions`` blobs made room for others. ``small_hits``, ``large_hits`` and ``misses`` are reads answered by each
-    tier, and by neither; of the misses, the lower tier had ``lower_hits``. Other processes write what they counted
-    once a minute. ``errors`` are the reads that this object answered as misses because the disk failed.
+    ``evictions`` blobs made room for others. ``small_hits``, ``large_hits`` and ``misses`` are reads answered by
+    segments, by files, and by neither; of the misses, the lower cache had ``lower_hits``. Other processes write what
+    they counted once a minute. ``errors`` are the reads that this object answered as misses because the disk failed.
     """
 
     directory: Path
@@ -52,30 +49,30 @@ class CacheInfo:
     errors: int
 
 
-def information(session: Session, errors: int) -> CacheInfo:
+def information(opened: OpenDirectory, errors: int) -> CacheInfo:
     """The present figures."""
-    session.environment.refresh()
-    totals, counts, (small_blobs, large_blobs), walked = session.environment.view(counted)
-    counts += session.recency.counts
+    opened.index.refresh()
+    header = opened.index.header()
+    counts = Counts(**{name: getattr(header, name) for name, _ in Counts().items()}) + opened.recency.counts
     return CacheInfo(
-        directory=session.layout.directory,
+        directory=opened.layout.directory,
         layout_version=LAYOUT_VERSION,
-        max_bytes=session.bound.max_bytes,
-        min_free_bytes=session.bound.min_free_bytes,
-        complete=walked > 0,
-        bytes=totals.small_bytes + totals.large_bytes,
-        blobs=small_blobs + large_blobs,
-        small_bytes=totals.small_bytes,
-        small_blobs=small_blobs,
-        large_bytes=totals.large_bytes,
-        large_blobs=large_blobs,
-        pins=len(session.pins.all()),
+        max_bytes=opened.bound.max_bytes,
+        min_free_bytes=opened.bound.min_free_bytes,
+        complete=header.walked > 0,
+        bytes=header.held_bytes,
+        blobs=header.small_blobs + header.large_blobs,
+        small_bytes=header.small_bytes,
+        small_blobs=header.small_blobs,
+        large_bytes=header.large_bytes,
+        large_blobs=header.large_blobs,
+        pins=len(opened.pins.all()),
         evictions=counts.evictions,
         evicted_bytes=counts.evicted_bytes,
         small_hits=counts.small_hits,
         large_hits=counts.large_hits,
         lower_hits=counts.lower_hits,
         misses=counts.misses,
-        verification_failures=totals.verification_failures,
+        verification_failures=header.verification_failures,
         errors=errors,
     )

@@ -1,48 +1,45 @@
 """Where things lie in a cache directory, and whether the directory may be used at all.
 
-Owns: names, modes, the version file, the owner check, the lock that whoever opens or replaces the LMDB environment
-holds. Must not know: what is inside the environment or a blob.
+    <directory>/v2/VERSION                              "fusepkg-cache 2"
+    <directory>/v2/lock                                 locked while the index and segments are changed
+    <directory>/v2/claims                               empty; bytes of it are locked while blobs are fetched
+    <directory>/v2/index                                which blob lies where; totals; may be lost
+    <directory>/v2/segments/<8 hex>                     small blobs, and block sums of large ones
+    <directory>/v2/blobs/<algorithm>/<2 hex>/<hex>      large blobs, raw bytes
+    <directory>/v2/pins/<hex>                           lists of blobs that are not evicted
+    <directory>/v2/staging/<token>/                     unfinished files of one process
 
-    <directory>/v1/VERSION                              "fusepkg-cache 1"
-    <directory>/v1/lock                                 held while the environment is opened or replaced
-    <directory>/v1/claims                               empty; bytes of it are locked while blobs are fetched
-    <directory>/v1/lmdb/{data,lock}.mdb                 small blobs, block sums of large ones, totals
-    <directory>/v1/lmdb.damaged/                        the last environment that was found damaged, if any
-    <directory>/v1/blobs/<algorithm>/<2 hex>/<hex>      large blobs, raw bytes
-    <directory>/v1/pins/<hex>                           lists of blobs that are not evicted
-    <directory>/v1/staging/<token>/                     unfinished files of one process
-
-The version is in the path, so that a newer program can keep ``v2`` beside ``v1`` and neither harms the other.
+The version is in the path, so that a newer program can keep ``v3`` beside ``v2`` and neither harms the other. What an
+older program left in ``v1`` is taken over when ``v2`` is made: large blobs and pins have the same names and bytes; the
+small blobs lay in LMDB, and are dropped.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import secrets
+import shutil
 import stat
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusepkg_cache._translate import translated
 from fusepkg_cache.errors import CacheUnusable
+from fusepkg_cache.private_directory import PRIVATE_MODE, make_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised by any change of names or bytes below ``v<n>/`` that an older program would misread."""
 
 _VERSION_LINE = re.compile(rb"fusepkg-cache (\d+)\n")
 _OURS = re.compile(r"v\d+")
-_DIRECTORY_MODE = 0o700
-"""Blobs may be private data: nobody but their owner looks in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +54,18 @@ class Layout:
         return self.directory / f"v{LAYOUT_VERSION}"
 
     @property
+    def old_root(self) -> Path:
+        """What the layout version before this one owns."""
+        return self.directory / "v1"
+
+    @property
     def version_file(self) -> Path:
         """Says that ``root`` is laid out as this module describes."""
         return self.root / "VERSION"
 
     @property
     def lock_file(self) -> Path:
-        """Locked while the environment is opened or replaced."""
+        """Locked while the index and segments are changed."""
         return self.root / "lock"
 
     @property
@@ -72,14 +74,14 @@ class Layout:
         return self.root / "claims"
 
     @property
-    def environment(self) -> Path:
-        """The LMDB environment."""
-        return self.root / "lmdb"
+    def index_file(self) -> Path:
+        """Which blob lies where."""
+        return self.root / "index"
 
     @property
-    def damaged(self) -> Path:
-        """Where a damaged environment is moved; at most one is kept."""
-        return self.root / "lmdb.damaged"
+    def segments(self) -> Path:
+        """Small blobs, and block sums of large ones."""
+        return self.root / "segments"
 
     @property
     def blobs(self) -> Path:
@@ -96,62 +98,73 @@ class Layout:
         """Unfinished files."""
         return self.root / "staging"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone, among all processes, in opening or replacing the environment.
-
-        Whoever holds this may go on to take LMDB's write lock; never the other way round.
-        """
-        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing does not, if another thread forked meanwhile
-        finally:
-            os.close(descriptor)
-
 
 def prepare(directory: Path) -> Layout:
     """Make the directory a cache, or find that it is one; cheap, and safe to do from many processes at once.
 
-    Raises: CacheUnusable where it is no directory, another user's, or laid out by a newer program; CacheReadOnly.
+    Raises: CacheUnusable if it is no directory, if others can write to it or put another in its place, or if it is
+    laid out by a newer program; CacheReadOnly.
     """
     layout = Layout(directory.absolute())
     with translated(f"cannot use {directory} as a cache"):
-        layout.directory.parent.mkdir(parents=True, exist_ok=True)
-        _make_private(layout.directory)
-        if all(_OURS.fullmatch(name) for name in os.listdir(layout.directory)):
-            _tighten(layout.directory)  # a directory that holds other things too keeps the mode its user chose
-        _make_private(layout.root)
-        _tighten(layout.root)
+        if _holds_other_things(layout.directory):  # it keeps the mode that its user chose
+            _require_ours(layout.directory)
+        else:
+            make_private(layout.directory)
+        is_new = not layout.root.exists()
+        make_private(layout.root)
         _check_version(layout)
-        for path in (layout.blobs, layout.staging):
-            path.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        for path in (layout.blobs, layout.segments, layout.staging):
+            make_below(path)
+        if is_new:
+            take_over(layout)
     return layout
 
 
-def _make_private(path: Path) -> None:
-    """Make ``path`` a directory of ours alone, or refuse what is there."""
+def make_below(path: Path) -> None:
+    """Make a directory inside the cache with mode 0700, or check the one that is there."""
     try:
-        path.mkdir(mode=_DIRECTORY_MODE)
+        path.mkdir(mode=PRIVATE_MODE)
     except FileExistsError:
         found = path.stat()
-        if not stat.S_ISDIR(found.st_mode):
-            raise CacheUnusable(
-                f"cannot use {path} as a cache: it is not a directory", hint="Name another directory"
-            ) from None
-        if found.st_uid != os.geteuid():
-            raise CacheUnusable(
-                f"cannot use {path} as a cache: it belongs to user {found.st_uid}, not {os.geteuid()}",
-                hint="Whoever owns it could change what is read from it: name a directory of your own",
-            ) from None
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISDIR(found.st_mode):
+            make_private(path)  # says what is wrong
 
 
-def _tighten(path: Path) -> None:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        path.chmod(_DIRECTORY_MODE)
+def take_over(layout: Layout) -> None:
+    """Move the large blobs and pins of an older layout into this one, and drop what else was in it."""
+    old = layout.old_root
+    try:
+        version = (old / "VERSION").read_bytes()
+        make_private(old)
+    except (OSError, CacheUnusable):
+        return
+    if version != b"fusepkg-cache 1\n":
+        return
+    for name, target in (("blobs", layout.blobs), ("pins", layout.pins)):
+        with suppress(OSError):
+            if target.is_dir():
+                target.rmdir()
+            (old / name).rename(target)
+    make_below(layout.blobs)
+    shutil.rmtree(old, ignore_errors=True)
+    log.info("the large blobs in %s were taken over; its small ones are fetched again when needed", old)
+
+
+def _holds_other_things(directory: Path) -> bool:
+    try:
+        return not all(_OURS.fullmatch(name) for name in os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _require_ours(directory: Path) -> None:
+    owner = directory.stat().st_uid
+    if owner != os.geteuid():
+        raise CacheUnusable(
+            f"cannot use {directory} as a cache: it belongs to user {owner}, not {os.geteuid()}",
+            hint="Its owner could change what is read from it: name a directory of your own",
+        )
 
 
 def _check_version(layout: Layout) -> None:

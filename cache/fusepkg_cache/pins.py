@@ -1,9 +1,6 @@
 """Pins: blobs that are never evicted, a named list of them in a file each, ``pins/<SHA-256 of the name>``.
 
-Owns: the bytes of such a file, listing them, and which of some keys are in any. Must not know: who evicts, or why
-something is pinned.
-
-A pin is meant to last, so it lies beside LMDB, which may be cleared or found damaged. The keys are sorted and all of
+A pin is meant to last, so it lies beside the index, which may be lost or cleared. The keys are sorted and all of
 one length: whether a few neighbours are pinned is found with some twenty small reads, however long the list. A file is
 written in full and renamed, so that a name has its old list or its new one.
 """
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg_cache.digest import Digest
-    from fusepkg_cache.staging import Staging
+    from fusepkg_cache.unfinished import UnfinishedFiles
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +83,9 @@ class _List:
 class Pins:
     """The pins of one cache directory."""
 
-    def __init__(self, directory: Path, staging: Staging) -> None:
+    def __init__(self, directory: Path, unfinished: UnfinishedFiles) -> None:
         self._directory = directory
-        self._staging = staging
+        self._unfinished = unfinished
 
     def put(self, name: str, digests: Iterable[Digest], since: int) -> None:
         """Pin blobs, kept now or later, in place of those the name had. Raises OSError."""
@@ -97,7 +94,7 @@ class Pins:
             raise ValueError(f"the name of a pin has {len(text)} bytes, not 1..{MAX_NAME_BYTES}")
         keys = sorted({key_of(digest) for digest in digests})
         head = _HEAD.pack(_MAGIC, since, len(keys), len(text)) + text
-        written = self._staging.write([head, b"".join(keys)])
+        written = self._unfinished.write([head, b"".join(keys)])
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
             written.rename(self._path(name))

@@ -1,8 +1,6 @@
-"""Blobs as plain files for other users and machines to read: a directory that serves as a lower tier.
+"""Blobs as plain files for other users and machines to read: a directory that serves as a lower cache.
 
-Owns: writing such files, with the modes that the user's umask gives them. Must not know: LMDB, which is not made here,
-for it is not safe on a network's file system.
-
+The files get the modes that the user's umask gives them. There is no index, and nothing to lock but the file written.
 The layout is that of a cache whose blobs are all large, so a cache can be opened on it as well. Any number of processes
 may write at once, on any machine that shares the directory. What a killed one leaves is used by the next that writes
 the same blob.
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache._translate import translated
 from fusepkg_cache.digest import Hashing
 from fusepkg_cache.errors import CacheUnusable, DigestMismatch
-from fusepkg_cache.files import Blobs
+from fusepkg_cache.files import BlobFiles
 from fusepkg_cache.layout import LAYOUT_VERSION, Layout
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ class PlainFiles:
     def __init__(self, directory: Path) -> None:
         layout = Layout(directory.absolute())
         self.directory = layout.directory
-        self._blobs = Blobs(layout.blobs)
+        self._blobs = BlobFiles(layout.blobs)
         with translated(f"cannot write to {directory}"):
             layout.blobs.mkdir(parents=True, exist_ok=True)
             try:

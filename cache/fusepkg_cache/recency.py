@@ -1,29 +1,24 @@
 """What was read lately: so that what is evicted is what nobody used for long, and ``info`` knows hits and misses.
 
-Owns: noting a read without writing, and writing the notes now and then. Must not know: who evicts, who asks.
-
-A read is noted in memory only; the notes of many are written in one transaction, and a use only where the last one
-written is some time ago. What is lost with a killed process is a little of the order of eviction, and a minute's
-counts.
+A read is noted in memory only; the notes of many are written in one change, and a use only if the last one written is
+``RESOLUTION_S`` ago. What is lost with a killed process is a little of the order of eviction, and a minute's counts.
 """
 
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.records import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
-    from concurrent.futures import Future
+    from collections.abc import Callable, Container
 
-    from fusepkg_cache.changes import Changes
-    from fusepkg_cache.commits import Commits
+    from fusepkg_cache.index import Index
+    from fusepkg_cache.index_change import Change
 
 NOTES = 8192
-"""Blobs noted before the notes are written: under a MiB of memory, and tens of milliseconds of a transaction."""
+"""Blobs noted before the notes are written: under a MiB of memory, and tens of milliseconds of a change."""
 
 WRITE_AFTER_S = 60.0
 """How long the first of the notes waits: other processes evict by what was written, and a read an hour is a use."""
@@ -33,18 +28,21 @@ RESOLUTION_S = 600
 
 
 class Recency:
-    """The notes of one process. Adding to an attribute or a dict is atomic; a note lost in a race costs nothing."""
+    """The notes of one process. Adding to an attribute or a dict is atomic; a note lost in a race costs nothing.
 
-    def __init__(self, commits: Commits) -> None:
-        self._commits = commits
+    ``wake`` is called with the seconds after which the notes are to be written.
+    """
+
+    def __init__(self, index: Index, wake: Callable[[float], None]) -> None:
+        self._index = index
+        self._wake = wake
         self._noted: dict[bytes, None] = {}
-        self._write_at = 1  # notes at which something is to be done: the first wakes the writer, for later
+        self._write_at = 1  # notes at which something is to be done: the first wakes the upkeep, for later
         self._due_s = 0.0
         self._small_hits = 0
         self._large_hits = 0
         self._lower_hits = 0
         self._misses = 0
-        self._writing: Future[None] | None = None
 
     def note_small(self, key: bytes) -> None:
         """Note that a small blob was read. Never waits."""
@@ -61,12 +59,12 @@ class Recency:
             self._arrange()
 
     def note_lower(self) -> None:
-        """Note that the lower tier had what was missed. Never waits."""
+        """Note that the lower cache had what was missed. Never waits."""
         self._lower_hits += 1
 
-    def note_miss(self) -> None:
-        """Note that a blob was not found. Never waits."""
-        self._misses += 1
+    def note_misses(self, number: int = 1) -> None:
+        """Note that blobs were not found. Never waits."""
+        self._misses += number
         if self._write_at == 1:
             self._arrange()
 
@@ -90,40 +88,30 @@ class Recency:
         """Whether notes have waited for long enough."""
         return self._write_at > 1 and time.monotonic() >= self._due_s
 
-    def write(self) -> None:
-        """Write the notes there are, and wait for it. Raises: CacheClosed, lmdb.Error."""
-        if self._noted or self.counts != Counts():
-            self._commits.change(self.taken())
-
-    def submit(self) -> None:
-        """Have the notes there are written, and do not wait. Raises CacheClosed.
-
-        While those before are not written, perhaps for hours, uses are forgotten rather than piled up.
-        """
-        if self._writing is None or self._writing.done():
-            self._writing = self._commits.submit(self.taken())
-        else:
-            self._noted = {}
-
-    def taken(self) -> Callable[[Changes], None]:
-        """The change that writes the notes, which are no longer here."""
+    def write(self, patience_s: float | None = None) -> None:
+        """Write the notes there are. Raises CacheUnusable, OSError: then they are forgotten, rather than piled up."""
         noted, self._noted, self._write_at = self._noted, {}, 1
         counts = self.counts
+        if not noted and counts == Counts():
+            return
+
+        def make(change: Change) -> None:
+            change.use(noted, RESOLUTION_S)
+            change.count(counts)
+
+        self._index.change(make, patience_s)
         self._small_hits -= counts.small_hits
         self._large_hits -= counts.large_hits
         self._lower_hits -= counts.lower_hits
         self._misses -= counts.misses
-        return partial(_use, keys=noted, counts=counts)
 
     def _arrange(self) -> None:
         if self._write_at == 1:
             self._write_at = NOTES
             self._due_s = time.monotonic() + WRITE_AFTER_S
-            self._commits.wake(WRITE_AFTER_S)
+            self._wake(WRITE_AFTER_S)
+        elif len(self._noted) >= 2 * NOTES:  # they could not be written for a while
+            self._noted = {}
         else:
-            self.submit()
-
-
-def _use(changes: Changes, keys: Iterable[bytes], counts: Counts) -> None:
-    changes.use(keys, RESOLUTION_S)
-    changes.count(counts)
+            self._due_s = 0.0
+            self._wake(0)

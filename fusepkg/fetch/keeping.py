@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
-from fusepkg_cache import BlobTooLarge, UnnamedBlob
+from fusepkg_cache import BlobTooLarge, TemporaryBlob
 from fusepkg_cache.errors import CacheError, CacheUnusable
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Keeper:
         self._warned_s: float | None = None
         self._held: OrderedDict[Digest, bytes] = OrderedDict()
         self._held_bytes = 0
-        self._files: OrderedDict[Digest, UnnamedBlob] = OrderedDict()
+        self._files: OrderedDict[Digest, TemporaryBlob] = OrderedDict()
         self._threads = trio.CapacityLimiter(KEEPING_THREADS)
         try:
             self._cache = open_cache()
@@ -170,7 +170,7 @@ class Keeper:
                     return False
                 self._works()
                 return True
-        blob = await draw(partial(UnnamedBlob, digest))
+        blob = await draw(partial(TemporaryBlob, digest))
         if blob is None:
             return False
         self._counters.cache_failures += 1

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 from fusepkg_cache import SMALL_LIMIT_BYTES, Algorithm, Cache, Digest, DigestMismatch
+from fusepkg_cache.reading import put_large
 from fusepkg_cache.records import BLOCK_BYTES, key_of, record_of
 
-from tests.unit.cache.blobs import LARGE, SMALL, blob, flip
+from tests.unit.cache.blobs import LARGE, SMALL, blob, flip, spoil_small
+from tests.unit.cache.evicting import shrink
 from tests.unit.cache.peer import Peer
 
 SIZES = [0, 1, SMALL, SMALL_LIMIT_BYTES, SMALL_LIMIT_BYTES + 1, LARGE]
@@ -44,7 +46,7 @@ def peer(peers: Peer, cache: Cache) -> Peer:
 
 
 def file_of(cache: Cache, digest: Digest) -> Path:
-    return cache.directory / "v1" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
+    return cache.directory / "v2" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
 
 
 def rewrite(path: Path, data: bytes) -> None:
@@ -54,12 +56,8 @@ def rewrite(path: Path, data: bytes) -> None:
 
 
 def damage_small(cache: Cache, data: bytes) -> None:
-    """Flip a bit of a small blob in LMDB's file, which every process has mapped."""
-    path = cache.directory / "v1" / "lmdb" / "data.mdb"
-    with path.open("r+b") as file:
-        at = file.read(64 << 20).index(data[:64])
-        file.seek(at)
-        file.write(flip(data[:64], 10))
+    """Flip a bit of a small blob in its segment."""
+    spoil_small(cache.directory, data)
 
 
 # --- 1: content-addressed
@@ -116,9 +114,9 @@ def test_1_one_checksum_in_two_scopes_is_two_blobs(cache: Cache, size: int) -> N
 def test_1_putting_what_is_there_does_nothing(cache: Cache, size: int) -> None:
     digest, data = blob(size)
     cache.put(digest, data)
-    changed = cache._session().environment._lmdb().info()["last_txnid"]
+    changed = cache._directory().index.header().changes
     cache.put(digest, data)
-    assert cache._session().environment._lmdb().info()["last_txnid"] == changed
+    assert cache._directory().index.header().changes == changed
     assert cache.info().blobs == 1
 
 
@@ -199,16 +197,17 @@ def test_2_a_damaged_record_costs_nothing(cache: Cache) -> None:
     digest, data = blob(LARGE)
     cache.put(digest, data)
     other, _ = blob(LARGE, 1)
-    session = cache._session()
-    for wrong in (b"", record_of(other, data), record_of(digest, data[:-1])):
-        session.commits.change(lambda changes, wrong=wrong: changes.put_record(key_of(digest), wrong))
+    opened = cache._directory()
+    wrong_ones = [record_of(other, data), record_of(digest, data[:-1]), record_of(digest, flip(data, 5))]
+    for wrong in wrong_ones:
+        opened.index.change(lambda change, wrong=wrong: put_large(change, opened, digest, wrong))
         assert cache.get(digest) == data
         assert cache.read(digest, 5, 10) == data[5:15]
     assert cache.info().verification_failures == 0
     assert cache.info().bytes == LARGE
 
 
-# --- 3: invisible until whole (stages: tests/unit/cache/test_stage.py)
+# --- 3: invisible until whole
 
 
 def test_3_a_put_is_seen_by_every_process(cache: Cache, peer: Peer) -> None:
@@ -222,9 +221,9 @@ def test_3_a_put_is_seen_by_every_process(cache: Cache, peer: Peer) -> None:
         assert theirs[0] in cache
 
 
-def test_3_what_another_process_stages_is_not_seen(cache: Cache, peer: Peer) -> None:
+def test_3_what_another_process_has_not_finished_is_not_seen(cache: Cache, peer: Peer) -> None:
     for digest, data in (blob(SMALL), blob(LARGE)):
-        peer.call("stage", digest, data)
+        peer.call("leave_unfinished", digest, data)
         assert cache.get(digest) is None
         assert digest not in cache
 
@@ -245,7 +244,7 @@ def test_4_a_value_outlives_its_blob_and_the_cache(tmp_path: Path, size: int) ->
     assert got == data
 
 
-# --- 6: disposable (damage of LMDB's file: tests/unit/cache/test_environment.py)
+# --- 6: disposable (damage of the index: tests/unit/cache/test_index.py)
 
 
 def test_6_large_blobs_survive_the_loss_of_everything_else(tmp_path: Path) -> None:
@@ -253,7 +252,7 @@ def test_6_large_blobs_survive_the_loss_of_everything_else(tmp_path: Path) -> No
     with Cache(tmp_path / "cache") as cache:
         cache.put(*small)
         cache.put(*large)
-    for path in (tmp_path / "cache" / "v1").iterdir():
+    for path in (tmp_path / "cache" / "v2").iterdir():
         if path.name != "blobs":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     with Cache(tmp_path / "cache") as cache:
@@ -268,7 +267,7 @@ def test_6_a_found_file_is_checked_before_a_byte_of_it_is_given_out(tmp_path: Pa
     digest, data = blob(LARGE)
     with Cache(tmp_path / "cache") as cache:
         cache.put(digest, data)
-    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    (tmp_path / "cache" / "v2" / "index").unlink()
     rewrite(file_of(cache, digest), flip(data, LARGE - 1))
     with Cache(tmp_path / "cache") as cache:
         assert cache.read(digest, 0, 10) is None
@@ -286,7 +285,7 @@ def test_6_a_vanished_file_is_a_miss_and_its_record_is_dropped(cache: Cache) -> 
     assert cache.get(digest) == data
 
 
-@pytest.mark.parametrize("what", ["v1", "v1/lmdb", "v1/blobs", "v1/staging", "v1/lock", "v1/lmdb/lock.mdb"])
+@pytest.mark.parametrize("what", ["v2", "v2/index", "v2/segments", "v2/blobs", "v2/staging", "v2/lock", "v2/VERSION"])
 def test_6_parts_of_the_directory_vanish(cache: Cache, what: str) -> None:
     small, large = blob(SMALL), blob(LARGE)
     cache.put(*small)
@@ -311,7 +310,7 @@ def test_6_verify_finds_and_repairs(cache: Cache) -> None:
     rewrite(file_of(cache, blobs[4][0]), flip(blobs[4][1], 9))
     file_of(cache, blobs[5][0]).unlink()
     lost = blobs[6][0]
-    cache._session().commits.change(lambda changes: changes.drop_record(key_of(lost)))
+    cache._directory().index.change(lambda change: change.drop(key_of(lost)))
     done: list[tuple[int, int]] = []
     found = cache.verify(progress=lambda now, there_are: done.append((now, there_are)))
     assert not found.ok
@@ -340,7 +339,7 @@ def test_8_nobody_else_can_look_in(cache: Cache) -> None:
     cache.put(*blob(SMALL))
     cache.put(*blob(LARGE))
     assert cache.directory.stat().st_mode & 0o777 == 0o700
-    assert (cache.directory / "v1").stat().st_mode & 0o777 == 0o700
+    assert (cache.directory / "v2").stat().st_mode & 0o777 == 0o700
     assert file_of(cache, blob(LARGE)[0]).stat().st_mode & 0o777 == 0o400
 
 
@@ -392,17 +391,17 @@ def test_blobs_of_an_unknown_hash_are_left_alone(cache: Cache) -> None:
     """As a newer program may put them."""
     with pytest.raises(ValueError):
         Algorithm("md5")
-    foreign = cache.directory / "v1" / "blobs" / "blake3" / "ab" / ("ab" * 32)
+    foreign = cache.directory / "v2" / "blobs" / "blake3" / "ab" / ("ab" * 32)
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"of a newer program")
-    cache._session().commits.change(lambda changes: changes.put_small(b"\x7f" + bytes(32), b"12345678 newer"))
+    cache._directory().index.change(lambda change: change.put_small(b"\x7f" + bytes(32), 1, 8, 5))
     cache.put(*blob(SMALL))
     cache.put(*blob(LARGE))
     found = cache.verify(repair=True)
     assert found.ok
     assert found.blobs == 2
     assert cache.get(blob(SMALL)[0]) == blob(SMALL)[1]
-    cache.shrink(0)  # what counts can be evicted
+    shrink(cache, 0)  # what counts can be evicted
     assert cache.info().blobs == cache.info().bytes == 0
     assert foreign.exists()
 
@@ -416,7 +415,7 @@ def test_info_tells_both_tiers(cache: Cache) -> None:
     assert (info.small_blobs, info.small_bytes) == (3, 3 * SMALL)
     assert (info.large_blobs, info.large_bytes) == (1, LARGE)
     assert (info.blobs, info.bytes) == (4, 3 * SMALL + LARGE)
-    assert (info.layout_version, info.verification_failures, info.errors) == (1, 0, 0)
+    assert (info.layout_version, info.verification_failures, info.errors) == (2, 0, 0)
 
 
 def test_caches_with_different_limits_share_a_directory(tmp_path: Path) -> None:
@@ -439,7 +438,7 @@ def test_a_relative_directory_is_kept_when_the_process_moves(tmp_path: Path, mon
         os.chdir("/")
         cache.put(digest, data)
         assert cache.get(digest) == data
-    assert (tmp_path / "cache" / "v1").is_dir()
+    assert (tmp_path / "cache" / "v2").is_dir()
 
 
 def test_1_a_blob_put_whole_and_in_pieces_counts_once(cache: Cache) -> None:

@@ -46,22 +46,21 @@ def test_7_kill_9_loses_nothing_that_was_put(tmp_path: Path) -> None:
             assert cache.info().small_bytes + sum(os.stat(path).st_size for path in files(directory)) == found.bytes
     with Cache(directory) as cache:
         cache.put(*blob(LARGE, -1))  # sweeps
-        assert len(list((directory / "v1" / "staging").iterdir())) == 1
-        assert not (directory / "v1" / "lmdb.damaged").exists()
+        assert len(list((directory / "v2" / "staging").iterdir())) == 1
         for size, seed in told:
             digest, data = blob(size, seed)
             assert cache.get(digest) == data
 
 
 def files(directory: Path) -> list[Path]:
-    return [path for path in (directory / "v1" / "blobs").rglob("*") if path.is_file()]
+    return [path for path in (directory / "v2" / "blobs").rglob("*") if path.is_file()]
 
 
 def test_7_a_process_that_dies_in_the_middle_does_not_keep_others_out(tmp_path: Path) -> None:
     with Cache(tmp_path / "cache") as cache:
         with Peer() as peer:
             peer.call("open", str(tmp_path / "cache"))
-            peer.call("stage", *blob(LARGE))
+            peer.call("leave_unfinished", *blob(LARGE))
             peer.call("put", *blob(SMALL))
             peer.call("die")
         cache.put(*blob(SMALL, 2))
@@ -94,8 +93,7 @@ for size in (LARGE, SMALL):
         kept.append((size, seed))
 whole = all(cache.get(blob(*which)[0]) == blob(*which)[1] for which in kept)
 refused = outcome(cache.put, *blob(SMALL, 1000))
-with cache.stage() as stage:
-    staged = outcome(lambda: [stage.add(*blob(LARGE, 2000)), stage.commit()])
+several = outcome(cache.put_many, [verified(*blob(size, 2000)) for size in (LARGE, SMALL)])
 new = outcome(Cache, Path("disk/another"))
 Path("disk/of somebody else").unlink()
 for which in ((LARGE, 3000), (SMALL, 3000)):
@@ -104,18 +102,15 @@ for which in ((LARGE, 3000), (SMALL, 3000)):
 cache.close()
 cache = Cache(Path("disk/cache"))
 again = all(cache.get(blob(*which)[0]) == blob(*which)[1] for which in kept)
-readers = [cache._session().environment._lmdb().begin() for _ in range(500)]  # as 500 threads would, at once
-for reader in readers:
-    reader.abort()
-left = [path.name for path in Path("disk/cache/v1/staging").rglob("*") if path.is_file()]
+left = [path.name for path in Path("disk/cache/v2/staging").rglob("*") if path.is_file()]
 cleared = cache.clear().blobs
 after = [outcome(cache.put, *blob(LARGE, 5)), outcome(cache.put, *blob(SMALL, 5))]
 print(json.dumps(dict(large=outcomes.get(LARGE), small=outcomes.get(SMALL), kept=len(kept), whole=whole, again=again,
-    refused=refused, recovered=recovered, staged=staged, new=new, left=left, cleared=cleared, after=after,
+    refused=refused, recovered=recovered, several=several, new=new, left=left, cleared=cleared, after=after,
     ok=cache.verify().ok)))
 """,
     )
-    assert found["large"] == found["small"] == found["refused"] == found["staged"] == found["new"] == "CacheFull"
+    assert found["large"] == found["small"] == found["refused"] == found["several"] == found["new"] == "CacheFull"
     assert found["whole"] is found["again"] is found["ok"] is True
     assert found["recovered"] == "done"
     assert found["left"] == []
@@ -135,8 +130,8 @@ def free():
     return disk.f_bavail * disk.f_frsize
 cache = Cache(Path("disk/cache"), min_free_bytes=FLOOR)
 def settle():
-    while cache._session().bound._target() is not None:  # until there is nothing more to do
-        cache._session().commits.change(lambda changes: None)
+    while cache._directory().bound._target() is not None:  # until there is nothing more to do
+        cache._directory().bound.step()
 for seed in range(100):
     cache.put(*blob(LARGE, seed))
 settle()
@@ -146,7 +141,8 @@ cache.put(*blob(SMALL, 0))
 settle()
 gave_way = free()
 left = cache.info().large_blobs
-cache.shrink(0)
+from tests.unit.cache.evicting import shrink
+shrink(cache, 0)
 outcomes = {outcome(cache.put, *blob(SMALL, seed)) for seed in range(1500)}  # LMDB uses its own free pages again
 settle()
 small = free()
@@ -181,7 +177,6 @@ subprocess.run(["mount", "--bind", directory, directory], check=True)  # over th
 subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
 reads = [cache.get(blob(size)[0]) == blob(size)[1] for size in (SMALL, LARGE)]
 put = outcome(cache.put, *blob(LARGE, 1))
-staged = outcome(cache.stage().add, *blob(LARGE, 1))
 removed = outcome(cache.remove, blob(LARGE)[0])
 cleared = outcome(cache.clear)
 subprocess.run(["mount", "-o", "remount,bind,rw", directory], check=True)
@@ -190,13 +185,13 @@ recovered.append(cache.get(blob(LARGE, 2)[0]) == blob(LARGE, 2)[1])
 subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
 cache.close()
 opened = outcome(Cache, directory)
-print(json.dumps(dict(reads=reads, put=put, staged=staged, removed=removed, cleared=cleared, opened=opened,
+print(json.dumps(dict(reads=reads, put=put, removed=removed, cleared=cleared, opened=opened,
     recovered=recovered)))
 """,
     )
     assert found["reads"] == [True, True]
     assert found["recovered"] == ["done", "done", True]
-    assert {found[call] for call in ("put", "staged", "removed", "cleared", "opened")} == {"CacheReadOnly"}
+    assert {found[call] for call in ("put", "removed", "cleared", "opened")} == {"CacheReadOnly"}
 
 
 def test_10_a_read_that_fails_is_a_miss_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Cache, CacheFull, CacheReadOnly, CacheUnusable, Digest
+from fusepkg_cache import Cache, CacheFull, CacheReadOnly, CacheUnusable, verified
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
 from tests.unit.cache.fuse_disk import Disk, mounted
@@ -26,14 +26,8 @@ def cache(disk: Disk, request: pytest.FixtureRequest) -> Iterator[Cache]:
         disk.fail()
 
 
-def stage(cache: Cache, digest: Digest, data: bytes) -> None:
-    with cache.stage() as stage:
-        stage.add(digest, data)
-        stage.commit()
-
-
 @pytest.mark.fuse
-@pytest.mark.parametrize("failing", [["write"], ["fsync"], ["write", "fsync", "read", "open"]], ids="+".join)
+@pytest.mark.parametrize("failing", [["write"], ["write", "fsync", "read", "open"]], ids="+".join)
 def test_10_what_cannot_be_written_is_told_and_the_cache_is_used_again(
     cache: Cache, disk: Disk, failing: list[str]
 ) -> None:
@@ -48,9 +42,10 @@ def test_10_what_cannot_be_written_is_told_and_the_cache_is_used_again(
             assert not isinstance(caught.value, CacheFull | CacheReadOnly)
             assert "Input/output error" in str(caught.value)
         with pytest.raises(CacheUnusable):
-            stage(cache, *blob(SMALL, 2))
-        assert cache.get(kept[0][0]) == kept[0][1]
-        assert cache.get(kept[1][0]) == (None if "read" in failing else kept[1][1])
+            cache.put_many([verified(*blob(SMALL, 2)), verified(*blob(SMALL, 3))])
+        for digest, data in kept:
+            found = cache.get(digest)  # from the kernel's memory, perhaps
+            assert found == data or (found is None and "read" in failing)
         disk.fail()
         for digest, data in kept:
             assert cache.get(digest) == data
@@ -95,23 +90,15 @@ def test_10_a_cache_that_cannot_be_opened_can_be_later(disk: Disk) -> None:
 
 
 @pytest.mark.fuse
-def test_10_without_fallocate_nothing_is_missed(cache: Cache) -> None:
-    """FUSE file systems that do not implement it, as this one, answer EOPNOTSUPP."""
-    for size in (SMALL, LARGE):
-        cache.put(*blob(size))
-        assert cache.get(blob(size)[0]) == blob(size)[1]
-    lock_file = (cache.directory / "v1" / "lmdb" / "lock.mdb").stat()
-    assert lock_file.st_blocks * 512 >= lock_file.st_size
-
-
-@pytest.mark.fuse
-def test_10_a_file_system_that_cannot_map_files_is_refused_in_words(tmp_path: Path) -> None:
-    with mounted(tmp_path, "--no-mmap") as disk, pytest.raises(CacheUnusable, match="cannot map files") as caught:
-        Cache(disk.path / "cache")
-    assert caught.value.hint
+def test_10_a_file_system_that_cannot_map_files_will_do(tmp_path: Path) -> None:
+    with mounted(tmp_path, "--no-mmap") as disk, Cache(disk.path / "cache") as cache:
+        for size in (SMALL, LARGE):
+            cache.put(*blob(size))
+            assert cache.get(blob(size)[0]) == blob(size)[1]
 
 
 WORKS = """
+from tests.unit.cache.evicting import shrink
 cache = Cache(Path("disk/cache"), max_bytes=3_000_000)
 outcomes = {outcome(cache.put, *blob(size, seed)) for size in (SMALL, LARGE) for seed in range(20)}
 found = [(cache.get(blob(size, seed)[0]), blob(size, seed)[1]) for size in (SMALL, LARGE) for seed in range(20)]
@@ -121,7 +108,7 @@ cleared = cache.clear().blobs > 0
 cache.put(*blob(LARGE, 19))
 cache.close()
 cache = Cache(Path("disk/cache"))
-print(json.dumps(dict(outcomes=sorted(outcomes), right=right, cleared=cleared, again=cache.shrink(0).blobs,
+print(json.dumps(dict(outcomes=sorted(outcomes), right=right, cleared=cleared, again=shrink(cache, 0).blobs,
     blobs=cache.info().blobs, ok=cache.verify().ok)))
 """
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Algorithm, Cache, Digest, Lower, compute_digest
+from fusepkg_cache import Algorithm, Cache, Digest, LowerCache, compute_digest
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob, flip
 
@@ -60,9 +60,9 @@ def test_13_what_is_missed_is_found_below_and_kept_here(
     assert cache.lower is not None
     assert cache.lower.read(digest) == data
     assert cache.info().lower_hits == cache.lower.hits == 2
-    shutil.rmtree(shared / "v1" / "blobs")
+    shutil.rmtree(shared / "v2" / "blobs")
     assert cache.get(digest) == cache.get(digest, own_only=True) == data
-    shutil.rmtree(shared / "v1" / "lmdb")
+    (shared / "v2" / "index").unlink()
     assert contents(shared).items() <= before.items()
 
 
@@ -155,10 +155,10 @@ def test_13_a_tier_that_is_none(tmp_path: Path, there: str, caplog: pytest.LogCa
 AS_NOBODY = """
 import logging, os, sys
 from pathlib import Path
-from fusepkg_cache import Algorithm, Digest, Lower
+from fusepkg_cache import Algorithm, Digest, LowerCache
 os.setgid(65534), os.setuid(65534)
 logging.basicConfig(format="%(levelname)s")
-lower = Lower(Path(sys.argv[1]))
+lower = LowerCache(Path(sys.argv[1]))
 for name in sys.argv[2:]:
     algorithm, _, value = name.partition(":")
     data = lower.read(Digest(Algorithm(algorithm), bytes.fromhex(value).ljust(32, b"\\0")))
@@ -191,7 +191,7 @@ def test_13_another_users_tier_serves_whom_it_lets_in(shared: Path) -> None:
 
 def test_13_a_weak_name_is_not_taken_from_a_file_that_others_can_write(shared: Path) -> None:
     strong, weak = blob(SMALL)[0], blob(SMALL, algorithm=Algorithm.CRC64NVME)[0]
-    lower = Lower(shared)
+    lower = LowerCache(shared)
     for digest in (strong, weak):
         assert lower.read(digest) == blob(SMALL)[1]
         file_of(shared, digest).chmod(0o666)

@@ -15,6 +15,7 @@ import pytest
 from fusepkg_cache import Cache, CacheClosed, Cleared, Digest
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
+from tests.unit.cache.evicting import shrink
 from tests.unit.cache.peer import Peer
 
 ROOT = Path(__file__).parents[2]
@@ -110,11 +111,11 @@ def test_5_what_is_put_after_another_process_cleared_is_found(cache: Cache, peer
 def test_5_clearing_sweeps_what_dead_processes_left(cache: Cache) -> None:
     with Peer() as dying:
         dying.call("open", str(cache.directory))
-        dying.call("stage", *blob(LARGE))
+        dying.call("leave_unfinished", *blob(LARGE))
         dying.call("die")
-    assert len(os.listdir(cache.directory / "v1" / "staging")) == 1
+    assert len(os.listdir(cache.directory / "v2" / "staging")) == 1
     cache.clear()
-    assert os.listdir(cache.directory / "v1" / "staging") == []
+    assert os.listdir(cache.directory / "v2" / "staging") == []
 
 
 def test_5_clearing_races_with_puts_and_gets(cache: Cache, peer: Peer) -> None:
@@ -191,7 +192,6 @@ def test_5_a_closed_cache_says_so(tmp_path: Path) -> None:
         lambda: cache.read(digest, 0, 1),
         lambda: digest in cache,
         lambda: cache.put(digest, data),
-        lambda: cache.stage(),
         lambda: cache.remove(digest),
         lambda: cache.clear(),
         lambda: cache.info(),
@@ -222,7 +222,7 @@ def test_11_reads_go_on_while_blobs_are_evicted(tmp_path: Path) -> None:
                     got.append((found, data))
             for future in putting:
                 future.result()
-        cache.shrink(2 * LARGE)
+        shrink(cache, 2 * LARGE)
         assert 0 < cache.info().bytes <= 2 * LARGE
         assert cache.info().verification_failures == cache.info().errors == 0
         assert cache.verify().ok
@@ -288,7 +288,7 @@ def test_14_a_pin_holds_for_all_processes(cache: Cache, peer: Peer, size: int) -
     peer.call("pin", "of another process", [there[0], later[0]])
     cache.put(*later)
     cache.put(*other)
-    assert cache.shrink(0) == Cleared(1, size)
+    assert shrink(cache, 0) == Cleared(1, size)
     assert peer.call("shrink_to", 0) == 0
     for digest, data in (there, later):
         assert cache.get(digest) == data
@@ -305,5 +305,5 @@ def test_14_a_pin_is_replaced_as_a_whole(cache: Cache) -> None:
     cache.pin("tag", [blobs[0][0], blobs[1][0]])
     cache.pin("another", [blobs[1][0]])
     cache.pin("tag", [blobs[2][0]])
-    assert cache.shrink(0).blobs == 1
+    assert shrink(cache, 0).blobs == 1
     assert [digest in cache for digest, _ in blobs] == [False, True, True]

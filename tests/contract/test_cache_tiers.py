@@ -1,4 +1,4 @@
-"""What every tier of the cache does alike: LMDB, files, a lower cache, and all of them as one."""
+"""What every tier of the cache does alike: segments, files, a lower cache, and all of them as one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from fusepkg_cache import Algorithm, Cache, Digest
 
-from tests.unit.cache.blobs import LARGE, SMALL, blob, flip
+from tests.unit.cache.blobs import LARGE, SMALL, blob, flip, spoil_small
+from tests.unit.cache.evicting import shrink
 from tests.unit.cache.forks import ended, forked
 
 SIZES = [0, 1, SMALL, LARGE]
 
 
 def file_of(directory: Path, digest: Digest) -> Path:
-    return directory / "v1" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
+    return directory / "v2" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
 
 
 class Tier:
@@ -43,17 +44,13 @@ class Tier:
 
 
 class Small(Tier):
-    """LMDB."""
+    """Segments."""
 
     def opened(self, directory: Path) -> Cache:
         return Cache(directory / "cache", small_limit_bytes=1 << 20)
 
     def spoil(self, digest: Digest, data: bytes) -> None:
-        path = self.cache.directory / "v1" / "lmdb" / "data.mdb"
-        with path.open("r+b") as file:
-            at = file.read(64 << 20).index(data[:64])
-            file.seek(at)
-            file.write(flip(data[:64], min(10, len(data) - 1)))
+        spoil_small(self.cache.directory, data)
 
 
 class Large(Tier):
@@ -110,7 +107,7 @@ class Whole(Lower):
         elif file_of(self.cache.directory, digest).exists():
             Large.spoil(self, digest, data)
         else:
-            Small.spoil(self, digest, data)
+            spoil_small(self.cache.directory, data)
 
 
 @pytest.fixture(params=[Small, Large, Lower, Whole])
@@ -222,7 +219,7 @@ def test_11_all_can_be_evicted_and_what_lies_below_is_found_again(tier: Tier) ->
     for digest, data in blobs:
         tier.give(digest, data)
         assert tier.cache.get(digest) == data
-    tier.cache.shrink(0)
+    shrink(tier.cache, 0)
     assert tier.cache.info().bytes == 0
     for digest, data in blobs:
         below = isinstance(tier, Lower) and digest in tier.below

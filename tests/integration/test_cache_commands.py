@@ -184,7 +184,7 @@ def test_damage_is_found_and_repaired(folder: Path, home: Path, fusepkg: Fusepkg
     fusepkg("cat", "local/some:v1", "middle.bin")
     assert told("verify")["blobs"] == 1
     assert "verified" in fusepkg("cache", "verify").stderr
-    (blob,) = (home / "fusepkg-cache" / "blobs").glob("v1/blobs/*/*/*")
+    (blob,) = (home / "fusepkg-cache" / "blobs").glob("v2/blobs/*/*/*")
     blob.chmod(0o600)
     with blob.open("r+b") as file:
         file.seek(70_000)
@@ -249,7 +249,7 @@ def test_an_export_serves_as_a_lower_cache(
     shared = tmp_path / "shared"
     written = told("export", "local/some:v1", shared)
     assert (written["files"], written["bytes"]) == (2 + 3 + 1, 310_000 + LARGE_BYTES + 3 * 32)
-    files = [path for path in (shared / "v1" / "blobs").rglob("*") if path.is_file()]
+    files = [path for path in (shared / "v2" / "blobs").rglob("*") if path.is_file()]
     assert len(files) == 6
     for path in files:
         if path.parts[-3] == "sha2-256":

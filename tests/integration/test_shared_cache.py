@@ -291,8 +291,8 @@ async def test_a_lower_cache_whose_file_system_hangs(
     with Cache(tmp_path / "exported", small_limit_bytes=0) as exported:
         for entry in entries:
             exported.put(entry.digest, FILES[entry.logical_key])
-    (tmp_path / "folder" / "v1").mkdir(parents=True)
-    (tmp_path / "exported" / "v1" / "blobs").rename(tmp_path / "folder" / "v1" / "blobs")
+    (tmp_path / "folder" / "v2").mkdir(parents=True)
+    (tmp_path / "exported" / "v2" / "blobs").rename(tmp_path / "folder" / "v1" / "blobs")
     fusepkg("push", tmp_path / "folder", "local/exported:v1")
     with mounted("local/exported:v1", tmp_path / "lower", "fuse") as mount:
         async with desk.source(lambda: Cache(desk.directory, lower=mount.root)) as source:
@@ -332,7 +332,7 @@ async def test_a_disk_that_fills_while_reading_and_is_emptied_again(
             assert source.counters.cache_failures > 0
             assert source.cached_chunks(entries[0]) == (1, 1)
             assert source.cached_chunks(entries[-1])[0] == 0
-            await trio.to_thread.run_sync(subprocess.run, ["sh", "-c", f"rm -r {disk}/cache/v1/blobs/*"])
+            await trio.to_thread.run_sync(subprocess.run, ["sh", "-c", f"rm -r {disk}/cache/v2/blobs/*"])
             passed_s += keeping.RETRY_S
             for number in range(3):
                 entry = desk.put(f"{number}", content(f"later{number}", 5 * MIB))

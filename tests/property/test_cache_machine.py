@@ -11,14 +11,16 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from fusepkg_cache import Algorithm, Cache, Digest, DigestMismatch
-from fusepkg_cache.changes import Changes
-from fusepkg_cache.records import BLOCK_BYTES, key_of
-from fusepkg_cache.staging import sweep
+from fusepkg_cache import Algorithm, Cache, Digest, DigestMismatch, index_page, verified
+from fusepkg_cache.index_change import Change
+from fusepkg_cache.reading import put_large
+from fusepkg_cache.records import BLOCK_BYTES, key_of, record_of
+from fusepkg_cache.unfinished import sweep
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.unit.cache.blobs import blob, flip
+from tests.unit.cache.evicting import shrink
 from tests.unit.cache.forks import ended, forked
 from tests.unit.cache.peer import Peer
 
@@ -69,7 +71,7 @@ class CacheMachine(RuleBasedStateMachine):
             assert found is None
 
     def file(self, digest: Digest) -> Path:
-        return self.directory / "cache" / "v1" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
+        return self.directory / "cache" / "v2" / "blobs" / digest.algorithm.value / digest.hex[:2] / digest.hex
 
     @rule(digest=digests, ours=st.booleans())
     def put(self, digest: Digest, ours: bool) -> None:
@@ -97,16 +99,12 @@ class CacheMachine(RuleBasedStateMachine):
         if digest not in self.unsure:
             assert (digest in self.cache) is (digest in self.kept)
 
-    @rule(several=st.lists(digests, max_size=4), commit=st.booleans())
-    def stage(self, several: list[Digest], commit: bool) -> None:
-        with self.cache.stage() as stage:
-            for digest in several:
-                stage.add(digest, BLOBS[digest])
-            for digest in several:
-                self.check(digest, self.cache.get(digest), BLOBS[digest])
-            if commit:
-                stage.commit()
-                self.kept |= set(several) - self.unsure
+    @rule(several=st.lists(digests, max_size=4))
+    def put_many(self, several: list[Digest]) -> None:
+        self.cache.put_many([verified(digest, BLOBS[digest]) for digest in several])
+        self.kept |= set(several) - self.unsure
+        for digest, found in zip(several, self.cache.get_many(several), strict=True):
+            self.check(digest, found, BLOBS[digest])
 
     @rule(digest=digests, ours=st.booleans())
     def remove(self, digest: Digest, ours: bool) -> None:
@@ -125,7 +123,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(max_bytes=st.integers(0, 400_000))
     def shrink(self, max_bytes: int) -> None:
-        dropped = self.cache.shrink(max_bytes)
+        dropped = shrink(self.cache, max_bytes)
         held = set().union(*self.pinned.values())
         assert self.cache.info().bytes <= max_bytes + sum(len(BLOBS[digest]) for digest in held)
         assert dropped.blobs <= len(self.kept | self.unsure)
@@ -183,17 +181,16 @@ class CacheMachine(RuleBasedStateMachine):
             with pytest.raises(EOFError if end == "fails" else DigestMismatch):
                 self.cache.put_pieces(digest, pieces())
 
-    @rule(digest=digests, staged=digests)
-    def a_child_is_killed(self, digest: Digest, staged: Digest) -> None:
+    @rule(digest=digests, unfinished=digests)
+    def a_child_is_killed(self, digest: Digest, unfinished: Digest) -> None:
         def put_and_die() -> bool:
-            stage = self.cache.stage()
-            stage.add(staged, BLOBS[staged])
+            self.cache._directory().unfinished.write([BLOBS[unfinished]])
             self.cache.put(digest, BLOBS[digest])
             os.kill(os.getpid(), signal.SIGKILL)
             return False
 
         assert ended(forked(put_and_die)) == -signal.SIGKILL
-        sweep(self.directory / "cache" / "v1" / "staging")  # as the next process does that writes a file
+        sweep(self.directory / "cache" / "v2" / "staging")  # as the next process does that writes a file
         if digest not in self.unsure:
             self.kept.add(digest)
 
@@ -208,20 +205,31 @@ class CacheMachine(RuleBasedStateMachine):
         assert set(found.damaged) <= self.unsure
         self.unsure -= set(found.damaged)
 
-    @rule(digest=st.sampled_from(SMALL), damage=st.sampled_from(["bit", "cut", "empty"]))
-    def damage_value(self, digest: Digest, damage: str) -> None:
-        def change(changes: Changes) -> bool:
-            value = changes.small(key_of(digest))
-            if not value:
-                return False
-            changes.drop_small(key_of(digest))
-            changes.put_small(
-                key_of(digest), {"bit": flip(value, len(value) - 1), "cut": value[:-1], "empty": b""}[damage]
-            )
-            return True
-
-        if self.cache._session().commits.change(change):
-            self.suspect(digest)
+    @rule(digest=st.sampled_from(SMALL), damage=st.sampled_from(["bit", "cut", "gone"]), at=places)
+    def damage_segment(self, digest: Digest, damage: str, at: int) -> None:
+        opened = self.cache._directory()
+        entry = opened.index.find(key_of(digest))
+        if entry is None or entry.kind != index_page.SMALL:
+            return
+        segment = self.directory / "cache" / "v2" / "segments" / f"{entry.segment:08x}"
+        if not segment.exists():
+            return
+        there = {each.key for run in opened.index.runs() for each in run if each.segment == entry.segment}
+        if damage == "gone":
+            segment.unlink()
+        elif damage == "cut":
+            os.truncate(segment, min(segment.stat().st_size, entry.offset + at % (64 + entry.length)))
+        else:
+            there = {entry.key}
+            with segment.open("r+b") as file:
+                place = entry.offset + at % (64 + entry.length)
+                file.seek(place)
+                byte = file.read(1)
+                file.seek(place)
+                file.write(flip(byte, 0))
+        for suspected in SMALL:
+            if key_of(suspected) in there:
+                self.suspect(suspected)
 
     @rule(digest=st.sampled_from(LARGE), damage=st.sampled_from(["bit", "cut", "empty", "gone"]), at=places)
     def damage_file(self, digest: Digest, damage: str, at: int) -> None:
@@ -239,18 +247,35 @@ class CacheMachine(RuleBasedStateMachine):
                 path.write_bytes(data[: at % len(data)] if damage == "cut" and data else b"")
         self.suspect(digest)
 
-    @rule(digest=st.sampled_from(LARGE), record=st.sampled_from([None, b"", bytes(64)]))
-    def lose_record(self, digest: Digest, record: bytes | None) -> None:
-        def change(changes: Changes) -> None:
-            changes.drop_record(key_of(digest))
-            if record is not None:
-                changes.put_record(key_of(digest), record)
+    @rule(digest=st.sampled_from(LARGE), wrong=st.booleans())
+    def lose_sums(self, digest: Digest, wrong: bool) -> None:
+        opened = self.cache._directory()
 
-        self.cache._session().commits.change(change)
+        def change(change: Change) -> None:
+            change.drop(key_of(digest))
+            if wrong:
+                put_large(change, opened, digest, record_of(digest, bytes(len(BLOBS[digest]))))
 
-    @rule()
-    def lose_environment(self) -> None:
-        shutil.rmtree(self.directory / "cache" / "v1" / "lmdb", ignore_errors=True)
+        if self.file(digest).exists():
+            opened.index.change(change)
+
+    @rule(damage=st.sampled_from(["gone", "cut", "bit"]), at=st.integers(0, 1 << 30))
+    def damage_index(self, damage: str, at: int) -> None:
+        index = self.directory / "cache" / "v2" / "index"
+        if not index.exists():
+            return
+        if damage == "gone":
+            index.unlink()
+        elif damage == "cut":
+            os.truncate(index, at % index.stat().st_size)
+        else:
+            with index.open("r+b") as file:  # in the header, or in the last pages
+                size = file.seek(0, os.SEEK_END)
+                place = at % 300 if at % 2 else size - 1 - at % min(size, 20_000)
+                file.seek(place)
+                byte = file.read(1)
+                file.seek(place)
+                file.write(flip(byte, 0))
         self.cache.info()  # until a process notices, which a hit does not make it do, it finds what it had
         self.peer.call("info")
         for digest in SMALL:
@@ -267,7 +292,7 @@ class CacheMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_staged(self) -> None:
         if hasattr(self, "cache"):
-            staging = self.directory / "cache" / "v1" / "staging"
+            staging = self.directory / "cache" / "v2" / "staging"
             assert not [path for path in staging.rglob("*") if path.is_file()]
 
     def some_went(self, but_not: set[Digest]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 from fusepkg_cache import Algorithm, Digest, compute_digest
 
@@ -19,3 +20,14 @@ def blob(size: int, seed: int = 0, algorithm: Algorithm = Algorithm.SHA2_256) ->
 def flip(data: bytes, at: int) -> bytes:
     """The bytes with one bit changed."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def spoil_small(directory: Path, data: bytes) -> None:
+    """Flip a bit of a small blob in each segment that has it."""
+    for path in (directory / "v2" / "segments").iterdir():
+        content = path.read_bytes()
+        at = content.find(data[:64])
+        if at >= 0:
+            with path.open("r+b") as file:
+                file.seek(at)
+                file.write(flip(data[:64], min(10, len(data) - 1)))

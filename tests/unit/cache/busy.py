@@ -1,11 +1,11 @@
-"""A program that puts, stages and removes blobs in four threads, and tells which were put: to be killed or copied."""
+"""A program that puts and removes blobs in four threads, and tells which were put: to be killed or copied."""
 
 from __future__ import annotations
 
 BUSY = """
 import itertools, random, sys, threading
 from pathlib import Path
-from fusepkg_cache import Cache
+from fusepkg_cache import Cache, verified
 from tests.unit.cache.blobs import LARGE, SMALL, blob
 
 cache = Cache(Path(sys.argv[1]))
@@ -21,12 +21,9 @@ def work(number):
     for step in itertools.count():
         seed = start + number * 1000 + step
         if number == 3:
-            with cache.stage() as stage:
-                for size in (SMALL, LARGE):
-                    stage.add(*blob(size, seed))
-                if step % 2:
-                    stage.commit()
-                    tell((SMALL, seed), (LARGE, seed))
+            cache.put_many([verified(*blob(size, seed)) for size in (SMALL, LARGE, 0 + step)])
+            cache.put_pieces(blob(LARGE, seed + 1)[0], [blob(LARGE, seed + 1)[1]])
+            tell((SMALL, seed), (LARGE, seed), (step, seed), (LARGE, seed + 1))
         else:
             size = (SMALL, LARGE, 100)[number]
             cache.put(*blob(size, seed))

@@ -16,6 +16,8 @@ from typing import Any
 
 from fusepkg_cache import Algorithm, Cache, Digest
 
+from tests.unit.cache.evicting import shrink
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -71,7 +73,6 @@ class Peer:
 
 def main() -> None:
     cache: Cache | None = None
-    stages = []
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         result: Any = None
@@ -81,10 +82,9 @@ def main() -> None:
             cache = Cache(Path(arguments[0]), max_bytes=arguments[1] if len(arguments) > 1 else None)
         elif name == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif name == "stage":
+        elif name == "leave_unfinished":
             assert cache is not None
-            stages.append(cache.stage())
-            stages[-1].add(*map(decoded, arguments))
+            cache._directory().unfinished.write([decoded(arguments[1])])
         elif name == "info":
             assert cache is not None
             result = cache.info().blobs
@@ -93,7 +93,7 @@ def main() -> None:
             result = cache.clear().blobs
         elif name == "shrink_to":
             assert cache is not None
-            result = cache.shrink(*arguments).blobs
+            result = shrink(cache, *arguments).blobs
         else:
             result = getattr(cache, name)(*map(decoded, arguments))
         print(json.dumps(encoded(result)), flush=True)

@@ -1,4 +1,4 @@
-"""A process that is stopped in the middle of a transaction, as Ctrl-Z does."""
+"""A process that is stopped in the middle of a change, as Ctrl-Z does."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from pathlib import Path
 HOLD = """
 import sys, time
 from pathlib import Path
-from fusepkg_cache.environment import Environment
-from fusepkg_cache.layout import prepare
+from fusepkg_cache import Cache
 
-def hold(changes):
+def hold(change):
     print("held", flush=True)
     sys.stdin.readline()
 
-Environment(prepare(Path(sys.argv[1]))).change(hold)
+Cache(Path(sys.argv[1]))._directory().index.change(hold)
 """
 
 
 @contextmanager
 def stopped(directory: Path) -> Iterator[None]:
-    """Another process is stopped in the middle of a transaction; it goes on when the block ends."""
+    """Another process is stopped in the middle of a change; it goes on when the block ends."""
     command = [sys.executable, "-c", HOLD, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import os
-import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Algorithm, BlobTooLarge, Cache, Cleared, Digest, bound, changes, eviction
-from fusepkg_cache.records import key_of, used_from
+from fusepkg_cache import Algorithm, BlobTooLarge, Cache, Cleared, Digest, bound, eviction, index_change, verified
+from fusepkg_cache.eviction import Evictor
+from fusepkg_cache.index_change import Change
+from fusepkg_cache.records import key_of
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
+from tests.unit.cache.evicting import shrink
 from tests.unit.cache.peer import Peer
 
 SMALLS = [blob(SMALL, seed) for seed in range(20)]
@@ -30,7 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(changes, "time", clock)
+    monkeypatch.setattr(index_change, "time", clock)
     monkeypatch.setattr("fusepkg_cache.cache.time", clock)
     monkeypatch.setattr(bound, "WALK_AGAIN_S", 1 << 40)  # real time is past the clock's
     return clock
@@ -43,17 +44,20 @@ def cache(tmp_path: Path, clock: Clock) -> Iterator[Cache]:
 
 
 def used(cache: Cache, digest: Digest) -> int:
-    return cache._session().environment.view(
-        lambda transaction, tables: used_from(transaction.get(key_of(digest), db=tables.used))
-    )
+    entry = cache._directory().index.find(key_of(digest))
+    return 0 if entry is None else entry.used
 
 
 def keep_up(cache: Cache) -> None:
-    """Wait until the cache is within its bound; each change is followed by a step of upkeep."""
-    session = cache._session()
-    assert session.bound.max_bytes is not None
-    while bound.held_bytes(session) > session.bound.max_bytes or session.bound._shrinking:
-        session.commits.change(lambda changes: None)
+    """Do all the upkeep there is to do."""
+    while cache._directory().bound.step():
+        pass
+
+
+def evictor_of(cache: Cache) -> Evictor:
+    """One that has chosen nothing yet."""
+    opened = cache._directory()
+    return Evictor(opened.segments, opened.files, opened.pins, opened.recency)
 
 
 def kept(cache: Cache, blobs: list[tuple[Digest, bytes]]) -> list[int]:
@@ -63,11 +67,11 @@ def kept(cache: Cache, blobs: list[tuple[Digest, bytes]]) -> list[int]:
 def test_shrinking_drops_what_was_put_first(cache: Cache) -> None:
     for digest, data in SMALLS:
         cache.put(digest, data)
-    assert cache.shrink(18 * SMALL) == Cleared(2, 2 * SMALL)
-    assert cache.shrink(15 * SMALL) == Cleared(3, 3 * SMALL)
+    assert shrink(cache, 18 * SMALL) == Cleared(2, 2 * SMALL)
+    assert shrink(cache, 15 * SMALL) == Cleared(3, 3 * SMALL)
     assert kept(cache, SMALLS) == list(range(5, 20))
     assert cache.info().bytes == 15 * SMALL
-    assert cache.shrink(15 * SMALL) == Cleared(0, 0)
+    assert shrink(cache, 15 * SMALL) == Cleared(0, 0)
 
 
 def test_shrinking_spares_what_was_read(cache: Cache) -> None:
@@ -75,10 +79,10 @@ def test_shrinking_spares_what_was_read(cache: Cache) -> None:
         cache.put(digest, data)
     for digest, data in (SMALLS[0], SMALLS[1], LARGES[0]):
         assert cache.get(digest) == data
-    cache.shrink(2 * SMALL + LARGE)
+    shrink(cache, 2 * SMALL + LARGE)
     assert kept(cache, SMALLS) == [0, 1]
     assert kept(cache, LARGES) == [0]
-    assert cache.shrink(0).blobs == 3
+    assert shrink(cache, 0).blobs == 3
     assert cache.info().blobs == cache.info().bytes == 0
     assert cache.verify().blobs == 0
 
@@ -92,7 +96,7 @@ def test_what_other_processes_read_is_spared_once_they_wrote_it(cache: Cache) ->
         assert peer.call("get", SMALLS[0][0]) == SMALLS[0][1]
         peer.call("close")
     assert used(cache, SMALLS[0][0]) > clock_now
-    cache.shrink(SMALL)
+    shrink(cache, SMALL)
     assert kept(cache, SMALLS) == [0]
 
 
@@ -102,11 +106,11 @@ def test_a_use_soon_after_another_is_not_written(cache: Cache, monkeypatch: pyte
     monkeypatch.setattr(clock, "time", lambda: clock.now + 5)
     first = used(cache, digest)
     cache.get(digest)
-    cache._session().recency.write()
+    cache._directory().recency.write()
     assert used(cache, digest) == first
     monkeypatch.setattr(clock, "time", lambda: clock.now + 600)
     cache.get(digest)
-    cache._session().recency.write()
+    cache._directory().recency.write()
     assert used(cache, digest) == first + 600
 
 
@@ -115,7 +119,7 @@ def test_a_note_of_a_dropped_blob_is_not_written(cache: Cache) -> None:
     cache.put(digest, data)
     cache.get(digest)
     cache.remove(digest)
-    cache._session().recency.write()
+    cache._directory().recency.write()
     assert used(cache, digest) == 0
 
 
@@ -126,7 +130,7 @@ def test_many_notes_are_written_without_being_asked(cache: Cache, monkeypatch: p
     before = [used(cache, digest) for digest, _ in SMALLS[:3]]
     for digest, _ in SMALLS[:3]:
         cache.get(digest)
-    cache._session().commits.change(lambda changes: None)  # done after the notes
+    keep_up(cache)
     assert all(used(cache, digest) > then for (digest, _), then in zip(SMALLS[:3], before, strict=True))
 
 
@@ -147,13 +151,10 @@ def test_a_bound_is_kept_by_putting(tmp_path: Path, clock: Clock, blobs: list[tu
 
 def test_a_cache_of_many_blobs_is_shrunk_in_steps(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eviction, "SAMPLE", 8)
-    chance = random.Random(3)
-    monkeypatch.setattr("secrets.token_bytes", chance.randbytes)
-    monkeypatch.setattr("secrets.choice", chance.choice)
     blobs = [blob(100, seed) for seed in range(100)]
     for digest, data in blobs:
         cache.put(digest, data)
-    assert cache.shrink(5000).bytes == 5000
+    assert shrink(cache, 5000).bytes == 5000
     left = kept(cache, blobs)
     assert len(left) == 50
     assert sum(number >= 50 for number in left) > 30  # by samples, so not exactly in order: 25 would be by chance
@@ -163,7 +164,7 @@ def test_files_without_a_record_are_counted_and_dropped(tmp_path: Path, clock: C
     with Cache(tmp_path / "cache") as cache:
         for digest, data in LARGES:
             cache.put(digest, data)
-    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    (tmp_path / "cache" / "v2" / "index").unlink()
     with Cache(tmp_path / "cache", max_bytes=2 * LARGE) as cache:
         while not cache.info().complete:
             keep_up(cache)
@@ -177,9 +178,9 @@ def test_files_without_a_record_are_counted_and_dropped(tmp_path: Path, clock: C
 def test_a_found_file_gets_its_full_record_when_put_again(tmp_path: Path) -> None:
     with Cache(tmp_path / "cache") as cache:
         cache.put(*LARGES[0])
-    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    (tmp_path / "cache" / "v2" / "index").unlink()
     with Cache(tmp_path / "cache") as cache:
-        assert cache.shrink(LARGE) == Cleared(0, 0)
+        assert shrink(cache, LARGE) == Cleared(0, 0)
         assert cache.info().bytes == LARGE
         assert cache.verify().unrecorded == (LARGES[0][0],)
         cache.put(*LARGES[0])
@@ -189,7 +190,7 @@ def test_a_found_file_gets_its_full_record_when_put_again(tmp_path: Path) -> Non
 def test_the_smallest_bound_of_a_process_counts(tmp_path: Path) -> None:
     directory = tmp_path / "cache"
     with Cache(directory) as one, Cache(directory, max_bytes=500), Cache(directory, max_bytes=900), Cache(directory):
-        assert one._session().bound.max_bytes == 500
+        assert one._directory().bound.max_bytes == 500
     with pytest.raises(ValueError):
         Cache(directory, max_bytes=-1)
 
@@ -205,6 +206,7 @@ def test_upkeep_that_fails_is_told_and_the_cache_goes_on(
         for digest, data in SMALLS:
             cache.put(digest, data)
         assert kept(cache, SMALLS)
+        cache._directory().upkeep._tried()
     assert "cannot be kept within its bound" in caplog.text
 
 
@@ -214,7 +216,7 @@ def test_what_does_not_fit_at_all_is_refused_and_pushes_nothing_out(tmp_path: Pa
         for put in (
             lambda: cache.put(*LARGES[0]),
             lambda: cache.put_pieces(LARGES[0][0], [LARGES[0][1][:200], LARGES[0][1][200:]]),
-            lambda: cache.stage().add(*LARGES[0]),
+            lambda: cache.put_many([verified(*LARGES[0])]),
         ):
             with pytest.raises(BlobTooLarge):
                 put()
@@ -223,16 +225,13 @@ def test_what_does_not_fit_at_all_is_refused_and_pushes_nothing_out(tmp_path: Pa
         cache.put(SMALLS[1][0], SMALLS[1][1])
 
 
-def test_what_is_put_makes_room_in_its_own_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_put_makes_room_in_its_own_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound.Bound, "step", lambda _: False)  # no background
     with Cache(tmp_path / "cache", max_bytes=10 * SMALL) as cache:
         for digest, data in SMALLS:
             cache.put(digest, data)
             assert cache.info().bytes <= 10 * SMALL * bound.HIGH_WATER
-        with cache.stage() as stage:
-            for digest, data in SMALLS:
-                stage.add(digest, data)
-            stage.commit()
+        cache.put_many([verified(*each) for each in SMALLS[:8]])
         assert cache.info().bytes <= 10 * SMALL * bound.HIGH_WATER
 
 
@@ -252,14 +251,14 @@ def test_pinned_blobs_are_not_evicted(cache: Cache) -> None:
     for digest, data in SMALLS + LARGES:
         cache.put(digest, data)
     cache.pin("mine", [SMALLS[0][0], LARGES[0][0], blob(SMALL, 50)[0]])
-    assert cache.shrink(0) == Cleared(22, 19 * SMALL + 3 * LARGE)
+    assert shrink(cache, 0) == Cleared(22, 19 * SMALL + 3 * LARGE)
     assert kept(cache, SMALLS) == kept(cache, LARGES) == [0]
     cache.put(*blob(SMALL, 50))  # pinned before it was there
     cache.put(*blob(SMALL, 51))
-    assert cache.shrink(0).blobs == 1
+    assert shrink(cache, 0).blobs == 1
     assert blob(SMALL, 50)[0] in cache
     assert cache.unpin("mine")
-    assert cache.shrink(0).blobs == 3
+    assert shrink(cache, 0).blobs == 3
 
 
 def test_pins_that_fill_the_bound_leave_room_for_nothing_else_but_no_put_fails(tmp_path: Path, clock: Clock) -> None:
@@ -280,11 +279,10 @@ def test_what_is_being_read_goes_last(cache: Cache) -> None:
     for digest, data in SMALLS:
         cache.put(digest, data)
     cache.get(SMALLS[0][0])
-    session = cache._session()
-    evictor = eviction.Evictor(session)
-    assert session.commits.change(lambda changes: evictor.drop(changes, 15 * SMALL)) == [SMALL] * 5
+    index, evictor = cache._directory().index, evictor_of(cache)
+    assert index.change(lambda change: evictor.drop(change, 15 * SMALL)) == [SMALL] * 5
     assert kept(cache, SMALLS) == [0, *range(6, 20)]
-    session.commits.change(lambda changes: evictor.drop(changes, 0, steps=20))
+    index.change(lambda change: evictor.drop(change, 0, steps=20))
     assert kept(cache, SMALLS) == []
 
 
@@ -292,10 +290,11 @@ def test_room_that_cannot_be_made_fails_no_put(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Cache(tmp_path / "cache", max_bytes=2 * LARGE) as cache:
-        monkeypatch.setattr(cache._session().pins, "among", lambda _: os.stat(tmp_path / "nowhere"))
+        monkeypatch.setattr(cache._directory().pins, "among", lambda _: os.stat(tmp_path / "nowhere"))
         for digest, data in LARGES:
             cache.put(digest, data)
         assert kept(cache, LARGES) == [0, 1, 2, 3]
+        cache._directory().upkeep._tried()
     assert "cannot be kept within its bound" in caplog.text
 
 
@@ -304,32 +303,33 @@ def test_a_round_in_vain_is_not_repeated_at_once(cache: Cache, monkeypatch: pyte
     for digest, data in SMALLS:
         cache.put(digest, data)
     cache.pin("all", [digest for digest, _ in SMALLS])
-    session = cache._session()
-    evictor = eviction.Evictor(session)
+    index, evictor = cache._directory().index, evictor_of(cache)
     rounds = 0
-    while not evictor.resting():
-        assert session.commits.change(lambda changes: evictor.drop(changes, 0)) == []
+    while not evictor.resting:
+        assert index.change(lambda change: evictor.drop(change, 0)) == []
         rounds += 1
-    assert rounds in (5, 6)  # 20 blobs, 4 at a time
+    assert rounds == 1  # 20 blobs are in one page
     cache.unpin("all")
-    assert session.commits.change(lambda changes: evictor.drop(changes, 0)) == []
+    assert index.change(lambda change: evictor.drop(change, 0)) == []
     evictor.wake()
-    assert session.commits.change(lambda changes: evictor.drop(changes, 0, steps=100)) == [SMALL] * 20
+    assert index.change(lambda change: evictor.drop(change, 0, steps=100)) == [SMALL] * 20
 
 
 def test_a_round_misses_nobody(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eviction, "SAMPLE", 3)
-    digests = [blob(10, seed, algorithm)[0] for seed in range(4) for algorithm in Algorithm]
-    for seed in range(4):
+    digests = [blob(10, seed, algorithm)[0] for seed in range(100) for algorithm in Algorithm]
+    for seed in range(100):
         for algorithm in Algorithm:
             cache.put(*blob(10, seed, algorithm))
-    session = cache._session()
-    evictor = eviction.Evictor(session)
-    runs = [
-        {found.key for found in session.commits.change(lambda changes: evictor._run(changes, large=False))}
-        for _ in range(4)
-    ]
-    assert set().union(*runs) == {key_of(digest) for digest in digests}
+    evictor = evictor_of(cache)
+    found: set[bytes] = set()
+
+    def look(change: Change) -> None:
+        for _ in range(change.header.pages):
+            found.update(entry.key for entry in evictor._sample(change))
+
+    cache._directory().index.change(look)
+    assert found == {key_of(digest) for digest in digests}
 
 
 def test_collecting_keeps_what_is_named_pinned_or_new(cache: Cache) -> None:
@@ -356,12 +356,12 @@ def test_collecting_keeps_what_is_named_pinned_or_new(cache: Cache) -> None:
 def test_what_is_used_after_it_was_looked_at_is_not_collected(cache: Cache) -> None:
     for digest, data in SMALLS[:3]:
         cache.put(digest, data)
-    session = cache._session()
-    (run,) = eviction._all_runs(session)
+    opened = cache._directory()
+    (run,) = opened.index.runs()
     cache.get(SMALLS[0][0])
-    session.recency.write()
+    opened.recency.write()
     cache.remove(SMALLS[1][0])
-    assert session.commits.change(lambda changes: eviction._drop_unused(changes, session, run)) == [SMALL]
+    assert opened.index.change(lambda change: opened.evictor.drop_unused(change, run)) == [SMALL]
     assert kept(cache, SMALLS) == [0]
 
 
@@ -385,7 +385,7 @@ def test_clearing_what_is_named_or_all_takes_pinned_blobs_too_and_leaves_the_pin
         assert call().blobs == 2
         assert [pin.name for pin in cache.pins()] == ["mine"]
     cache.put(*SMALLS[0])
-    assert cache.shrink(0).blobs == 0
+    assert shrink(cache, 0).blobs == 0
 
 
 def test_pins_outlive_the_index(tmp_path: Path) -> None:
@@ -393,9 +393,9 @@ def test_pins_outlive_the_index(tmp_path: Path) -> None:
         cache.pin("mine", [LARGES[0][0]])
         for digest, data in LARGES:
             cache.put(digest, data)
-    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    (tmp_path / "cache" / "v2" / "index").unlink()
     with Cache(tmp_path / "cache") as cache:
-        assert cache.shrink(0).blobs == 3
+        assert shrink(cache, 0).blobs == 3
         assert kept(cache, LARGES) == [0]
         assert cache.info().pins == 1
 
@@ -420,7 +420,7 @@ def test_counts_outlive_their_process_and_a_clear(tmp_path: Path) -> None:
             cache.read(LARGES[0][0], 5, 10)
         cache.get(LARGES[0][0])
         cache.get(SMALLS[1][0])
-        cache.shrink(LARGE)
+        shrink(cache, LARGE)
 
     def counts(cache: Cache) -> tuple[int, ...]:
         info = cache.info()
@@ -444,7 +444,7 @@ def test_notes_are_written_after_a_while_without_being_asked(cache: Cache, monke
     cache.get(SMALLS[0][0])
     while used(cache, SMALLS[0][0]) == before:
         pass
-    assert cache._session().recency.counts.small_hits == 0
+    assert cache._directory().recency.counts.small_hits == 0
     assert cache.info().small_hits == 1
 
 
@@ -453,22 +453,22 @@ def test_files_are_counted_in_the_background_without_a_bound_too(tmp_path: Path)
         assert cache.info().complete
         for digest, data in LARGES:
             cache.put(digest, data)
-    shutil.rmtree(tmp_path / "cache" / "v1" / "lmdb")
+    (tmp_path / "cache" / "v2" / "index").unlink()
     with Cache(tmp_path / "cache") as cache:
         while not cache.info().complete:
             pass
         assert cache.info().large_bytes == 4 * LARGE
     with Cache(tmp_path / "cache") as cache:
-        assert not cache._session().bound.walk_due  # once, not with every process
-        assert cache._session().commits._thread is None
+        assert not cache._directory().bound.walk_due  # once, not with every process
+        assert cache._directory().upkeep._thread is None
 
 
 def test_one_process_counts_the_files(tmp_path: Path) -> None:
     with Cache(tmp_path / "cache") as cache:
         cache.put(*LARGES[0])
-        session = cache._session()
-        walking = bound.walk(session)
+        opened = cache._directory()
+        walking = opened.finder.steps(opened.layout.blobs)
         next(walking)
-        assert list(bound.walk(session)) == []
+        assert list(opened.finder.steps(opened.layout.blobs)) == []
         walking.close()
-        assert len(list(bound.walk(session))) == 1
+        assert len(list(opened.finder.steps(opened.layout.blobs))) == 1

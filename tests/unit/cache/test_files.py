@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from fusepkg_cache import Algorithm, Digest
 from fusepkg_cache.digest import MIN_CHUNK_BYTES
-from fusepkg_cache.files import Blobs, check_in_full, read_checked
+from fusepkg_cache.files import BlobFiles, check_in_full, read_checked
 from fusepkg_cache.records import BLOCK_BYTES, record_of, span_of
 
 from tests.unit.cache.blobs import LARGE, blob, flip
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(tmp_path / "blobs")
+def blobs(tmp_path: Path) -> BlobFiles:
+    return BlobFiles(tmp_path / "blobs")
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def opened(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def publish(blobs: Blobs, tmp_path: Path, digest: Digest, data: bytes) -> None:
+def publish(blobs: BlobFiles, tmp_path: Path, digest: Digest, data: bytes) -> None:
     (tmp_path / "written").write_bytes(data)
     blobs.publish(tmp_path / "written", digest)
 
 
-def test_a_published_blob_is_exactly_its_bytes(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_published_blob_is_exactly_its_bytes(blobs: BlobFiles, tmp_path: Path) -> None:
     digest, data = blob(LARGE)
     assert blobs.size(digest) is None
     assert blobs.open(digest) is None
@@ -41,14 +41,14 @@ def test_a_published_blob_is_exactly_its_bytes(blobs: Blobs, tmp_path: Path) -> 
     assert blobs.size(digest) == LARGE
 
 
-def test_removing_tells_the_size(blobs: Blobs, tmp_path: Path) -> None:
+def test_removing_tells_the_size(blobs: BlobFiles, tmp_path: Path) -> None:
     digest, data = blob(LARGE)
     publish(blobs, tmp_path, digest, data)
     assert blobs.remove(digest) == LARGE
     assert blobs.remove(digest) is None
 
 
-def test_a_file_that_was_replaced_is_not_removed(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_is_not_removed(blobs: BlobFiles, tmp_path: Path) -> None:
     digest, data = blob(LARGE)
     publish(blobs, tmp_path, digest, flip(data, 5))
     descriptor = blobs.open(digest)
@@ -63,7 +63,7 @@ def test_a_file_that_was_replaced_is_not_removed(blobs: Blobs, tmp_path: Path) -
     os.close(descriptor)
 
 
-def test_listing_passes_over_what_is_foreign(blobs: Blobs, tmp_path: Path) -> None:
+def test_listing_passes_over_what_is_foreign(blobs: BlobFiles, tmp_path: Path) -> None:
     assert list(blobs) == []
     digests = sorted([blob(10, seed)[0] for seed in range(20)], key=lambda digest: digest.hex)
     for digest in digests:

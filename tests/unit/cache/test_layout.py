@@ -16,7 +16,7 @@ def mode(path: Path) -> int:
 def test_a_new_directory_is_private(tmp_path: Path) -> None:
     layout = prepare(tmp_path / "a" / "b")
     assert mode(layout.directory) == mode(layout.root) == mode(layout.blobs) == 0o700
-    assert layout.version_file.read_bytes() == b"fusepkg-cache 1\n"
+    assert layout.version_file.read_bytes() == b"fusepkg-cache 2\n"
 
 
 def test_an_empty_directory_is_made_private(tmp_path: Path) -> None:
@@ -37,9 +37,27 @@ def test_a_directory_with_other_things_keeps_its_mode(tmp_path: Path) -> None:
 
 def test_an_opened_up_root_is_made_private_again(tmp_path: Path) -> None:
     root = prepare(tmp_path / "cache").root
-    root.chmod(0o777)
+    root.chmod(0o755)
     prepare(tmp_path / "cache")
     assert mode(root) == 0o700
+
+
+@pytest.mark.parametrize("name", ["", "v2", "v2/blobs", "v2/segments", "v2/staging"])
+def test_what_others_may_have_changed_is_refused(tmp_path: Path, name: str) -> None:
+    prepare(tmp_path / "cache")
+    path = tmp_path / "cache" / name
+    path.chmod(0o777)
+    with pytest.raises(CacheUnusable, match="other users can write") as caught:
+        prepare(tmp_path / "cache")
+    assert f"chmod 700 {path}" in caught.value.hint
+
+
+def test_a_directory_that_others_can_replace_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose").chmod(0o777)
+    with pytest.raises(CacheUnusable, match="put another directory in its place") as caught:
+        prepare(tmp_path / "loose" / "cache")
+    assert f"chmod go-w {tmp_path / 'loose'}" in caught.value.hint
 
 
 def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
@@ -49,7 +67,7 @@ def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
     assert layout.version_file.stat().st_ino == before.st_ino
 
 
-@pytest.mark.parametrize("name", ["cache", "cache/v1"])
+@pytest.mark.parametrize("name", ["cache", "cache/v2"])
 def test_a_file_in_the_way_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
@@ -73,23 +91,23 @@ def test_another_users_directory_is_refused(tmp_path: Path) -> None:
         directory = Path("/")  # root's
     with pytest.raises(CacheUnusable, match="belongs to user"):
         prepare(directory)
-    assert not (directory / "v1").exists()
+    assert not (directory / "v2").exists()
 
 
 def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> None:
     layout = prepare(tmp_path / "cache")
-    layout.version_file.write_bytes(b"fusepkg-cache 2\n")
-    with pytest.raises(CacheUnusable, match="layout version 2"):
+    layout.version_file.write_bytes(b"fusepkg-cache 3\n")
+    with pytest.raises(CacheUnusable, match="layout version 3"):
         prepare(tmp_path / "cache")
-    assert layout.version_file.read_bytes() == b"fusepkg-cache 2\n"
+    assert layout.version_file.read_bytes() == b"fusepkg-cache 3\n"
 
 
 def test_a_newer_layout_beside_ours_is_left_alone(tmp_path: Path) -> None:
-    newer = tmp_path / "cache" / "v2"
+    newer = tmp_path / "cache" / "v3"
     newer.mkdir(parents=True)
-    (newer / "VERSION").write_bytes(b"fusepkg-cache 2\n")
+    (newer / "VERSION").write_bytes(b"fusepkg-cache 3\n")
     prepare(tmp_path / "cache")
-    assert (newer / "VERSION").read_bytes() == b"fusepkg-cache 2\n"
+    assert (newer / "VERSION").read_bytes() == b"fusepkg-cache 3\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"fusepkg-cache \n", b"\0" * 16])
@@ -99,5 +117,5 @@ def test_a_damaged_version_file_is_written_anew(
     layout = prepare(tmp_path / "cache")
     layout.version_file.write_bytes(content)
     prepare(tmp_path / "cache")
-    assert layout.version_file.read_bytes() == b"fusepkg-cache 1\n"
+    assert layout.version_file.read_bytes() == b"fusepkg-cache 2\n"
     assert "VERSION is damaged" in caplog.text

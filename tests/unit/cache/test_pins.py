@@ -7,12 +7,12 @@ import pytest
 from fusepkg_cache import Algorithm, Digest, Pin
 from fusepkg_cache.pins import MAX_NAME_BYTES, Pins
 from fusepkg_cache.records import key_of
-from fusepkg_cache.staging import Staging
+from fusepkg_cache.unfinished import UnfinishedFiles
 
 
 @pytest.fixture
 def pins(tmp_path: Path) -> Pins:
-    return Pins(tmp_path / "pins", Staging(tmp_path / "staging"))
+    return Pins(tmp_path / "pins", UnfinishedFiles(tmp_path / "staging"))
 
 
 def some(count: int, seed: int = 0) -> list[Digest]:

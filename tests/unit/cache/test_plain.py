@@ -26,7 +26,7 @@ def pieces_of(data: bytes) -> list[bytes]:
 
 
 def files_below(directory: Path) -> list[Path]:
-    return [path for path in (directory / "v1" / "blobs").rglob("*") if path.is_file()]
+    return [path for path in (directory / "v2" / "blobs").rglob("*") if path.is_file()]
 
 
 def test_what_is_written_is_found_as_a_lower_tier_and_as_a_cache(tmp_path: Path):
@@ -106,7 +106,7 @@ def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(CacheUnusable, match="cannot write to"):
         PlainFiles(tmp_path / "file")
-    (tmp_path / "newer" / "v1").mkdir(parents=True)
-    (tmp_path / "newer" / "v1" / "VERSION").write_bytes(b"fusepkg-cache 2\n")
+    (tmp_path / "newer" / "v2").mkdir(parents=True)
+    (tmp_path / "newer" / "v2" / "VERSION").write_bytes(b"fusepkg-cache 3\n")
     with pytest.raises(CacheUnusable, match="another program"):
         PlainFiles(tmp_path / "newer")

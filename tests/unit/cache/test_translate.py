@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 
-import lmdb
 import pytest
 from fusepkg_cache import CacheFull, CacheReadOnly, CacheUnusable
 from fusepkg_cache._translate import translated
@@ -16,7 +15,6 @@ from fusepkg_cache._translate import translated
         (errno.EROFS, CacheReadOnly),
         (errno.EACCES, CacheReadOnly),
         (errno.EIO, CacheUnusable),
-        (errno.ENOMEM, CacheUnusable),
     ],
 )
 def test_what_the_disk_raises(number: int, kind: type[CacheUnusable]) -> None:
@@ -25,10 +23,3 @@ def test_what_the_disk_raises(number: int, kind: type[CacheUnusable]) -> None:
     assert type(caught.value) is kind
     assert caught.value.hint, "it says what to do next"
     assert isinstance(caught.value.__cause__, OSError)
-
-
-def test_what_lmdb_raises() -> None:
-    with pytest.raises(CacheFull), translated("cannot keep it"):
-        raise lmdb.MapFullError("mdb_put")
-    with pytest.raises(CacheUnusable, match="cannot keep it: mdb_get"), translated("cannot keep it"):
-        raise lmdb.ReadersFullError("mdb_get")

@@ -1,10 +1,8 @@
 """Unfinished files: written where nobody looks for blobs, and swept when their writer is gone.
 
-Owns: one directory per process below ``staging/``, the lock on it that says its process lives, removing those of dead
-processes. Must not know: what is written.
-
-The lock is a flock of the directory: the kernel drops it with the process, however that ends, and it means the same
-in every PID namespace, so containers can share a cache.
+Each process has a directory below ``staging/``, locked while it lives. The lock is a flock of the
+directory: the kernel drops it with the process, however that ends, and it means the same in every PID namespace, so
+containers can share a cache.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Staging:
+class UnfinishedFiles:
     """The staging directory of this process; made, and others' remains swept, with the first file."""
 
     def __init__(self, parent: Path) -> None:

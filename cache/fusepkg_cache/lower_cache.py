@@ -1,10 +1,7 @@
-"""The lower tier: another cache directory that is only read, such as one a cluster shares.
+"""The lower cache: another cache directory that is only read, such as one a cluster shares.
 
-Owns: finding blobs there, checking every byte of them before use, and one warning for each way it fails. Must not
-know: the upper tiers, or who wants the bytes.
-
-Only files are looked at, ``v1/blobs/<algorithm>/<2 hex>/<hex>``, for LMDB on a network's file system is not safe. So
-the directory may be another machine's cache (its large blobs are found), or one made with ``small_limit_bytes=0`` (all
+Only files are looked at, ``v2/blobs/<algorithm>/<2 hex>/<hex>``, or ``v1/blobs`` of older programs. So the
+directory may be another machine's cache (its large blobs are found), or one made with ``small_limit_bytes=0`` (all
 are). Whoever can write there is not trusted: a blob is hashed in full each time, and one named by a weak hash, to
 which anybody can make other bytes, is only taken from a file that nobody but this user or root can change. Nothing is
 written, nothing removed.
@@ -22,8 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fusepkg_cache.digest import Hashing
 from fusepkg_cache.errors import DigestMismatch
-from fusepkg_cache.files import Blobs
-from fusepkg_cache.layout import LAYOUT_VERSION
+from fusepkg_cache.files import BlobFiles
+from fusepkg_cache.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,15 +39,18 @@ LOOK_EVERY_S = 60.0
 _T = TypeVar("_T")
 
 
-class Lower:
-    """A lower tier. ``hits`` are the blobs it gave, ``damaged`` those it has that are not what their names say.
+class LowerCache:
+    """A lower cache. ``hits`` are the blobs it gave, ``damaged`` those it has that are not what their names say.
 
     ``on_hit`` is called with every hit, in the thread that asked.
     """
 
     def __init__(self, directory: Path, on_hit: Callable[[], None] = lambda: None) -> None:
         self.directory = directory.absolute()
-        self._blobs = Blobs(self.directory / f"v{LAYOUT_VERSION}" / "blobs")
+        layout = Layout(self.directory)
+        self._blobs = BlobFiles(layout.blobs)
+        self._old_blobs = BlobFiles(layout.old_root / "blobs")
+        self._has_old_blobs = False
         self._on_hit = on_hit
         self._warned: set[str] = set()
         self._look_again_s = 0.0
@@ -76,7 +76,7 @@ class Lower:
                     parts.append(part)
                 at += len(piece)
             if not digest.matches(hashing.digest()):
-                raise DigestMismatch(f"{at} bytes of the lower tier are not {digest}")
+                raise DigestMismatch(f"{at} bytes of the lower cache are not {digest}")
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
         return self.give(digest, cut, size=size)
@@ -115,10 +115,17 @@ class Lower:
         return taken
 
     def _open(self, digest: Digest) -> int | None:
-        try:  # not blocking: somebody may have put a FIFO there
-            descriptor = os.open(self._blobs.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
+        descriptor = self._open_in(self._blobs, digest)
+        if descriptor is None:
             self._look()
+            if self._has_old_blobs:
+                descriptor = self._open_in(self._old_blobs, digest)
+        return descriptor
+
+    def _open_in(self, blobs: BlobFiles, digest: Digest) -> int | None:
+        try:  # not blocking: somebody may have put a FIFO there
+            descriptor = os.open(blobs.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
             return None
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and not (digest.algorithm.weak and _others_can_write(found)):
@@ -127,11 +134,12 @@ class Lower:
         return None
 
     def _look(self) -> None:
-        """Now and then, whether there is a lower tier at all. Raises OSError where not."""
+        """Now and then, whether there is a lower cache at all. Raises OSError if not."""
         now = time.monotonic()
         if now >= self._look_again_s:
             self._look_again_s = now + LOOK_EVERY_S
-            os.stat(self._blobs.directory)
+            self._has_old_blobs = self._old_blobs.directory.is_dir()
+            os.stat((self._old_blobs if self._has_old_blobs else self._blobs).directory)
             self._warned.discard("unreadable")
 
     def _cannot_read(self, exc: OSError) -> None:
@@ -145,7 +153,7 @@ class Lower:
 
 
 class _CannotRead(Exception):
-    """Carries an error of the lower tier's disk past those of whoever takes the pieces."""
+    """Carries an error of the lower cache's disk past those of whoever takes the pieces."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__()

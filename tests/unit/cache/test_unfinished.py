@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fusepkg_cache.staging import Staging, sweep
+from fusepkg_cache.unfinished import UnfinishedFiles, sweep
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def parent(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_written_whole_and_read_only(parent: Path) -> None:
-    staging = Staging(parent)
+    staging = UnfinishedFiles(parent)
     path = staging.write([b"by", b"tes"])
     assert path.read_bytes() == b"bytes"
     assert path.stat().st_mode & 0o777 == 0o400
@@ -27,7 +27,7 @@ def test_a_file_is_written_whole_and_read_only(parent: Path) -> None:
 
 
 def test_nothing_is_made_before_the_first_file(parent: Path) -> None:
-    Staging(parent).close()
+    UnfinishedFiles(parent).close()
     assert os.listdir(parent) == []
 
 
@@ -35,13 +35,13 @@ def test_what_a_dead_process_left_is_swept_and_what_lives_is_not(parent: Path) -
     program = f"""
 import os, signal
 from pathlib import Path
-from fusepkg_cache.staging import Staging
-Staging(Path({str(parent)!r})).write([b"half"])
+from fusepkg_cache.unfinished import UnfinishedFiles
+UnfinishedFiles(Path({str(parent)!r})).write([b"half"])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
     assert len(os.listdir(parent)) == 1
-    alive = Staging(parent)
+    alive = UnfinishedFiles(parent)
     kept = alive.write([b"mine"])  # sweeps
     assert os.listdir(parent) == [kept.parent.name]
     assert sweep(parent) == 0
@@ -50,7 +50,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_removed_directory_is_made_again(parent: Path) -> None:
-    staging = Staging(parent)
+    staging = UnfinishedFiles(parent)
     staging.write([b"lost"])
     shutil.rmtree(parent)
     assert staging.write([b"kept"]).read_bytes() == b"kept"
@@ -64,7 +64,7 @@ def test_foreign_files_are_left(parent: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_whole_is_removed(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    staging = Staging(parent)
+    staging = UnfinishedFiles(parent)
     directory = staging.directory()
 
     def full(descriptor: int, data: bytes) -> int:

@@ -1,7 +1,4 @@
-"""A blob in a file without a name, for programs whose cache cannot be used.
-
-Owns: its file, and that every byte is checked before it is given out, as in a cache. Must not know: who reads it.
-"""
+"""A blob in a temporary file, for programs whose cache cannot be used; checked as in a cache."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
 
-class UnnamedBlob:
+class TemporaryBlob:
     """One blob, on the disk for as long as this object or its process lives.
 
     Raises: DigestMismatch where the pieces are not the blob, CacheUnusable where no directory for temporary files has

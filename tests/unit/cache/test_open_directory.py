@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Cache, CacheClosed, CacheUnusable, session
+from fusepkg_cache import Cache, CacheClosed
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
 from tests.unit.cache.forks import ended, forked
@@ -87,39 +87,13 @@ def test_what_a_child_holds_does_not_depend_on_its_parent(tmp_path: Path) -> Non
         assert cache.get(blob(SMALL, 2)[0]) == blob(SMALL, 2)[1]
 
 
-def test_a_stage_stays_with_the_process_that_began_it(tmp_path: Path) -> None:
-    large = blob(LARGE)
-    with Cache(tmp_path / "cache") as cache, cache.stage() as stage:
-        stage.add(*large)
-
-        def refused() -> bool:
-            for call in (lambda: stage.add(*blob(LARGE, 1)), stage.commit):
-                try:
-                    call()
-                except CacheUnusable as exc:
-                    if "forked" not in str(exc):
-                        return False
-                else:
-                    return False
-            with stage:
-                pass  # nothing of the parent's is discarded
-            cache.put(*blob(LARGE, 2))
-            cache.close()
-            return True
-
-        assert ended(forked(refused)) == 0
-        stage.commit()
-        assert cache.get(large[0]) == large[1]
-
-
 def test_a_child_does_not_guard_its_parents_unfinished_files(tmp_path: Path) -> None:
-    staging = tmp_path / "cache" / "v1" / "staging"
+    staging = tmp_path / "cache" / "v2" / "staging"
     with Cache(tmp_path / "cache") as cache:
         read, write = os.pipe()
 
         def parent() -> bool:
-            stage = cache.stage()
-            stage.add(*blob(LARGE))
+            cache._directory().unfinished.write([b"a part"])
             forked(child)
             return True
 
@@ -127,7 +101,7 @@ def test_a_child_does_not_guard_its_parents_unfinished_files(tmp_path: Path) -> 
             os.close(write)
             return os.read(read, 1) == b""  # until the test ends
 
-        assert ended(forked(parent)) == 0  # without leaving the stage, as if killed; its child lives
+        assert ended(forked(parent)) == 0  # without finishing the file, as if killed; its child lives
         assert [path for path in staging.rglob("*") if path.is_file()]
         cache.clear()
         assert list(staging.iterdir()) == []
@@ -135,34 +109,37 @@ def test_a_child_does_not_guard_its_parents_unfinished_files(tmp_path: Path) -> 
         os.close(write)
 
 
-def test_a_fork_does_not_wait_for_ever_for_a_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the child cannot have this cache, and is told."""
-    monkeypatch.setattr(session, "_FORK_PATIENCE_S", 0.01)
+def test_a_fork_in_the_middle_of_a_change_of_another_thread_keeps_nobody_out(tmp_path: Path) -> None:
+    """The child neither waits for the thread it does not have, nor keeps the lock once the change is done."""
     small = blob(SMALL)
     inside, leave = threading.Event(), threading.Event()
 
-    def look(*_: object) -> None:
+    def hold(_: object) -> None:
         inside.set()
         leave.wait()
 
     with Cache(tmp_path / "cache") as cache:
         cache.put(*small)
-        looking = threading.Thread(target=lambda: cache._session().environment.view(look))
-        looking.start()
+        changing = threading.Thread(target=lambda: cache._directory().index.change(hold))
+        changing.start()
         inside.wait()
+        read, write = os.pipe()
 
-        def refused() -> bool:
-            try:
-                cache.put(*blob(SMALL, 1))
-            except CacheUnusable:
-                return cache.get(small[0]) is None
-            return False
+        def child() -> bool:
+            found = cache.get(small[0]) == small[1]
+            os.read(read, 1)  # until the change is done
+            cache.put(*blob(SMALL, 1))
+            return found and cache.get(blob(SMALL, 1)[0]) == blob(SMALL, 1)[1]
 
-        child = forked(refused)
+        process = forked(child)
         leave.set()
-        looking.join()
-        assert ended(child) == 0
-        assert cache.get(small[0]) == small[1]
+        changing.join()
+        cache.put(*blob(SMALL, 2))
+        os.write(write, b"!")
+        assert ended(process) == 0
+        os.close(read)
+        os.close(write)
+        assert cache.get(blob(SMALL, 1)[0]) == blob(SMALL, 1)[1]
 
 
 def test_a_cache_closed_before_a_fork_can_be_opened_in_the_child(tmp_path: Path) -> None:
