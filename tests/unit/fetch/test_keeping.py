@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from fusepkg_cache import Cache, Digest, commits
+from fusepkg_cache import Cache, Digest, write_lock
 from fusepkg_cache.errors import CacheFull, CacheReadOnly
 
 from fusepkg.fetch import keeping
@@ -186,7 +186,7 @@ async def test_a_process_stopped_while_it_writes_to_the_cache_holds_up_no_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float], caplog: pytest.LogCaptureFixture
 ):
     """More blobs than there are flights at a time: none of them may wait for the cache for ever."""
-    monkeypatch.setattr(commits, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(write_lock, "PATIENCE_S", 0.2)
     desk = Desk(tmp_path / "cache")
     blobs = {f"{number}": SMALL + b"%d" % number for number in range(80)}
     entries = {key: desk.put(key, data) for key, data in blobs.items()}
