@@ -114,8 +114,9 @@ async def test_a_claim_is_given_back_when_the_bytes_are_kept(desk: Desk):
     async with desk.source() as source:
         await source.read(entry, 0, 10)
     with desk.open_cache() as cache, cache.claim(entry.digest) as claim:
-        assert claim.wait() is False
+        assert claim.take()
         assert claim.held
+        assert entry.digest in cache
 
 
 # --- a lower cache -----------------------------------------------------------------------------------------------
