@@ -76,6 +76,11 @@ def end_server() -> None:
     _server.end()
 
 
+def server_descriptor() -> int:
+    """The descriptor of the server's socket, for ``tests.command_shim``."""
+    return _server.descriptor()
+
+
 def _read_at_start(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
 
@@ -133,6 +138,11 @@ class _Server:
         for _, writing in pipes:
             os.close(writing)
         return ours, outputs
+
+    def descriptor(self) -> int:
+        """Start it if need be; its socket."""
+        with self._lock:
+            return self._started().fileno()
 
     def _started(self) -> socket.socket:
         if self._requests is None or self._process is None or self._process.poll() is not None:

@@ -6,7 +6,8 @@ subject is the start itself run the interpreter.
 ``python -m tests.command_server fusepkg ...`` reads requests from the socket at descriptor 0, until it is closed. A
 request is one message with four descriptors: a stream socket for the conversation, then stdin, stdout and stderr of
 the command. The child reads a JSON object from the conversation: ``arguments``, ``environment``, ``directory``,
-``umask``. The server writes the child's process id there, and when it has ended its wait status, a line each.
+``umask``, and ``program`` where it is to run as that script instead of ``python -m fusepkg``. The server writes the
+child's process id there, and when it has ended its wait status, a line each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -28,7 +30,7 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 DESCRIPTORS = 4
 LAZY = (
@@ -71,8 +73,7 @@ def main() -> None:
                 one.close()
             os.close(ended_r)
             os.close(ended_w)
-            _become(descriptors)
-            _run()
+            _run(_become(descriptors))
         running[pid] = conversation = socket.socket(fileno=descriptors[0])
         for descriptor in descriptors[1:]:
             os.close(descriptor)
@@ -107,8 +108,8 @@ def _say(conversation: socket.socket, number: int) -> None:
         conversation.sendall(b"%d\n" % number)
 
 
-def _become(descriptors: list[int]) -> None:
-    """Take over what the request says: files, environment, directory, arguments."""
+def _become(descriptors: list[int]) -> str | None:
+    """Take over what the request says: files, environment, directory, arguments; the script it names."""
     conversation = socket.socket(fileno=descriptors[0])
     with conversation.makefile("rb") as asked:
         request = json.load(asked)
@@ -118,7 +119,9 @@ def _become(descriptors: list[int]) -> None:
         os.close(descriptor)
     # What the server's own objects know of its files, seekable or not, holds for them only.
     sys.stdin = sys.__stdin__ = open(0, errors=sys.stdin.errors, closefd=False)  # noqa: SIM115 - open to the end
-    sys.stdout = sys.__stdout__ = open(1, "w", errors=sys.stdout.errors, closefd=False)  # noqa: SIM115 - open to the end
+    raw = "PYTHONUNBUFFERED" in request["environment"]
+    output: BinaryIO = open(1, "wb", 0 if raw else -1, closefd=False)  # noqa: SIM115 - open to the end
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(output, errors=sys.stdout.errors, write_through=raw)
     sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors=sys.stderr.errors, closefd=False)  # noqa: SIM115 - open to the end
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -127,13 +130,19 @@ def _become(descriptors: list[int]) -> None:
     os.chdir(request["directory"])
     sys.argv[1:] = request["arguments"]
     _show([sys.executable, "-m", "fusepkg", *sys.argv[1:]], [f"{k}={v}" for k, v in os.environ.items()])
+    return request.get("program")
 
 
-def _run() -> NoReturn:
+def _run(program: str | None) -> NoReturn:
     """Run the command and end as the interpreter does, but for freeing every object, which would copy every page."""
     status = 1
     try:
-        runpy.run_module("fusepkg", run_name="__main__", alter_sys=True)
+        if program is None:
+            runpy.run_module("fusepkg", run_name="__main__", alter_sys=True)
+        else:
+            sys.argv[0] = program
+            sys.modules["__main__"].__package__ = None
+            importlib.import_module("fusepkg.cli.main").main()
     except SystemExit as exc:
         status = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
     except BaseException:  # noqa: BLE001 - what the interpreter would show

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers"]
+pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers", "tests.plugins.pairs"]
 
 # A busy machine is no finding. The same examples for everybody in CI; new ones on every run of a developer's.
 settings.register_profile(

@@ -28,9 +28,19 @@ class Place(ABC):
     bucket: str
     settings: dict[str, str]
 
+    def __init__(self) -> None:
+        self._later: dict[str, tuple[Path, dict[str, str]]] = {}
+
     def reference(self, rest: str) -> str:
         """``small:v1`` as a whole reference."""
+        if rest in self._later:
+            folder, environment = self._later.pop(rest)
+            run_fusepkg("push", folder, f"{self.bucket}/{rest}", env=environment)
         return f"{self.bucket}/{rest}"
+
+    def publish_when_asked_for(self, folder: Path, rest: str) -> None:
+        """Push a folder, in the present environment, when its reference is asked for the first time."""
+        self._later[rest] = (folder, dict(os.environ))
 
     def publish(self, folder: Path, rest: str) -> str:
         """Push a folder; its reference."""
@@ -74,6 +84,7 @@ class Folder(Place):
     bucket = "local"
 
     def __init__(self, data_dir: Path) -> None:
+        super().__init__()
         self._data_dir = data_dir
         self.settings = {"FUSEPKG_DATA_DIR": str(data_dir)}
 
@@ -113,6 +124,7 @@ class Bucket(Place):
     """A bucket, reached through ``proxy`` by the product and directly by the test."""
 
     def __init__(self, bucket: str, gateway: Gateway, proxy: Proxy) -> None:
+        super().__init__()
         self.bucket = bucket
         self.proxy = proxy
         self._gateway = gateway
