@@ -26,6 +26,7 @@ pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers", "tests.plugi
 # A busy machine is no finding. The same examples for everybody in CI; new ones on every run of a developer's.
 settings.register_profile(
     "fusepkg",
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
