@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from bench.groups import Measure
-    from bench.rows import Run
+    from bench.rows import Measure, Run
 
 ENTRIES = 1_000_000
 FILES_PER_DIRECTORY = 100

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    from bench.groups import Measure
+    from bench.rows import Measure
     from bench.workload import Loop, Tree
 
 FILES, DIRECTORIES = 5_000, 100

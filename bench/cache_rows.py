@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from bench.groups import Measure
-    from bench.rows import Run
+    from bench.rows import Measure, Run
     from bench.workload import Loop
 
 SMALL, LARGE = 10 * 1024, 8 * workload.MIB

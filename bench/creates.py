@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    from bench.groups import Measure
-    from bench.rows import Run
+    from bench.rows import Measure, Run
     from bench.workload import Loop
 
 OBJECTS = 2_000

@@ -5,7 +5,6 @@ Owns: which subjects and rows belong together. Must not know: how a row is measu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bench import workload
@@ -14,6 +13,7 @@ from bench.bucket import bucket_reads
 from bench.cache_rows import blobs, opening_a_cache
 from bench.creates import creating
 from bench.mount_times import mount_times
+from bench.peers import peers
 from bench.rows import (
     Run,
     in_order_of_round,
@@ -26,16 +26,14 @@ from bench.subjects import fusepkg, rclone
 from bench.subjects.local import local
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
-    from bench.rows import Row
+    from bench.rows import Measure, Row
 
 SMALL_FILES, DIRECTORIES = 20_000, 100
 LARGE_BYTES = 256 * workload.MIB
-
-Measure = Callable[[int], None]
-"""Measures one round, given its number."""
 
 
 def small_files(run: Run, _stack: ExitStack) -> Measure:
@@ -53,6 +51,7 @@ def large_file(run: Run, _stack: ExitStack) -> Measure:
 
 
 GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
+    "peers": peers,
     "small": small_files,
     "large": large_file,
     "mount": mount_times,

@@ -1,6 +1,4 @@
-"""What the processes of a subject keep in memory.
-
-Owns: reading /proc, and the peak of what was read. Must not know: whose processes they are.
+"""What the processes of a subject use: memory, its peak, and CPU, read from /proc.
 
 RSS counts every mapped page that is in memory, so also those of LMDB's file, which the kernel takes back when it wants
 them; PSS shares a page between the processes that map it; anonymous memory is what is really taken.
@@ -43,6 +41,16 @@ def memory_of(processes: Iterable[int]) -> dict[str, float]:
             for kind, name in KINDS.items():
                 total[kind] += numbers[name] * 1024 / 1e6
     return total
+
+
+def cpu_seconds(processes: Iterable[int]) -> float:
+    """CPU that processes have used since they started, in user mode and in the kernel."""
+    total = 0
+    for process in processes:
+        with suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from bench.groups import Measure
+    from bench.rows import Measure
+
 
 ENTRIES = 100_000
 FILES_PER_DIRECTORY = 100

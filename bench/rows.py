@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +26,9 @@ from bench.results import Results, Sample
 from bench.subjects.subject import SubjectFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from bench.subjects.subject import Subject
+    from bench.subjects.subject import Opened, Subject
     from bench.workload import Loop, Tree
 
 MIN_MEASURED_S = 1.0
@@ -47,6 +48,10 @@ class Row:
     loops: Callable[[Path], list[Loop]]
     drops: int = 0
     once: bool = False
+
+
+Measure = Callable[[int], None]
+"""Measures one round of a group, given its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +110,34 @@ def run_session(run: Run, subject: Subject, rows: Sequence[Row], number: int, be
     for row in rows:
         run.results.add_row(row.key, row.title, row.unit)
     with run.attempt(f"{subject.name}, {rows[0].key}"), run.place() as place, subject.open(place) as opened:
-        peak = Peak(opened.processes)
-        for row in rows:
-            if row.drops and (reason := machine.why_no_drop()):
-                run.results.skipped[row.key] = reason
-                continue
-            load = machine.load()
-            passes, others = measure(row, opened.directory, peak, None if row.once else beside)
-            run.record(
-                Sample(
-                    row=row.key,
-                    subject=subject.name,
-                    round=number,
-                    value=sum(one.work for one in passes) / sum(one.seconds for one in passes),
-                    passes=[one.rate for one in passes],
-                    beside=[one.rate for one in others],
-                    load=load,
-                )
+        measure_rows(run, subject.name, opened, rows, number, beside)
+
+
+def measure_rows(
+    run: Run, subject: str, opened: Opened, rows: Sequence[Row], number: int, beside: Path | None = None
+) -> None:
+    """Measure rows on an opened subject, and what memory it took meanwhile; ``beside`` see ``measure``."""
+    peak = Peak(opened.processes)
+    for row in rows:
+        run.results.add_row(row.key, row.title, row.unit)
+        if row.drops and (reason := machine.why_no_drop()):
+            run.results.skipped[row.key] = reason
+            continue
+        load = machine.load()
+        passes, others = measure(row, opened.directory, peak, None if row.once else beside)
+        run.record(
+            Sample(
+                row=row.key,
+                subject=subject,
+                round=number,
+                value=sum(one.work for one in passes) / sum(one.seconds for one in passes),
+                passes=[one.rate for one in passes],
+                beside=[one.rate for one in others],
+                load=load,
             )
-            peak.look()
-        record_memory(run, subject.name, peak, number)
+        )
+        peak.look()
+    record_memory(run, subject, peak, number)
 
 
 def measure(row: Row, directory: Path, peak: Peak, beside: Path | None) -> tuple[list[Timing], list[Timing]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.memory import own_process
@@ -16,8 +18,8 @@ from bench.subjects.subject import Opened, Subject, unmount, wait_for_mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+COMMAND = str(Path(sys.executable).with_name("rclone"))
 MODES = ("off", "full")
 END_TIMEOUT_S = 20.0
 """rclone ends at once when its mount is gone."""
@@ -27,14 +29,14 @@ OPTIONS = ("--read-only", "--dir-cache-time=24h", "--attr-timeout=24h", "--poll-
 
 def why_not() -> str:
     """Why rclone cannot run here; empty where it can."""
-    return "" if shutil.which("rclone") else "rclone is not installed: apt-get install rclone"
+    return "" if shutil.which(COMMAND) else "rclone is not installed: scripts/setup.sh bench"
 
 
 def version() -> str:
     """The version's line of ``rclone version``."""
     if why_not():
         return "none"
-    done = subprocess.run(["rclone", "version"], capture_output=True, text=True, check=False)
+    done = subprocess.run([COMMAND, "version"], capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0]
 
 
@@ -47,7 +49,7 @@ def rclone(mode: str, source: str, settings: Mapping[str, str], *options: str) -
         mountpoint.mkdir()
         kept = {name: value for name, value in os.environ.items() if name in ("PATH", "TMPDIR")}
         command = [
-            "rclone", "mount", source, str(mountpoint), "--config", str(place / "rclone.conf"),
+            COMMAND, "mount", source, str(mountpoint), "--config", str(place / "rclone.conf"),
             "--cache-dir", str(place / "cache"), "--vfs-cache-mode", mode, *OPTIONS, *options,
         ]  # fmt: skip
         (place / "rclone.conf").touch()
