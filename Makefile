@@ -51,9 +51,10 @@ stress: setup ## The long tests: many readers, kills and evictions
 coverage: setup ## Which lines the tests run, subprocesses included; fails below the floor in pyproject.toml
 	@$(PYTEST) $(PARALLEL) --cov --cov-report=html --cov-report=term
 
-bench: ## Measure beside the bare disk, rclone, boto3 and quilt3: ROUNDS=3 ROWS=small,mount,... SCALE=1
+bench: ## Measure beside rclone, JuiceFS, s3fs, quilt3 and the disk, into docs/benchmarks.md: ROUNDS=3 ROWS=peers,... QUICK=1
 	@scripts/setup.sh bench
-	@$(BIN)/python -m bench --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1)
+	@$(BIN)/python -m bench $(if $(QUICK),--rounds 1 --rows $(or $(ROWS),peers) --scale $(or $(SCALE),0.02),\
+	  --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1) $(if $(ROWS)$(SCALE),,--page docs/benchmarks.md))
 
 docs: setup ## Write the pages of docs/reference that come from the code
 	@$(BIN)/python scripts/write_commands_and_errors.py

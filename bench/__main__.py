@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bench import machine
 from bench.groups import GROUPS
-from bench.report import RESULTS_DIRECTORY, render
+from bench.report import RESULTS_DIRECTORY, render, write_page
 from bench.results import Results, write_results
 from bench.rows import Run
 from bench.scratch import scratch_directory
@@ -33,6 +33,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", default="all", help=f"groups of rows, with commas: {', '.join(GROUPS)} (default all)")
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks every workload, to try the bench itself")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure")
+    parser.add_argument("--dry", action="store_true", help="one pass of each row, no caches dropped: tests the bench")
+    parser.add_argument("--results", type=Path, default=RESULTS_DIRECTORY, help="where every sample is kept")
+    parser.add_argument("--page", type=Path, help="a page to write tables and pictures into, docs/benchmarks.md")
     chosen = parser.parse_args(arguments)
     chosen.groups = list(GROUPS) if chosen.rows == "all" else chosen.rows.split(",")
     if unknown := set(chosen.groups) - set(GROUPS):
@@ -54,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         versions={**machine.versions(_CHECKOUT), "rclone": rclone.version()},
         options={"rounds": str(chosen.rounds), "rows": chosen.rows, "scale": f"{chosen.scale:g}"},
     )
-    path = RESULTS_DIRECTORY / f"{started:%Y%m%dT%H%M%SZ}.json"
+    path = chosen.results / f"{started:%Y%m%dT%H%M%SZ}.json"
     try:
         with scratch_directory(chosen.scratch) as scratch, ExitStack() as stack:
-            run = Run(results, scratch, chosen.rounds, chosen.scale)
+            run = Run(results, scratch, chosen.rounds, chosen.scale, chosen.dry)
             measures = [GROUPS[name](run, stack) for name in chosen.groups]
             for number in range(chosen.rounds):
                 for measure in measures:
@@ -71,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if results.samples:
         write_results(results, path)
         sys.stdout.write(render(results, markdown=False) + f"\nEvery sample: {path}\n")
+        if chosen.page and results.complete:
+            write_page(results, chosen.page)
     return 0 if results.complete else 130
 
 

@@ -24,6 +24,7 @@ from bench.rows import (
 )
 from bench.subjects import fusepkg, rclone
 from bench.subjects.local import local
+from bench.tools import programs, random_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,8 @@ def large_file(run: Run, _stack: ExitStack) -> Measure:
 
 GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
     "peers": peers,
+    "programs": programs,
+    "random4k": random_reads,
     "small": small_files,
     "large": large_file,
     "mount": mount_times,

@@ -146,7 +146,7 @@ def _epochs(
     loops = partial(_reading, tree=tree, readers=READERS)
     _add_cold_rows(run, key, title)
     with run.attempt(f"{subject.name}, cold.{key}"), run.place() as place, subject.open(place) as opened:
-        if not machine.why_no_drop():
+        if not (run.dry or machine.why_no_drop()):
             machine.drop_caches(machine.ALL)
         cpu, gets = cpu_seconds(opened.processes()), setting.server.gets(delay)
         timing = run_readers(loops(opened.directory))

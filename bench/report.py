@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from bench.plots import write_plots
 from bench.results import read_results
 from bench.targets import TARGETS, family, outcome, ratios, value_of
 
@@ -26,6 +27,14 @@ RESULTS_DIRECTORY = Path(__file__).parent / "results"
 OURS = ("erofs", "fuse", "store", "cache")
 
 TITLES = {
+    "cold": "First epoch over files of 10 KB in S3, files/s",
+    "cold-cpu": "CPU of the client for each of these files, us",
+    "cold-gets": "GETs that reached the server for each of these files",
+    "warm": "Later epochs over the same files, files/s",
+    "stream": "One object of 1 GiB, MB/s",
+    "random": "Random reads of that object, cold",
+    "programs": "Everyday programs on Python's standard library, warm, files/s",
+    "random4k": "Random reads of 4 KiB of a cached file",
     "small": "Small files of 10 KB, files/s",
     "large": "One large file, MB/s",
     "s3": "First read from S3 on the same machine, files/s",
@@ -82,7 +91,11 @@ def _compared(results: Results, rows: Sequence[RowFacts]) -> tuple[list[str], li
     subjects.sort(key=lambda name: (name != "local", name not in OURS, name))
     families = list(dict.fromkeys(family(name) for name in subjects if name not in OURS))
     ours = [name for name in OURS if name in subjects]
-    compared = [(name, other) for other in families for name in ours] if rows[0].unit.endswith("/s") else []
+    compared = (
+        [(name, other) for other in families for name in ours]
+        if rows[0].unit.endswith("/s") and len(families) < 3
+        else []
+    )
     lines = [
         [
             row.title,
@@ -118,7 +131,7 @@ def _targets(results: Results) -> tuple[list[str], list[list[str]]]:
 def _number(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    return f"{value:.2f}" if unit == "s" else f"{value:,.0f}"
+    return f"{value:.2f}" if unit in ("s", "GETs") else f"{value:,.0f}"
 
 
 def _ratio(found: Sequence[float]) -> str:
@@ -144,6 +157,20 @@ def _markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
+def write_page(results: Results, page: Path) -> None:
+    """Put the report and its pictures into a page, between the lines ``<!-- measured -->`` and ``<!-- end -->``."""
+    before, start, rest = page.read_text().partition("<!-- measured -->\n")
+    _, end, after = rest.partition("<!-- end -->\n")
+    if not (start and end):
+        raise SystemExit(f"{page} has no lines <!-- measured --> and <!-- end -->: nothing is written")
+    pictures = write_plots(results, page.parent / "benchmarks")
+    shown = "".join(f"![{_ALT[path.stem]}](benchmarks/{path.name})\n\n" for path in pictures)
+    page.write_text(f"{before}{start}\n{shown}{render(results, markdown=True)}\n{end}{after}")
+
+
+_ALT = {"cold": "First epoch, files a second, by the delay of each request", "warm": "Later epochs, files a second"}
+
+
 def newest() -> Path:
     """The newest results there are."""
     found = sorted(RESULTS_DIRECTORY.glob("*.json"))
@@ -156,8 +183,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the report of a file."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description="Show the results of a run.")
     parser.add_argument("results", type=Path, nargs="?", help="default: the newest")
-    parser.add_argument("--markdown", action="store_true", help="for docs/benchmarks.md")
+    parser.add_argument("--markdown", action="store_true", help="tables for a page")
+    parser.add_argument("--page", type=Path, help="write tables and pictures into this page instead")
     chosen = parser.parse_args(arguments)
+    if chosen.page:
+        write_page(read_results(chosen.results or newest()), chosen.page)
+        return 0
     sys.stdout.write(render(read_results(chosen.results or newest()), markdown=chosen.markdown))
     return 0
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -56,12 +56,16 @@ Measure = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the bench. ``scale`` shrinks every workload."""
+    """One run of the bench. ``scale`` shrinks every workload.
+
+    ``dry`` is a run that judges no time: each row has one pass, and the kernel's caches are left alone.
+    """
 
     results: Results
     scratch: Path
     rounds: int
     scale: float
+    dry: bool = False
 
     def scaled(self, number: int) -> int:
         """That much of a workload, at the run's scale."""
@@ -120,6 +124,8 @@ def measure_rows(
     peak = Peak(opened.processes)
     for row in rows:
         run.results.add_row(row.key, row.title, row.unit)
+        if run.dry:
+            row = replace(row, drops=0, once=True)
         if row.drops and (reason := machine.why_no_drop()):
             run.results.skipped[row.key] = reason
             continue

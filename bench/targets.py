@@ -41,7 +41,26 @@ class Target:
         return value >= self.limit if self.at_least else value < self.limit
 
 
+_PEERS = (
+    Target("cold.list.20", "erofs", 0.7, against="obstore"),
+    Target("cold-cpu.list.20", "erofs", 0.2, against="rclone", at_least=False),
+    Target("warm.dropped", "erofs", 0.7, against="local"),
+    Target("warm.dropped", "erofs", 3.0, against="juicefs"),
+    Target("warm.dropped", "fuse", 0.4, against="local"),
+    *(Target(row, "erofs", 0.9, against="local") for row in ("warm.cached.1", "warm.cached.8")),
+    *(Target(row, "erofs", 3.0, against="juicefs") for row in ("warm.cached.1", "warm.cached.8")),
+    *(Target(row, "fuse", 5.0, against="rclone") for row in ("warm.cached.1", "warm.cached.8")),
+    Target("stream.first.20", "erofs", 0.9, against="obstore"),
+    Target("stream.dropped", "erofs", 0.8, against="local"),
+    Target("stream.dropped", "erofs", 1.5, against="juicefs"),
+    Target("programs.ls", "fuse", 1 / 4, against="local"),
+    Target("programs.find", "fuse", 1 / 4, against="local"),
+    Target("programs.grep", "fuse", 1 / 3, against="local"),
+    *(Target("random4k.read", engine, 0.4, against="local") for engine in ("erofs", "fuse")),
+)
+
 TARGETS = (
+    *_PEERS,
     *(
         Target(row, "erofs", OF_LOCAL, against="local")
         for row in ("small.walk.dropped", "small.walk.warm", "small.cached.1", "small.cached.4")

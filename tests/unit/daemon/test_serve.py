@@ -14,18 +14,21 @@ from fusepkg.work.scratch import scratch_directory
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_start_that_is_ended_removes_the_manifest_it_was_fetching(tmp_path: Path, number: signal.Signals):
-    before = signal.getsignal(number)
+    before = signal.signal(number, signal.default_int_handler)  # a run under nohup ignores SIGHUP
 
     def start() -> None:
         with _signals_unwind(), scratch_directory(tmp_path / "index", "manifest-") as scratch:
             (scratch / "manifest.jsonl").touch()
             os.kill(os.getpid(), number)
 
-    with pytest.raises(SystemExit) as caught:
-        start()
+    try:
+        with pytest.raises(SystemExit) as caught:
+            start()
+        assert signal.getsignal(number) == signal.default_int_handler
+    finally:
+        signal.signal(number, before)
     assert caught.value.code == 128 + number
     assert list((tmp_path / "index").iterdir()) == []
-    assert signal.getsignal(number) == before
 
 
 def test_under_nohup_a_hangup_ends_nothing():
