@@ -1,6 +1,7 @@
 """Where an object's bytes lie: ``s3://bucket/key?versionId=...`` or ``file:///path``, as manifests write it.
 
-Owns: parsing and writing these URLs byte for byte as quilt3 does. Must not know: how the object is read.
+URLs are parsed and written byte for byte as quilt3 does. Manifests come from strangers, so what no server could have as
+an object is refused here, before it reaches a client.
 """
 
 from __future__ import annotations
@@ -10,12 +11,27 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from fusepkg.errors import ManifestInvalid
+from fusepkg.model.entry import MAX_PATH_BYTES
 
 _SAFE = "/-_.~"
 _UNENCODED = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """What no URL holds as it is; urlsplit would drop some of these silently, and so name another object."""
 
-_PLAIN = re.compile(r"(?:s3://([A-Za-z0-9._-]+)/|file://(?=/))([A-Za-z0-9._~/-]+)(?:\?versionId=([A-Za-z0-9._~-]+))?")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+"""What S3 has ever allowed as a bucket's name, and other servers do."""
+
+_VERSION = re.compile(r"[\x20-\x7e]{1,1024}")
+
+MAX_S3_KEY_BYTES = 4096
+"""Longest key of an object, in UTF-8 bytes. S3 itself stops at 1024, other servers do not all."""
+
+_SHOWN_CHARACTERS = 120
+"""How much of a URL an error message repeats."""
+
+_PLAIN = re.compile(
+    r"(?:s3://([A-Za-z0-9][A-Za-z0-9._-]{0,254})/|file://(?=/))([A-Za-z0-9._~/-]{1,1024})"
+    r"(?:\?versionId=([A-Za-z0-9._~-]{1,1024}))?"
+)
 """URLs with nothing to decode, as nearly all are: reading a file parses one, and this takes a quarter of the time."""
 
 
@@ -44,21 +60,39 @@ def parse_physical_key(url: str) -> PhysicalKey:
     """Read a physical key; raises ManifestInvalid (without a line: the caller knows it)."""
     if (plain := _PLAIN.fullmatch(url)) and (plain[1] or not plain[3]):
         return PhysicalKey("s3", plain[1], plain[2], plain[3]) if plain[1] else PhysicalKey("file", "", plain[2])
+    shown = repr(url[:_SHOWN_CHARACTERS])
     if _UNENCODED.search(url):
-        raise ManifestInvalid(f"physical key {url!r} holds a character that must be percent-encoded")
+        raise ManifestInvalid(f"physical key {shown} holds a character that must be percent-encoded")
     try:
         parts = urlsplit(url)
+        key = unquote(parts.path, errors="strict")
+        query = dict(parse_qsl(parts.query, keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError as exc:
+        raise ManifestInvalid(f"physical key {shown} is not UTF-8") from exc
     except ValueError as exc:
-        raise ManifestInvalid(f"physical key {url!r} is not a URL") from exc
-    key = unquote(parts.path)
+        raise ManifestInvalid(f"physical key {shown} is not a URL") from exc
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not key.startswith("/") or "\0" in key or parts.query:
-            raise ManifestInvalid(f"physical key {url!r} does not name an absolute path")
+            raise ManifestInvalid(f"physical key {shown} does not name an absolute path")
+        if len(key.encode()) > MAX_PATH_BYTES:
+            raise ManifestInvalid(f"physical key {shown} names a path of more than {MAX_PATH_BYTES} bytes")
         return PhysicalKey("file", "", key)
     if parts.scheme != "s3":
-        raise ManifestInvalid(f"physical key {url!r} has the unknown scheme {parts.scheme!r}")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        raise ManifestInvalid(f"physical key {shown} has the unknown scheme {parts.scheme[:20]!r}")
     version = query.pop("versionId", "") or None
     if query or not parts.netloc or len(key) < 2:
-        raise ManifestInvalid(f"physical key {url!r} does not name an object in a bucket")
+        raise ManifestInvalid(f"physical key {shown} does not name an object in a bucket")
+    _check_object(shown, parts.netloc, key[1:], version)
     return PhysicalKey("s3", parts.netloc, key[1:], version)
+
+
+def _check_object(shown: str, bucket: str, key: str, version: str | None) -> None:
+    """Refuse what no S3 server could hold."""
+    if not _BUCKET.fullmatch(bucket):
+        raise ManifestInvalid(f"physical key {shown} has {bucket[:_SHOWN_CHARACTERS]!r} for a bucket")
+    if "\0" in key:
+        raise ManifestInvalid(f"physical key {shown} holds a NUL character")
+    if len(key.encode()) > MAX_S3_KEY_BYTES:
+        raise ManifestInvalid(f"physical key {shown} has a key of more than {MAX_S3_KEY_BYTES} bytes")
+    if version is not None and not _VERSION.fullmatch(version):
+        raise ManifestInvalid(f"physical key {shown} has {version[:_SHOWN_CHARACTERS]!r} for a version")

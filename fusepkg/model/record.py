@@ -238,7 +238,8 @@ def _check_symlink(key: str, target: str, size: int, digest: Digest) -> None:
 
 _STANDARD_LINE = re.compile(
     rb'\{"logical_key": "((?:[^"\\\x00-\x1f\x7f]+/)?)([^"\\\x00-\x1f\x7f/]+)", '
-    rb'"physical_keys": \["((?:s3://[A-Za-z0-9._-]+|file://)/[A-Za-z0-9_.~/%-]+(?:\?versionId=[A-Za-z0-9_.~%-]+)?)"\], '
+    rb'"physical_keys": \["((?:s3://[A-Za-z0-9][A-Za-z0-9._-]{0,254}|file://)/[A-Za-z0-9_.~/%-]{1,1024}'
+    rb'(?:\?versionId=[A-Za-z0-9_.~%-]{1,1024})?)"\], '
     rb'"size": (0|[1-9][0-9]{0,18}), '
     rb'"hash": \{"type": "(?:SHA256", "value": "([0-9a-f]{64})'
     # The last character of 32 bytes in base64 has two unused bits: the ones where they are 0.
@@ -286,7 +287,9 @@ class FastRecords:
             self._directory = directory
         if name in _NO_NAMES or len(name) > MAX_NAME_BYTES or len(directory) + len(name) > MAX_PATH_BYTES:
             return None
-        if url.startswith(b"f") and (not self._allow_file_keys or b"%00" in url or b"?" in url):
+        if url.startswith(b"f") and (not self._allow_file_keys or b"?" in url):
+            return None
+        if b"%" in url and not _is_physical_key(url):
             return None
         size = int(size_text)
         if size > MAX_SIZE_BYTES:
@@ -322,6 +325,14 @@ def _is_directory(directory: bytes) -> bool:
     try:
         check_logical_key(directory[:-1].decode() or "a")
     except (ManifestInvalid, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _is_physical_key(url: bytes) -> bool:
+    try:
+        parse_physical_key(url.decode())
+    except ManifestInvalid:
         return False
     return True
 

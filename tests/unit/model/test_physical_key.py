@@ -61,8 +61,31 @@ def test_odd_urls_are_read_leniently(url: str, key: str) -> None:
         "file:///a?versionId=1",
         "file:relative",
         "file:///a%00b",
+        "s3://a b/k",
+        "s3://-b/k",
+        "s3://.hidden/k",
+        "s3://user:secret@host/k",
+        "s3://b:80/k",
+        "s3://é/k",
+        "s3://" + "b" * 256 + "/k",
+        "s3://b/a%00b",
+        "s3://b/%ff",
+        "s3://b/%ed%a0%80",
+        "s3://b/" + "k" * 4097,
+        "s3://b/" + "%20" * 4097,
+        "s3://b/k?versionId=%0d%0aHost:x",
+        "s3://b/k?versionId=%ff",
+        "s3://b/k?versionId=" + "v" * 1025,
+        "file:///" + "a/" * 2048,
+        "s3://b/k\x7f",
     ],
 )
 def test_what_names_no_object_is_refused(url: str) -> None:
     with pytest.raises(ManifestInvalid):
         parse_physical_key(url)
+
+
+def test_messages_about_absurd_keys_are_short() -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        parse_physical_key("s3://" + "b" * 1_000_000 + "/k")
+    assert len(str(caught.value)) < 500
