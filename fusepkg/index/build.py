@@ -1,8 +1,5 @@
 """Builds the index of one version of a package out of its manifest.
 
-Owns: the order of work, the temporary directory, and that an index appears whole or not at all. Must not know: where
-manifests come from, the formats of the files.
-
 A builder works in a scratch directory. Builders of one version do not wait for each other: the first
 to finish wins, the others discard equal work.
 """
@@ -19,10 +16,19 @@ from typing import TYPE_CHECKING, Any
 import zstandard
 
 from fusepkg.errors import CacheFailure, DigestMismatch, IndexDamaged, ManifestInvalid, UnsupportedFormat
-from fusepkg.index.checked import write_sums
 from fusepkg.index.entries import EntryTableWriter
-from fusepkg.index.files import ENTRIES, IMAGE, LAYOUT, MANIFEST, SUMS, index_directory, open_files
+from fusepkg.index.files import (
+    ENTRIES,
+    IMAGE,
+    LAYOUT,
+    MANIFEST,
+    OLD_LAYOUTS,
+    SEAL,
+    index_directory,
+    open_files,
+)
 from fusepkg.index.image import ImageWriter
+from fusepkg.index.seal import make_key, write_seal
 from fusepkg.model.entry import EntryKind
 from fusepkg.model.links import LinkGraph
 from fusepkg.model.manifest import OutOfOrder, in_tree_order, read_manifest, sorted_in_tree_order
@@ -65,36 +71,67 @@ def build_index(
     Raises ManifestInvalid, UnsupportedFormat; DigestMismatch where the manifest is not the one of that name;
     CacheFailure where the index cannot be written.
     """
-    if expected_top_hash is not None and _is_whole(index_directory(root, expected_top_hash)):
+    if expected_top_hash is not None and _is_whole(root, expected_top_hash):
         return expected_top_hash
     with _building(root) as directory:
-        top_hash = _write_files(_reported(source, progress), directory, allow_file_keys=allow_file_keys)
+        pieces = _reported(source, progress)
+        top_hash = _write_files(pieces, directory, make_key(root), allow_file_keys=allow_file_keys)
         if expected_top_hash not in (None, top_hash):
             raise DigestMismatch(
                 f"the manifest of {expected_top_hash} hashes to {top_hash}",
                 hint="The manifest in the bucket is damaged or was replaced: push the package again",
             )
-        _put_in_place(directory, index_directory(root, top_hash))
+        _put_in_place(directory, root, top_hash)
     return top_hash
 
 
-def rebuild_index(root: Path, top_hash: str) -> None:
-    """Build an index anew from the manifest it keeps, and replace it. Raises IndexDamaged where that is damaged too."""
-    final = index_directory(root, top_hash)
+def rebuild_index(root: Path, top_hash: str, manifest: Path) -> None:
+    """Build an index from a manifest that an index here keeps, in the place of the one there.
+
+    Raises IndexDamaged if that manifest is damaged or missing, CacheFailure if the index cannot be written.
+    """
     with _building(root) as directory:
         try:
             # What it may name was decided when the manifest came.
-            rebuilt = _write_files(_kept_manifest(final), directory, allow_file_keys=True)
+            rebuilt = _write_files(_kept_manifest(manifest), directory, make_key(root), allow_file_keys=True)
         except (ManifestInvalid, UnsupportedFormat) as exc:
-            raise IndexDamaged(f"the manifest kept in {final} is damaged") from exc
+            raise IndexDamaged(f"the manifest kept in {manifest} is damaged") from exc
         if rebuilt != top_hash:
-            raise IndexDamaged(f"the manifest kept in {final} is another one")
-        _replace(directory, final)
+            raise IndexDamaged(f"the manifest kept in {manifest} is another one")
+        _replace(directory, index_directory(root, top_hash))
 
 
-def _is_whole(directory: Path) -> bool:
+def take_over_index(root: Path, top_hash: str) -> bool:
+    """Build an index from the manifest that an index of an older layout keeps, and remove that. False if there is none.
+
+    Raises CacheFailure if the index cannot be written.
+    """
+    for layout in OLD_LAYOUTS:
+        old = root / layout / top_hash
+        if (old / MANIFEST).exists():
+            try:
+                rebuild_index(root, top_hash, old / MANIFEST)
+            except IndexDamaged:
+                continue
+            shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):  # others are in it
+                old.parent.rmdir()
+            return True
+    return False
+
+
+def discard_index(root: Path, top_hash: str) -> None:
+    """Remove an index that is damaged; whoever has its files open goes on reading them."""
+    final = index_directory(root, top_hash)
+    aside = final.parent / scratch_name(_BUILDING)
+    with suppress(OSError):
+        final.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_whole(root: Path, top_hash: str) -> bool:
     try:
-        open_files(directory)
+        open_files(root, top_hash)
     except IndexDamaged:
         return False
     return True
@@ -103,29 +140,33 @@ def _is_whole(directory: Path) -> bool:
 # --- the files -----------------------------------------------------------------------------------------------
 
 
-def _write_files(pieces: Iterable[bytes], directory: Path, *, allow_file_keys: bool) -> str:
+def _write_files(pieces: Iterable[bytes], directory: Path, key: bytes, *, allow_file_keys: bool) -> str:
     directories: dict[str, dict[str, Any]] = {}
     # A thread of its own: the copy takes a twelfth of the time of a build otherwise.
     compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, threads=1)
     with (directory / MANIFEST).open("xb") as file, compressor.stream_writer(file, closefd=False) as kept:
         manifest = read_manifest(_copied(pieces, kept), allow_file_keys=allow_file_keys)
         try:
-            return _write_tables(directory, manifest.header, in_tree_order(manifest.records, directories), directories)
+            ordered = in_tree_order(manifest.records, directories)
+            return _write_tables(directory, key, manifest.header, ordered, directories)
         except OutOfOrder:
             for _ in manifest.records:  # the rest goes to the copy, and is checked, before all is read again
                 pass
     directories.clear()
-    records = read_manifest(_kept_manifest(directory), allow_file_keys=allow_file_keys).records
+    records = read_manifest(_kept_manifest(directory / MANIFEST), allow_file_keys=allow_file_keys).records
     ordered = in_tree_order(sorted_in_tree_order(records), directories)
-    return _write_tables(directory, manifest.header, ordered, directories)
+    return _write_tables(directory, key, manifest.header, ordered, directories)
 
 
 def _write_tables(
-    directory: Path, header: dict[str, Any], records: Iterable[EntryRecord], directories: dict[str, dict[str, Any]]
+    directory: Path,
+    key: bytes,
+    header: dict[str, Any],
+    records: Iterable[EntryRecord],
+    directories: dict[str, dict[str, Any]],
 ) -> str:
     with (
         (directory / IMAGE).open("w+b") as image_file,
-        (directory / SUMS).open("wb") as sums_file,
         (directory / ENTRIES).open("w+b") as entries_file,
         tempfile.TemporaryFile(dir=directory) as image_scratch,
         tempfile.TemporaryFile(dir=directory) as entries_scratch,
@@ -145,8 +186,8 @@ def _write_tables(
         top_hash.update_canonical(b"".join(texts))
         links.check()
         image.finish(top_hash.hexdigest())
-        write_sums(image_file, sums_file)
-        entries.finish(top_hash.hexdigest(), image.data_blocks, header, directories)
+        entries.finish(top_hash.hexdigest(), image.data_blocks, image.inodes_end, header, directories)
+        write_seal(directory / SEAL, key, top_hash.hexdigest(), image_file, entries_file)
     return top_hash.hexdigest()
 
 
@@ -172,16 +213,16 @@ def _copied(pieces: Iterable[bytes], copy: zstandard.ZstdCompressionWriter) -> I
         yield piece
 
 
-def _kept_manifest(directory: Path) -> Iterator[bytes]:
+def _kept_manifest(path: Path) -> Iterator[bytes]:
     try:
         with (
-            (directory / MANIFEST).open("rb") as file,
+            path.open("rb") as file,
             zstandard.ZstdDecompressor().stream_reader(file) as reader,
         ):
             while piece := reader.read(_PIECE_BYTES):
                 yield piece
-    except (zstandard.ZstdError, FileNotFoundError) as exc:
-        raise IndexDamaged(f"the manifest kept in {directory} is damaged") from exc
+    except (zstandard.ZstdError, OSError) as exc:
+        raise IndexDamaged(f"the kept manifest {path} is damaged: {exc}") from exc
 
 
 # --- whole or not at all -------------------------------------------------------------------------------------
@@ -199,18 +240,19 @@ def _building(root: Path) -> Iterator[Path]:
         ) from exc
 
 
-def _put_in_place(directory: Path, final: Path) -> None:
+def _put_in_place(directory: Path, root: Path, top_hash: str) -> None:
+    final = index_directory(root, top_hash)
     _sync(directory)
     with suppress(OSError):  # something is there: another builder's index, or a damaged one
         directory.rename(final)
         _sync_directory(final.parent)
         return
-    if not _is_whole(final):
+    if not _is_whole(root, top_hash):
         _replace(directory, final)
 
 
 def _replace(directory: Path, final: Path) -> None:
-    """Put a new index in the place of another; mounts that have that one mapped keep it."""
+    """Put a new index in the place of another; who has that one open keeps it."""
     _sync(directory)
     old = final.parent / scratch_name(_BUILDING)
     with suppress(FileNotFoundError):

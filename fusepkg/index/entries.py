@@ -1,12 +1,10 @@
 """The entry table of a package: everything the manifest says of its entries, by number and by data block.
 
-Owns: the file ``entries``, its writer and its reader. Must not know: the image, how manifests are written.
-
-    header (one block) | heap | records | start blocks | package header (JSON) | directory metadata (JSON)
+    header (one block) | heap | records | start blocks | package header (JSON) | directory metadata (JSON) | padding
 
 Numbers are little-endian. The heap holds each entry's logical key, physical key URL and meta (JSON) one after another;
-a record has 64 bytes, with a sum (XXH3) of itself, its number and its piece of the heap; the start blocks are one u64
-each, ascending, for a binary search. Entries are numbered in tree order.
+a record has 64 bytes; the start blocks are one u32 each, ascending, for a binary search. Entries are numbered in tree
+order. The file has whole blocks, whose sums the seal of the index holds.
 """
 
 from __future__ import annotations
@@ -19,37 +17,41 @@ from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import xxhash
 from fusepkg_cache.digest import Algorithm, Digest
 
 from fusepkg.errors import IndexDamaged
-from fusepkg.index.checked import BLOCK_BYTES, damage_found, map_file
+from fusepkg.index.erofs import BLOCK_BYTES
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.record import EMPTY_META
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from typing import BinaryIO
 
+    from fusepkg.index.checked import CheckedFile
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.record import EntryRecord
 
 MAGIC = b"fusepkgE"
-VERSION = 1
+VERSION = 2
 
-_RECORD = struct.Struct("<QQ32sIIHBB")
-"""Where its heap piece starts, size, digest value, bytes of URL, of meta, of key, algorithm, kind."""
+_RECORD = struct.Struct("<QQ32sIIIHBB")
+"""Start of its heap piece, size, digest value, bytes of URL, of meta, start block, bytes of key, algorithm, kind."""
 
-_RECORD_SUM = struct.Struct("<I")
-RECORD_BYTES = _RECORD.size + _RECORD_SUM.size
+RECORD_BYTES = _RECORD.size
+
+_START = struct.Struct("<I")
+_STARTS_PER_BLOCK = BLOCK_BYTES // _START.size
 
 _ALGORITHMS = (Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED, Algorithm.CRC64NVME)
 """By code: new ones go to the end."""
 
 _BATCH = 4096
 """Records written at once."""
+
+_READ_BATCH = 1024
+"""Records read at once where all are read."""
 
 
 class _Header(NamedTuple):
@@ -65,13 +67,10 @@ class _Header(NamedTuple):
     package_header_bytes: int
     directories_at: int
     directories_bytes: int
-    starts_sum: int
-    package_header_sum: int
-    directories_sum: int
+    inodes_end: int
 
 
-_HEADER = struct.Struct("<8sQ32s12Q")
-_SUM = struct.Struct("<Q")
+_HEADER = struct.Struct("<8sQ32s10Q")
 
 
 class StoredContent(NamedTuple):
@@ -94,7 +93,7 @@ class EntryTableWriter:
         self.count = 0
         self._file = file
         self._scratch = scratch
-        self._starts = array("Q")
+        self._starts = array("I")
         self._heap: list[bytes] = []
         self._heap_at = BLOCK_BYTES
         self._records: list[bytes] = []
@@ -106,8 +105,8 @@ class EntryTableWriter:
         _, key, url, size, algorithm, value, kind, meta, _ = record
         heap = key + url + meta
         code = 1 if algorithm is _ALGORITHMS[1] else _ALGORITHMS.index(algorithm)  # not a dict: enums hash slowly
-        packed = _RECORD.pack(self._heap_at, size, value, len(url), len(meta), len(key), code, kind)
-        self._records.append(packed + _RECORD_SUM.pack(_record_sum(self.count, packed + heap)))
+        fields = (self._heap_at, size, value, len(url), len(meta), start_block, len(key), code, kind)
+        self._records.append(_RECORD.pack(*fields))
         self._heap.append(heap)
         self._heap_at += len(heap)
         self._starts.append(start_block)
@@ -123,42 +122,43 @@ class EntryTableWriter:
         self._heap.clear()
 
     def finish(
-        self, top_hash: str, data_blocks: int, package_header: Mapping[str, Any], directories: Mapping[str, Any]
+        self,
+        top_hash: str,
+        data_blocks: int,
+        inodes_end: int,
+        package_header: Mapping[str, Any],
+        directories: Mapping[str, Any],
     ) -> None:
-        """Write what follows the heap, and the header."""
+        """Write what follows the heap, and the header. The inodes in the image end at byte ``inodes_end``."""
         self._write_out()
-        records_at = self._align(64)
+        records_at = self._align(RECORD_BYTES)
         self._scratch.seek(0)
         shutil.copyfileobj(self._scratch, self._file, 1024 * 1024)
-        starts_at = self._file.tell()
+        starts_at = self._align(BLOCK_BYTES)
         if sys.byteorder == "big":
             self._starts.byteswap()
-        starts = memoryview(self._starts).cast("B")
-        self._file.write(starts)
+        self._file.write(memoryview(self._starts).cast("B"))
         sections = [json.dumps(value, ensure_ascii=False).encode() for value in (package_header, directories)]
         package_header_at = self._file.tell()
         self._file.write(b"".join(sections))
-        header = _HEADER.pack(
-            *_Header(
-                MAGIC,
-                VERSION,
-                bytes.fromhex(top_hash),
-                self.count,
-                data_blocks,
-                self._total_bytes,
-                records_at,
-                starts_at,
-                package_header_at,
-                len(sections[0]),
-                package_header_at + len(sections[0]),
-                len(sections[1]),
-                _section_sum(starts),
-                _section_sum(sections[0]),
-                _section_sum(sections[1]),
-            )
+        self._align(BLOCK_BYTES)
+        header = _Header(
+            MAGIC,
+            VERSION,
+            bytes.fromhex(top_hash),
+            self.count,
+            data_blocks,
+            self._total_bytes,
+            records_at,
+            starts_at,
+            package_header_at,
+            len(sections[0]),
+            package_header_at + len(sections[0]),
+            len(sections[1]),
+            inodes_end,
         )
         self._file.seek(0)
-        self._file.write((header + _SUM.pack(_section_sum(header))).ljust(BLOCK_BYTES, b"\0"))
+        self._file.write(_HEADER.pack(*header).ljust(BLOCK_BYTES, b"\0"))
         self._file.flush()
 
     def _align(self, alignment: int) -> int:
@@ -167,36 +167,19 @@ class EntryTableWriter:
         return self._file.tell()
 
 
-def _record_sum(number: int, record_and_heap: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(record_and_heap, number) & 0xFFFFFFFF
-
-
-def _section_sum(data: bytes | memoryview) -> int:
-    return xxhash.xxh3_64_intdigest(data)
-
-
 class EntryTable:
-    """The entries of one package, mapped; checked as they are read. Calls raise IndexDamaged where that fails.
+    """The entries of one package. Calls raise IndexDamaged if a block is damaged and cannot be repaired.
 
     Safe to use from many threads.
     """
 
-    __slots__ = ("_data", "_header", "_path", "_starts", "_starts_checked", "_view", "top_hash")
+    __slots__ = ("_file", "_header", "top_hash")
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._data = map_file(path, least_bytes=BLOCK_BYTES)
-        self._view = memoryview(self._data)
-        packed = self._view[: _HEADER.size]
-        if _SUM.unpack_from(self._view, _HEADER.size)[0] != _section_sum(packed):
-            raise IndexDamaged(f"the header of {path} is damaged")
-        self._header = header = _Header(*_HEADER.unpack(packed))
+    def __init__(self, file: CheckedFile) -> None:
+        self._file = file
+        self._header = header = _Header(*_HEADER.unpack_from(file.block(0)))
         if (header.magic, header.version) != (MAGIC, VERSION):
-            raise IndexDamaged(f"{path} is not an entry table of version {VERSION}")
-        if len(self._data) != header.directories_at + header.directories_bytes:
-            raise IndexDamaged(f"{path} is not of the size it had")
-        self._starts = self._view[header.starts_at : header.starts_at + 8 * header.entries]
-        self._starts_checked = False
+            raise IndexDamaged(f"{file.path} is not an entry table of version {VERSION}")
         self.top_hash = header.top_hash.hex()
 
     def __len__(self) -> int:
@@ -204,7 +187,7 @@ class EntryTable:
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries in tree order."""
-        return map(self.entry, range(len(self)))
+        return (_entry(fields, heap) for fields, heap in self._records())
 
     @property
     def data_blocks(self) -> int:
@@ -216,89 +199,102 @@ class EntryTable:
         """Sum of all sizes."""
         return self._header.total_bytes
 
+    @property
+    def inodes_end(self) -> int:
+        """Where the inodes in the image end, in bytes."""
+        return self._header.inodes_end
+
     def entry(self, number: int) -> Entry:
         """The entry of that number. Raises IndexError past the last one."""
-        (_, size, value, url_bytes, _, key_bytes, algorithm, _), heap = self._record(number)
-        url = heap[key_bytes : key_bytes + url_bytes]
-        meta = heap[key_bytes + url_bytes :]
-        return Entry(
-            heap[:key_bytes].decode(),
-            parse_physical_key(url.decode()),
-            size,
-            Digest(_ALGORITHMS[algorithm], value),
-            {} if meta == EMPTY_META else json.loads(meta),
-        )
+        return _entry(*self._record(number))
 
     def contents(self) -> Iterator[StoredContent]:
         """The bytes of all entries in tree order, in a third of the time that the entries take."""
-        for number in range(len(self)):
-            (_, size, value, url_bytes, _, key_bytes, algorithm, _), heap = self._record(number)
+        for (_, size, value, url_bytes, _, _, key_bytes, algorithm, _), heap in self._records():
             url = heap[key_bytes : key_bytes + url_bytes].decode()
             yield StoredContent(size, Digest(_ALGORITHMS[algorithm], value), url)
 
     def logical_key(self, number: int) -> str:
         """The name of an entry, in a quarter of the time. Raises IndexError past the last one."""
         fields, heap = self._record(number)
-        return heap[: fields[5]].decode()
+        return heap[: fields[6]].decode()
 
     def _record(self, number: int) -> tuple[tuple[Any, ...], bytes]:
-        """The fields of ``_RECORD``, and the piece of the heap they cut up, checked."""
+        """The fields of ``_RECORD``, and the piece of the heap they cut up."""
+        fields = self._fields(number)
+        return fields, self._file.read(fields[0], fields[3] + fields[4] + fields[6])
+
+    def _fields(self, number: int) -> tuple[Any, ...]:
         if not 0 <= number < self._header.entries:
             raise IndexError(number)
-        at = self._header.records_at + number * RECORD_BYTES
-        packed = self._data[at : at + _RECORD.size]
-        fields = _RECORD.unpack(packed)
-        heap = self._data[fields[0] : fields[0] + fields[3] + fields[4] + fields[5]]
-        if _RECORD_SUM.unpack_from(self._view, at + _RECORD.size)[0] != _record_sum(number, packed + heap):
-            raise damage_found(self._path, f"the record of entry {number} in {self._path} is damaged")
-        return fields, heap
+        block, at = divmod(self._header.records_at + number * RECORD_BYTES, BLOCK_BYTES)
+        return _RECORD.unpack_from(self._file.block(block), at)
+
+    def _records(self) -> Iterator[tuple[tuple[Any, ...], bytes]]:
+        """As ``_record``, for all entries in order."""
+        for first in range(0, len(self), _READ_BATCH):
+            count = min(_READ_BATCH, len(self) - first)
+            packed = self._file.read(self._header.records_at + first * RECORD_BYTES, count * RECORD_BYTES)
+            batch = list(_RECORD.iter_unpack(packed))
+            start, last = batch[0][0], batch[-1]
+            heap = self._file.read(start, last[0] + last[3] + last[4] + last[6] - start)
+            for fields in batch:
+                at = fields[0] - start
+                yield fields, heap[at : at + fields[3] + fields[4] + fields[6]]
 
     def start_block(self, number: int) -> int:
         """The data block an entry's bytes start in; for an entry without blocks, where the next one's do."""
-        if not 0 <= number < self._header.entries:
-            raise IndexError(number)
-        return self._checked_starts()[number]
+        start: int = self._fields(number)[5]
+        return start
 
     def find(self, block: int) -> int | None:
         """The entry whose bytes lie in that data block; None past the end of the data."""
         if not 0 <= block < self._header.data_blocks:
             return None
         # Entries without blocks share their start with the next one that has some: the last of them is wanted.
-        return bisect_right(self._checked_starts(), block) - 1
+        blocks = -(-len(self) // _STARTS_PER_BLOCK)
+        number = bisect_right(range(blocks), block, key=self._first_start) - 1
+        return number * _STARTS_PER_BLOCK + bisect_right(self._starts(number), block) - 1
+
+    def _first_start(self, number: int) -> int:
+        start: int = _START.unpack_from(self._file.block(self._header.starts_at // BLOCK_BYTES + number))[0]
+        return start
+
+    def _starts(self, number: int) -> memoryview[int] | array[int]:
+        """The start blocks in one block of them."""
+        data = self._file.block(self._header.starts_at // BLOCK_BYTES + number)
+        starts = memoryview(data)[: _START.size * (len(self) - number * _STARTS_PER_BLOCK)]
+        if sys.byteorder == "big":
+            swapped = array("I", starts.tobytes())
+            swapped.byteswap()
+            return swapped
+        return starts.cast("I")
 
     def package_header(self) -> dict[str, Any]:
         """The header of the manifest."""
-        header = self._header
-        return self._section(header.package_header_at, header.package_header_bytes, header.package_header_sum)
+        return self._section(self._header.package_header_at, self._header.package_header_bytes)
 
     def directory_meta(self) -> dict[str, dict[str, Any]]:
         """The metadata of directories that have some, by logical key with a closing slash."""
-        header = self._header
-        return self._section(header.directories_at, header.directories_bytes, header.directories_sum)
+        return self._section(self._header.directories_at, self._header.directories_bytes)
 
     def check(self) -> None:
         """Check the whole table. Raises IndexDamaged."""
-        self.package_header()
-        self.directory_meta()
-        self._checked_starts()
-        for _ in self:
-            pass
+        self._file.check()
 
-    def _section(self, at: int, length: int, expected: int) -> dict[str, Any]:
-        data = self._data[at : at + length]
-        if _section_sum(data) != expected:
-            raise damage_found(self._path, f"{self._path} is damaged")
-        value: dict[str, Any] = json.loads(data)
+    def _section(self, at: int, length: int) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self._file.read(at, length))
         return value
 
-    def _checked_starts(self) -> memoryview[int]:
-        """All start blocks; checked as a whole, once: 8 bytes an entry, a millisecond for a million."""
-        if not self._starts_checked:
-            if _section_sum(self._starts) != self._header.starts_sum:
-                raise damage_found(self._path, f"the start blocks in {self._path} are damaged")
-            if sys.byteorder == "big":
-                swapped = array("Q", bytes(self._starts))
-                swapped.byteswap()
-                self._starts = memoryview(swapped).cast("B")
-            self._starts_checked = True
-        return self._starts.cast("Q")
+
+def _entry(fields: tuple[Any, ...], heap: bytes) -> Entry:
+    _, size, value, url_bytes, _, _, key_bytes, algorithm, _ = fields
+    url = heap[key_bytes : key_bytes + url_bytes]
+    meta = heap[key_bytes + url_bytes :]
+    return Entry(
+        heap[:key_bytes].decode(),
+        parse_physical_key(url.decode()),
+        size,
+        Digest(_ALGORITHMS[algorithm], value),
+        {} if meta == EMPTY_META else json.loads(meta),
+    )

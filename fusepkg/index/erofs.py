@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import stat
 import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BLOCK_BYTES = 4096
 """The block size: the page size of nearly every machine, the only one all kernels with EROFS take."""
@@ -23,10 +27,6 @@ INODES_BLOCK = 1
 ROOT_NID = 1
 """The root's inode number in the kernel. Not 0: readdir(3) takes an entry with inode number 0 for a deleted one, and
 ``ls -a`` would not show ``.`` in the root. And FUSE calls its root 1 too."""
-
-MTIME_S = 315_532_800
-"""Time of every file and directory, 1980-01-01 UTC: a package has no times, images must not differ, and this is the
-earliest time that zip files can hold."""
 
 DATA_DEVICE = 1
 """Device id of the data address space; 0 would be the image itself."""
@@ -62,30 +62,42 @@ CHUNKED = 4 << 1
 CHUNK_INDEXES = 0x20
 """Chunk format flag: an 8-byte index with a device id, not a 4-byte block number."""
 
-COMPACT_INODE = struct.Struct("<HHHHIIIIHHI")
-"""format, xattrs, mode, nlink, size, reserved, block or chunk format, ino, uid, gid, reserved."""
-
 EXTENDED_INODE = struct.Struct("<HHHHQIIIIQII16x")
-"""format, xattrs, mode, reserved, size, block or chunk format, ino, uid, gid, mtime, its ns, nlink."""
+"""format, xattrs, mode, reserved, size, block or chunk format, ino, uid, gid, mtime, its ns, nlink. All inodes are of
+this kind: those of 32 bytes have no time of their own before Linux 6.15."""
 
-SIZE_AT, NLINK_AT = 8, 44
-"""Where an extended inode holds its size, the block number right behind it, and its number of links."""
+MODE_AT, SIZE_AT, OWNER_AT, MTIME_AT, NLINK_AT = 4, 8, 24, 32, 44
+"""Where an inode holds its mode (u16), its size (u64) and block (u32), its owner (uid and gid, u32 each), its time
+(u64) and its number of links (u32)."""
 
 CHUNK_INDEX = struct.Struct("<HHI")
 """advise, device id, block; right behind its inode, at a multiple of 8."""
 
-SMALL_FILE = struct.Struct(COMPACT_INODE.format + CHUNK_INDEX.format.removeprefix("<") + "24x")
-LARGE_FILE = struct.Struct(EXTENDED_INODE.format + CHUNK_INDEX.format.removeprefix("<") + "24x")
+FILE = struct.Struct(EXTENDED_INODE.format + CHUNK_INDEX.format.removeprefix("<") + "24x")
 """An inode with its one chunk index, padded to whole slots."""
 
-MAX_COMPACT_BYTES = 2**32 - 1
-"""Largest file a 32-byte inode can hold."""
+
+def inodes_in(data: bytes | bytearray, start: int, end: int) -> Iterator[int]:
+    """Yield where the inodes in ``data[start:end]`` begin: a block of inodes, or its part from an inode on."""
+    at = start
+    while at + EXTENDED_INODE.size <= end:
+        layout = int.from_bytes(data[at : at + 2], "little")
+        if not layout:  # the rest of the block had no room for the next inode
+            return
+        yield at
+        size = EXTENDED_INODE.size
+        if layout & ~EXTENDED == CHUNKED:
+            size = FILE.size
+        elif layout & ~EXTENDED == INLINE:
+            size += int.from_bytes(data[at + SIZE_AT : at + SIZE_AT + 8], "little")
+        at += -(-size // SLOT_BYTES) * SLOT_BYTES
+
 
 DIRENT = struct.Struct("<QHBB")
 """nid, offset of the name in the block, type, reserved. A block has its entries first, then their names; in a
 directory, names are sorted by their bytes, also from block to block, ``.`` and ``..`` among them."""
 
-MAX_INLINE_BYTES = BLOCK_BYTES - COMPACT_INODE.size
+MAX_INLINE_BYTES = BLOCK_BYTES - EXTENDED_INODE.size
 """Longest symbolic link target that fits behind its inode."""
 
 TYPE_FILE, TYPE_DIRECTORY, TYPE_SYMLINK = 1, 2, 7

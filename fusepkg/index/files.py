@@ -1,26 +1,25 @@
-"""Where the files of an index lie, and whether they look whole.
+"""Where the files of an index lie, and opening them.
 
-Owns: the directory layout. Must not know: how the files are made, who uses them.
-
-``<root>/v1/<top hash>/`` holds ``image``, ``image.sums``, ``entries`` and ``manifest.jsonl.zst``, written once and
-never changed. Another layout gets another version directory, and leaves this one alone. An empty file ``damaged``
-appears where a reader met damage: the next one to open the index builds it anew.
+``<root>/v2/<top hash>/`` holds ``image``, ``entries``, ``seal`` and ``manifest.jsonl.zst``, written once and never
+changed. Another layout gets another version directory.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusepkg.errors import IndexDamaged
-from fusepkg.index.checked import DAMAGED
-from fusepkg.index.entries import EntryTable
-from fusepkg.index.reader import ImageReader
+from fusepkg.index.checked import CheckedFile
+from fusepkg.index.seal import read_key, read_seal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LAYOUT = "v1"
-IMAGE, SUMS, ENTRIES, MANIFEST = "image", "image.sums", "entries", "manifest.jsonl.zst"
+LAYOUT = "v2"
+OLD_LAYOUTS = ("v1",)
+"""Their kept manifests are read."""
+
+IMAGE, ENTRIES, SEAL, MANIFEST = "image", "entries", "seal", "manifest.jsonl.zst"
 
 
 def index_directory(root: Path, top_hash: str) -> Path:
@@ -28,12 +27,18 @@ def index_directory(root: Path, top_hash: str) -> Path:
     return root / LAYOUT / top_hash
 
 
-def open_files(directory: Path) -> tuple[ImageReader, EntryTable]:
-    """Open the files of one index; a few pages are read, whatever its size. Raises IndexDamaged."""
-    if (directory / DAMAGED).exists():
-        raise IndexDamaged(f"the index {directory} was found damaged")
-    image = ImageReader(directory / IMAGE, directory / SUMS)
-    entries = EntryTable(directory / ENTRIES)
-    if not directory.name == image.top_hash == entries.top_hash or image.data_blocks != entries.data_blocks:
-        raise IndexDamaged(f"the files in {directory} do not belong together")
-    return image, entries
+class IndexFiles(NamedTuple):
+    """The two files that are read block by block."""
+
+    image: CheckedFile
+    entries: CheckedFile
+
+
+def open_files(root: Path, top_hash: str) -> IndexFiles:
+    """Open the files of one index. Raises IndexDamaged if one is missing, of a wrong size, or not sealed here."""
+    directory = index_directory(root, top_hash)
+    key = read_key(root)
+    if key is None:
+        raise IndexDamaged(f"the indexes in {root} have no secret of this user's own")
+    sums = read_seal(directory / SEAL, key, top_hash)
+    return IndexFiles(CheckedFile(directory / IMAGE, sums.image), CheckedFile(directory / ENTRIES, sums.entries))

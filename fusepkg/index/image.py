@@ -1,6 +1,6 @@
 """Writes the image of a package: a small EROFS file system with all names and no data.
 
-Owns: the image as a pure function of the entries. Must not know: manifests as text, the entry table, mounts.
+The image is a pure function of the entries.
 
 Entries come in tree order, so only the directories on the way to the current entry are open, each with its finished
 blocks. Inodes go to the image as they come; directory blocks go to a second file, which is appended at the end, when it
@@ -20,6 +20,7 @@ from fusepkg.errors import UnsupportedFormat
 from fusepkg.index import erofs
 from fusepkg.index.erofs import BLOCK_BYTES as BLOCK_BYTES
 from fusepkg.model.entry import EntryKind
+from fusepkg.model.times import FIXED_S, content_time_s, directory_time_s
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from fusepkg.model.record import EntryRecord
 
 # Looked up once: an attribute of an enum class costs a tenth of an entry's whole time here.
-_FILE, _EXECUTABLE, _SYMLINK = EntryKind.FILE, EntryKind.EXECUTABLE, EntryKind.SYMLINK
+_FILE, _SYMLINK, _EMPTY_DIRECTORY = EntryKind.FILE, EntryKind.SYMLINK, EntryKind.EMPTY_DIRECTORY
 
-DIRECTORY_MODE = stat.S_IFDIR | 0o555
+DIRECTORY_MODE = stat.S_IFDIR | 0o755
 SYMLINK_MODE = stat.S_IFLNK | 0o777
-FILE_MODE = stat.S_IFREG | 0o444
-EXECUTABLE_MODE = stat.S_IFREG | 0o555
+FILE_MODE = stat.S_IFREG | 0o644
+EXECUTABLE_MODE = stat.S_IFREG | 0o755
+
+_CHUNKED = erofs.EXTENDED | erofs.CHUNKED
 
 MAX_FILE_BYTES = BLOCK_BYTES << erofs.MAX_CHUNK_BITS
 """Largest file: what one chunk covers."""
@@ -46,13 +49,15 @@ _FLUSH_BYTES = 1024 * 1024
 class _Directory:
     """A directory that may still get names."""
 
-    __slots__ = ("blocks", "dots", "nid", "offset", "pending", "subdirectories", "used")
+    __slots__ = ("blocks", "children", "dots", "name", "nid", "offset", "pending", "subdirectories", "used")
 
-    def __init__(self, nid: int, parent_nid: int, offset: int) -> None:
+    def __init__(self, name: bytes, nid: int, parent_nid: int, offset: int) -> None:
+        self.name = name
         self.nid = nid
         self.offset = offset
         self.subdirectories = 0
         self.blocks = bytearray()
+        self.children = bytearray()
         self.pending: list[tuple[bytes, int, int]] = []
         self.used = 0
         self.dots = [(b"..", parent_nid), (b".", nid)]  # to be put where they sort, from the end of the list
@@ -68,6 +73,10 @@ class _Directory:
             self.used = 0
         self.pending.append((name, nid, kind))
         self.used += needed
+
+    def note_time(self, name: bytes, time_s: int) -> None:
+        """The time of a child, once it is known, in the order of names."""
+        self.children += b"%b/%d/" % (name, time_s)
 
     def close(self) -> int:
         """Finish; the size in bytes, up to the end of the last name."""
@@ -98,13 +107,18 @@ class ImageWriter:
         self._buffer = bytearray(erofs.SLOT_BYTES * erofs.ROOT_NID)  # slots below the root stay empty
         self._end = len(self._buffer)  # of the inodes so far, in bytes from the first
         self._inodes = 0
-        # Of each inode with blocks of its own in the image: where it lies, first block, size, nlink.
+        # Of each inode with blocks of its own in the image: where it lies, first block, size, nlink, time.
         self._patches = array("Q")
         self._directories = 0
         self._path = b""
         image.seek(erofs.INODES_BLOCK * BLOCK_BYTES)
         self._open: list[_Directory] = []
-        self._open_directory(erofs.ROOT_NID)
+        self._open_directory(b"", erofs.ROOT_NID)
+
+    @property
+    def inodes_end(self) -> int:
+        """Where the inodes so far end, in bytes."""
+        return erofs.INODES_BLOCK * BLOCK_BYTES + self._end
 
     def add(self, record: EntryRecord, number: int) -> int:
         """Add the next entry, the ``number``-th of the package; gives the first data block of its bytes.
@@ -116,13 +130,17 @@ class ImageWriter:
             self._enter(directory)
         start = self.data_blocks
         kind = record.kind
+        if kind is _EMPTY_DIRECTORY:
+            return start
         ino = number + erofs.FIRST_ENTRY_INO
-        if kind is _FILE:  # a chain, not a dict: enums hash slowly
-            self._open[-1].add(name, self._file(FILE_MODE, record, ino, start), erofs.TYPE_FILE)
-        elif kind is _EXECUTABLE:
-            self._open[-1].add(name, self._file(EXECUTABLE_MODE, record, ino, start), erofs.TYPE_FILE)
-        elif kind is _SYMLINK:
-            self._open[-1].add(name, self._symlink(record.symlink_target, ino), erofs.TYPE_SYMLINK)
+        time_s = content_time_s(record.algorithm, record.value, record.size)
+        parent = self._open[-1]
+        if kind is _SYMLINK:
+            parent.add(name, self._symlink(record.symlink_target, ino, time_s), erofs.TYPE_SYMLINK)
+        else:
+            mode = FILE_MODE if kind is _FILE else EXECUTABLE_MODE
+            parent.add(name, self._file(mode, record, ino, time_s), erofs.TYPE_FILE)
+        parent.note_time(name, time_s)
         return start
 
     def finish(self, top_hash: str) -> None:
@@ -139,10 +157,10 @@ class ImageWriter:
         self._image.write(self._first_block(top_hash, first_block + self._scratch_blocks))
         self._image.flush()
         descriptor = self._image.fileno()
-        for at in range(0, len(self._patches), 4):
-            offset, block, size, nlink = self._patches[at : at + 4]
+        for at in range(0, len(self._patches), 5):
+            offset, block, size, nlink, time_s = self._patches[at : at + 5]
             os.pwrite(descriptor, struct.pack("<QI", size, first_block + block), offset + erofs.SIZE_AT)
-            os.pwrite(descriptor, struct.pack("<I", nlink), offset + erofs.NLINK_AT)
+            os.pwrite(descriptor, struct.pack("<QII", time_s, 0, nlink), offset + erofs.MTIME_AT)
 
     def _first_block(self, top_hash: str, blocks: int) -> bytes:
         superblock = erofs.SUPERBLOCK.pack(
@@ -153,7 +171,7 @@ class ImageWriter:
             0,
             erofs.ROOT_NID,
             self._inodes,
-            erofs.MTIME_S,
+            FIXED_S,
             0,
             blocks,
             erofs.INODES_BLOCK,
@@ -171,10 +189,12 @@ class ImageWriter:
 
     # --- inodes ----------------------------------------------------------------------------------------------
 
-    def _file(self, mode: int, record: EntryRecord, ino: int, start: int) -> int:
+    def _file(self, mode: int, record: EntryRecord, ino: int, time_s: int) -> int:
         size = record.size
         if not size:
-            return self._inode(erofs.COMPACT_INODE.pack(erofs.PLAIN, 0, mode, 1, 0, 0, 0, ino, 0, 0, 0))
+            fields = (erofs.EXTENDED | erofs.PLAIN, 0, mode, 0, 0, 0, ino, 0, 0, time_s, 0, 1)
+            return self._inode(erofs.EXTENDED_INODE.pack(*fields))
+        start = self.data_blocks
         blocks = (size + BLOCK_BYTES - 1) // BLOCK_BYTES
         if size > MAX_FILE_BYTES or start + blocks > erofs.MAX_DEVICE_BLOCKS:
             raise UnsupportedFormat(
@@ -183,26 +203,23 @@ class ImageWriter:
             )
         self.data_blocks = start + blocks
         chunks = erofs.CHUNK_INDEXES | (blocks - 1).bit_length()  # one chunk, whatever the size
-        if size > erofs.MAX_COMPACT_BYTES:
-            extended = erofs.EXTENDED | erofs.CHUNKED
-            fields = (extended, 0, mode, 0, size, chunks, ino, 0, 0, erofs.MTIME_S, 0, 1, 0, erofs.DATA_DEVICE, start)
-            return self._inode(erofs.LARGE_FILE.pack(*fields))
         return self._inode(
-            erofs.SMALL_FILE.pack(erofs.CHUNKED, 0, mode, 1, size, 0, chunks, ino, 0, 0, 0, 0, erofs.DATA_DEVICE, start)
+            erofs.FILE.pack(_CHUNKED, 0, mode, 0, size, chunks, ino, 0, 0, time_s, 0, 1, 0, erofs.DATA_DEVICE, start)
         )
 
-    def _symlink(self, target: bytes, ino: int) -> int:
+    def _symlink(self, target: bytes, ino: int, time_s: int) -> int:
         if len(target) <= erofs.MAX_INLINE_BYTES:
-            fields = (erofs.INLINE, 0, SYMLINK_MODE, 1, len(target), 0, 0, ino, 0, 0, 0)
-            inode = erofs.COMPACT_INODE.pack(*fields) + target
+            layout = erofs.EXTENDED | erofs.INLINE
+            fields = (layout, 0, SYMLINK_MODE, 0, len(target), 0, ino, 0, 0, time_s, 0, 1)
+            inode = erofs.EXTENDED_INODE.pack(*fields) + target
             return self._inode(inode.ljust(-(-len(inode) // erofs.SLOT_BYTES) * erofs.SLOT_BYTES, b"\0"))
-        nid, offset = self._extended(SYMLINK_MODE, ino)
-        self._patches.extend((offset, self._scratch_blocks, len(target), 1))
+        nid, offset = self._inode_with_blocks(SYMLINK_MODE, ino)
+        self._patches.extend((offset, self._scratch_blocks, len(target), 1, time_s))
         self._write_blocks(target)
         return nid
 
-    def _extended(self, mode: int, ino: int) -> tuple[int, int]:
-        fields = (erofs.EXTENDED | erofs.PLAIN, 0, mode, 0, 0, 0, ino, 0, 0, erofs.MTIME_S, 0, 0)
+    def _inode_with_blocks(self, mode: int, ino: int) -> tuple[int, int]:
+        fields = (erofs.EXTENDED | erofs.PLAIN, 0, mode, 0, 0, 0, ino, 0, 0, 0, 0, 0)
         nid = self._inode(erofs.EXTENDED_INODE.pack(*fields))
         return nid, erofs.INODES_BLOCK * BLOCK_BYTES + nid * erofs.SLOT_BYTES
 
@@ -238,19 +255,22 @@ class ImageWriter:
         for name in new[shared:]:
             parent = self._open[-1]
             parent.subdirectories += 1
-            parent.add(name, self._open_directory(parent.nid), erofs.TYPE_DIRECTORY)
+            parent.add(name, self._open_directory(name, parent.nid), erofs.TYPE_DIRECTORY)
         self._path = path
 
-    def _open_directory(self, parent_nid: int) -> int:
-        nid, offset = self._extended(DIRECTORY_MODE, erofs.FIRST_DIRECTORY_INO + self._directories)
+    def _open_directory(self, name: bytes, parent_nid: int) -> int:
+        nid, offset = self._inode_with_blocks(DIRECTORY_MODE, erofs.FIRST_DIRECTORY_INO + self._directories)
         self._directories += 1
-        self._open.append(_Directory(nid, parent_nid, offset))
+        self._open.append(_Directory(name, nid, parent_nid, offset))
         return nid
 
     def _close_directory(self) -> None:
         directory = self._open.pop()
         size = directory.close()
-        self._patches.extend((directory.offset, self._scratch_blocks, size, 2 + directory.subdirectories))
+        time_s = directory_time_s(directory.children)
+        self._patches.extend((directory.offset, self._scratch_blocks, size, 2 + directory.subdirectories, time_s))
+        if self._open:
+            self._open[-1].note_time(directory.name, time_s)
         self._write_blocks(directory.blocks)
 
     def _write_blocks(self, data: bytes | bytearray) -> None:

@@ -1,7 +1,5 @@
 """Reads the image of a package: names to inodes, directories, symbolic links, and the image's own bytes.
 
-Owns: EROFS as our own writer makes it, read out of mapped memory. Must not know: the entry table, mounts, FUSE.
-
 An inode is known by its *nid* here: its place in the image counted from the root, which is 0. The kernel's inode
 number is ``erofs.ROOT_NID`` more. Nothing is kept between calls: many threads and processes may read one image.
 """
@@ -14,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fusepkg.errors import IndexDamaged, NotADirectory, NotASymlink
 from fusepkg.index import erofs
-from fusepkg.index.checked import CheckedFile
 from fusepkg.index.erofs import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from fusepkg.index.checked import CheckedFile
 
 
 class Inode(NamedTuple):
@@ -30,9 +28,9 @@ class Inode(NamedTuple):
     mode: int
     size: int
     nlink: int
+    mtime_s: int
     start_block: int
     entry_number: int | None
-    mtime_s: int = erofs.MTIME_S
 
     @property
     def is_directory(self) -> bool:
@@ -46,12 +44,12 @@ class Inode(NamedTuple):
 
 
 class ImageReader:
-    """One image, mapped. Every block is checked before its first use; calls raise IndexDamaged if it is not right."""
+    """One image. Calls raise IndexDamaged if a block is damaged and cannot be repaired."""
 
     __slots__ = ("_file", "data_blocks", "inodes", "root", "size", "top_hash")
 
-    def __init__(self, image: Path, sums: Path) -> None:
-        self._file = CheckedFile(image, sums)
+    def __init__(self, file: CheckedFile) -> None:
+        self._file = file
         self.size = self._file.size
         self.root = 0
         first = self._file.block(0)
@@ -62,7 +60,7 @@ class ImageReader:
         )
         self.top_hash = tag.decode("ascii", "replace")
         if magic != erofs.MAGIC or blocks != self._file.blocks:
-            raise IndexDamaged(f"{image} is not an image of a package")
+            raise IndexDamaged(f"{file.path} is not an image of a package")
 
     def inode_offset(self, nid: int) -> int:
         """Where an inode lies in the image, in bytes."""
@@ -71,6 +69,10 @@ class ImageReader:
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the image itself; fewer at its end."""
         return self._file.read(offset, length)
+
+    def check(self) -> None:
+        """Check the whole image. Raises IndexDamaged."""
+        self._file.check()
 
     def inode(self, nid: int) -> Inode:
         """The attributes of an inode."""
@@ -119,27 +121,24 @@ class ImageReader:
         if not inode.is_symlink:
             raise NotASymlink("not a symbolic link")
         if layout == erofs.INLINE:
-            return self.read(self.inode_offset(nid) + erofs.COMPACT_INODE.size, inode.size)
+            return self.read(self.inode_offset(nid) + erofs.EXTENDED_INODE.size, inode.size)
         return self.read(inode.start_block * BLOCK_BYTES, inode.size)
 
     def _inode(self, nid: int) -> tuple[Inode, int]:
         block, offset = divmod(self.inode_offset(nid), BLOCK_BYTES)
         data = self._file.block(block)
         try:
-            layout = int.from_bytes(data[offset : offset + 2], "little")
-            if layout & erofs.EXTENDED:
-                _, _, mode, _, size, place, ino, _, _, _, _, nlink = erofs.EXTENDED_INODE.unpack_from(data, offset)
-                offset += erofs.EXTENDED_INODE.size
-            else:
-                _, _, mode, nlink, size, _, place, ino, _, _, _ = erofs.COMPACT_INODE.unpack_from(data, offset)
-                offset += erofs.COMPACT_INODE.size
+            layout, _, mode, _, size, place, ino, _, _, mtime_s, _, nlink = erofs.EXTENDED_INODE.unpack_from(
+                data, offset
+            )
+            offset += erofs.EXTENDED_INODE.size
             layout &= ~erofs.EXTENDED
             if layout == erofs.CHUNKED:
                 place = erofs.CHUNK_INDEX.unpack_from(data, offset)[2]
         except struct.error as exc:
             raise IndexDamaged(f"the image has no inode {nid}") from exc
         number = ino - erofs.FIRST_ENTRY_INO if ino < erofs.FIRST_DIRECTORY_INO else None
-        return Inode(nid, mode, size, nlink, place, number), layout
+        return Inode(nid, mode, size, nlink, mtime_s, place, number), layout
 
     def _directory(self, nid: int) -> Inode:
         inode = self._inode(nid)[0]
@@ -157,7 +156,7 @@ class _Dirents:
 
     __slots__ = ("_data", "_end", "count")
 
-    def __init__(self, data: memoryview, end: int) -> None:
+    def __init__(self, data: bytes, end: int) -> None:
         self._data = data
         self._end = end
         self.count = erofs.DIRENT.unpack_from(data)[1] // erofs.DIRENT.size
@@ -167,8 +166,8 @@ class _Dirents:
         start = erofs.DIRENT.unpack_from(self._data, at)[1]
         if number + 1 < self.count:
             end = erofs.DIRENT.unpack_from(self._data, at + erofs.DIRENT.size)[1]
-            return bytes(self._data[start:end])
-        return bytes(self._data[start : self._end]).rstrip(b"\0")
+            return self._data[start:end]
+        return self._data[start : self._end].rstrip(b"\0")
 
     def nid(self, number: int) -> int:
         nid: int = erofs.DIRENT.unpack_from(self._data, number * erofs.DIRENT.size)[0]

@@ -1,7 +1,4 @@
-"""Opening a package where its index cannot be kept: the cache directory is read-only, full, or another user's.
-
-Owns: where the index lies instead, for how long, and whose indexes are trusted. Must not know: what it is used for.
-"""
+"""Opening a package also if its index cannot be kept: the cache directory is read-only, full, or open to others."""
 
 from __future__ import annotations
 
@@ -11,6 +8,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fusepkg_cache.private_directory import NotPrivate, check_private, make_private
 
 from fusepkg.errors import CacheFailure
 from fusepkg.package.open import open_package
@@ -44,7 +43,7 @@ def open_with_fallback(
     removed when ``temporary`` is closed; what was opened of it stays readable. Raises what ``open_package`` raises.
     """
     try:
-        _check_trusted(indexes)
+        _check_private(indexes)
         return open_package(store, reference, indexes, hints, progress)
     except CacheFailure as exc:
         failure = exc
@@ -66,13 +65,14 @@ def open_with_fallback(
     raise failure
 
 
-def _check_trusted(indexes: Path) -> None:
-    """Raise CacheFailure for a directory whose owner could change what is read from it: root may, others may not."""
+def _check_private(indexes: Path) -> None:
+    """Raise CacheFailure if another user could change what is read from there; make it private if it is not there."""
     try:
-        owner = indexes.stat().st_uid
-    except FileNotFoundError:
-        return
+        try:
+            make_private(indexes)
+        except OSError:  # it can only be read
+            check_private(indexes)
+    except NotPrivate as exc:
+        raise CacheFailure(exc.message, hint=exc.hint) from exc
     except OSError as exc:
         raise CacheFailure(f"the cache directory {indexes} cannot be used: {exc.strerror}") from exc
-    if owner not in (0, os.geteuid()):
-        raise CacheFailure(f"the cache directory {indexes} belongs to user {owner}, not {os.geteuid()}")

@@ -1,7 +1,5 @@
 """From a reference to an opened index: resolve, fetch the manifest, build the index, once per top hash.
 
-Owns: the order of these steps, and what is used when the bucket cannot be reached. Must not know: mounts, printing.
-
 A tag needs the bucket. When that cannot be reached, the version the tag named when this machine last asked is used,
 and the result says so; a whole hash needs the bucket only until its index has been built here.
 """
@@ -113,10 +111,14 @@ def open_package(
     progress(f"Resolving {reference}", 0, 0)
     resolved, offline_since_s = resolve_or_remember(store, reference, remembered)
     index_root = index_root_for(indexes, store, reference.name)
-    index = _open(index_root, resolved.top_hash)
+
+    def refetch(where: Path) -> None:
+        _build(store, resolved, where, lambda _what, _done, _total: None)
+
+    index = _open(index_root, resolved.top_hash, refetch)
     if index is None:
         _build(store, resolved, index_root, progress)
-        index = _open(index_root, resolved.top_hash)
+        index = _open(index_root, resolved.top_hash, refetch)
         assert index is not None, "an index just built can be opened"
     note_package(index_root, reference)
     where = _found_in(index.directory) or resolved.where or Layout.FUSEPKG
@@ -124,9 +126,9 @@ def open_package(
     return OpenedPackage(resolved, index, index_root, offline_since_s, key)
 
 
-def _open(index_root: Path, top_hash: str) -> Index | None:
+def _open(index_root: Path, top_hash: str, refetch: Callable[[Path], None]) -> Index | None:
     with _disk_errors_as_ours(index_root):
-        return open_index(index_root, top_hash)
+        return open_index(index_root, top_hash, refetch)
 
 
 def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: Callable[[str, int, int], None]) -> None:

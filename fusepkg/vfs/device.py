@@ -1,8 +1,5 @@
 """The two files of bytes under a kernel file system: the image of a package, and its data as one address space.
 
-Owns: which bytes of which blobs are ``data[a:b]``, and the owner and mode of the root directory in the image served.
-Must not know: the kernel, FUSE, the network.
-
 In the data address space each file starts on a block of 4 KiB, in tree order, with zeros up to the next block.
 """
 
@@ -14,16 +11,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fusepkg.index import erofs
 from fusepkg.index.erofs import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from fusepkg.fetch.source import BlobSource
     from fusepkg.index.opening import Index
-    from fusepkg.index.reader import ImageReader
     from fusepkg.model.entry import Entry
 
-_MODE_AT, _OWNER_AT = 4, 24
-"""Where an extended EROFS inode holds its mode (u16) and its uid and gid (u32 each)."""
+_TIME = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +32,51 @@ class RootOwner:
 
 
 class ImageFile:
-    """The image as one mount serves it: the index's bytes, with this mount's root owner put in."""
+    """The image as one mount serves it: the index's bytes, with this mount's root owner and times put in.
 
-    def __init__(self, image: ImageReader, owner: RootOwner) -> None:
-        self.size = image.size
-        self._image = image
-        start = image.inode_offset(image.root)
+    ``time_s`` is the time of all files and directories, None for those of the index.
+    """
+
+    def __init__(self, index: Index, owner: RootOwner, time_s: int | None = None) -> None:
+        self.size = index.image.size
+        self._image = index.image
+        self._inodes_end = index.entries.inodes_end
+        self._time = None if time_s is None else _TIME.pack(time_s)
+        start = index.image.inode_offset(index.image.root)
         self._patches = (
-            (start + _MODE_AT, struct.pack("<H", owner.mode)),
-            (start + _OWNER_AT, struct.pack("<II", owner.uid, owner.gid)),
+            (start + erofs.MODE_AT, struct.pack("<H", owner.mode)),
+            (start + erofs.OWNER_AT, struct.pack("<II", owner.uid, owner.gid)),
         )
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of the image, checked; fewer at its end. Raises IndexDamaged."""
-        data = bytearray(self._image.read(offset, length))
+        if self._time is not None:
+            return self._with_one_time(offset, length)
+        return self._with_root_owner(offset, self._image.read(offset, length))
+
+    def _with_root_owner(self, offset: int, read: bytes) -> bytes:
+        if offset > self._patches[-1][0] + BLOCK_BYTES:
+            return read
+        data = bytearray(read)
         for at, patch in self._patches:
             for place, byte in enumerate(patch, at - offset):
                 if 0 <= place < len(data):
                     data[place] = byte
         return bytes(data)
+
+    def _with_one_time(self, offset: int, length: int) -> bytes:
+        """As ``read``, with the time of every inode replaced: whole blocks, because inodes do not cross their ends."""
+        start = offset - offset % BLOCK_BYTES
+        end = -(-(offset + length) // BLOCK_BYTES) * BLOCK_BYTES
+        data = bytearray(self._with_root_owner(start, self._image.read(start, end - start)))
+        first = erofs.INODES_BLOCK * BLOCK_BYTES
+        for block in range(0, len(data), BLOCK_BYTES):
+            if first <= start + block < self._inodes_end:
+                at = erofs.ROOT_NID * erofs.SLOT_BYTES if start + block == first else 0
+                stop = min(BLOCK_BYTES, self._inodes_end - start - block)
+                for inode in erofs.inodes_in(data, block + at, block + stop):
+                    data[inode + erofs.MTIME_AT : inode + erofs.MTIME_AT + _TIME.size] = self._time or b""
+        return bytes(data[offset - start : offset - start + length])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +120,13 @@ class DataDevice:
         pieces: list[_Piece] = []
         at = offset
         end = offset + length
-        while at < end:
-            number = self._entries.find(at // BLOCK_BYTES)
-            if number is None:
-                break
+        number = self._entries.find(at // BLOCK_BYTES)
+        while number is not None and at < end:
             entry = self._entries.entry(number)
             start = self._entries.start_block(number) * BLOCK_BYTES
             here = min(end, start + entry.size)
             if here > at:
                 pieces.append(_Piece(entry, at - start, here - at, at - offset))
             at = start + -(-entry.size // BLOCK_BYTES) * BLOCK_BYTES
+            number += 1  # entries lie in their order, without gaps
         return pieces

@@ -1,4 +1,4 @@
-"""The index files of one package, byte for byte: whoever changes them changes the layout, and names it ``v2``.
+"""The index files of one package, byte for byte: whoever changes them changes the layout, and names it ``v3``.
 
 ``python -m tests.golden.test_index`` writes the expected files anew.
 """
@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from fusepkg.index.build import build_index
-from fusepkg.index.files import ENTRIES, IMAGE, SUMS, index_directory
+from fusepkg.index.files import ENTRIES, IMAGE, SEAL, index_directory
 from fusepkg.index.opening import check_index, open_index
+from fusepkg.index.seal import KEY
 from fusepkg.model.manifest import write_directory
 from tests.manifests import (
     empty_directory_entry,
@@ -24,7 +25,7 @@ from tests.manifests import (
     symlink_entry,
 )
 
-EXPECTED = Path(__file__).parent / "index-v1"
+EXPECTED = Path(__file__).parent / "index-v2"
 TOP_HASH = "cca93e51a210b36b8b98d57d862eb86abc5f7362dc18f23e3768ce9a5a4911ca"
 PACKAGE = in_order(
     [
@@ -47,7 +48,14 @@ def manifest() -> bytes:
     return first + b"\n" + write_directory("data/", {"about": "é"}) + rest
 
 
+def with_key(root: Path) -> None:
+    """A secret that is always the same, so that seals are."""
+    (root / KEY).write_bytes(bytes(range(32)))
+    (root / KEY).chmod(0o600)
+
+
 def build(root: Path) -> Path:
+    with_key(root)
     return index_directory(root, build_index([manifest()], root, expected_top_hash=None, allow_file_keys=False))
 
 
@@ -55,7 +63,7 @@ def test_the_top_hash(tmp_path: Path) -> None:
     assert build(tmp_path).name == TOP_HASH
 
 
-@pytest.mark.parametrize("name", [IMAGE, SUMS, ENTRIES])
+@pytest.mark.parametrize("name", [IMAGE, SEAL, ENTRIES])
 def test_files_are_what_they_were(tmp_path: Path, name: str) -> None:
     made, expected = (build(tmp_path) / name).read_bytes(), (EXPECTED / name).read_bytes()
     assert hashlib.sha256(made).hexdigest() == hashlib.sha256(expected).hexdigest()
@@ -64,7 +72,8 @@ def test_files_are_what_they_were(tmp_path: Path, name: str) -> None:
 def test_files_of_old_can_be_read(tmp_path: Path) -> None:
     directory = index_directory(tmp_path, TOP_HASH)
     directory.mkdir(parents=True)
-    for name in (IMAGE, SUMS, ENTRIES):
+    with_key(tmp_path)
+    for name in (IMAGE, SEAL, ENTRIES):
         (directory / name).write_bytes((EXPECTED / name).read_bytes())
     index = open_index(tmp_path, TOP_HASH)
     assert index is not None
@@ -77,5 +86,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         built = build(Path(scratch))
         print(built.name)
-        for name in (IMAGE, SUMS, ENTRIES):
+        for name in (IMAGE, SEAL, ENTRIES):
             (EXPECTED / name).write_bytes((built / name).read_bytes())

@@ -11,7 +11,7 @@ import pytest
 
 from fusepkg.errors import CacheFailure, DigestMismatch, IndexDamaged, ManifestInvalid, RemoteTimeout
 from fusepkg.index.build import build_index, rebuild_index
-from fusepkg.index.files import ENTRIES, IMAGE, MANIFEST, SUMS
+from fusepkg.index.files import ENTRIES, IMAGE, MANIFEST, SEAL
 from fusepkg.index.opening import open_index
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory
@@ -28,16 +28,16 @@ def build(source: bytes | Path, root: Path, expected: str | None = None) -> str:
 
 
 def files_of(root: Path, top_hash: str = TOP_HASH) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (root / "v1" / top_hash).iterdir()}
+    return {path.name: path.read_bytes() for path in (root / "v2" / top_hash).iterdir()}
 
 
 def left_over(root: Path) -> list[str]:
-    return [path.name for path in (root / "v1").iterdir() if path.name != TOP_HASH]
+    return [path.name for path in (root / "v2").iterdir() if path.name != TOP_HASH]
 
 
 def test_the_index_is_named_by_the_top_hash(tmp_path: Path) -> None:
     assert build(MANIFEST_BYTES, tmp_path) == TOP_HASH
-    assert set(files_of(tmp_path)) == {IMAGE, SUMS, ENTRIES, MANIFEST}
+    assert set(files_of(tmp_path)) == {IMAGE, SEAL, ENTRIES, MANIFEST}
     assert left_over(tmp_path) == []
     index = open_index(tmp_path, TOP_HASH)
     assert index is not None
@@ -49,14 +49,16 @@ def test_a_file_gives_the_same_index_as_pieces(tmp_path: Path) -> None:
     manifest.write_bytes(MANIFEST_BYTES)
     build(manifest, tmp_path / "1", TOP_HASH)
     build(MANIFEST_BYTES, tmp_path / "2", TOP_HASH)
-    assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
+    first, second = files_of(tmp_path / "1"), files_of(tmp_path / "2")
+    assert first.pop(SEAL) != second.pop(SEAL), "each cache has its own secret"
+    assert first == second
 
 
 def test_a_manifest_under_a_false_name_is_refused(tmp_path: Path) -> None:
     for wrong in (MANIFEST_BYTES + manifest_of([file_entry("z")]).split(b"\n", 1)[1], manifest_of([])):
         with pytest.raises(DigestMismatch, match=TOP_HASH):
             build(wrong, tmp_path, TOP_HASH)
-        assert os.listdir(tmp_path / "v1") == []
+        assert os.listdir(tmp_path / "v2") == []
 
 
 def test_what_is_there_is_not_built_again(tmp_path: Path) -> None:
@@ -87,7 +89,7 @@ def test_a_manifest_out_of_order_keeps_the_line_of_its_faults(tmp_path: Path, ke
     with pytest.raises(ManifestInvalid, match=r"twice|one name") as caught:
         build(manifest, tmp_path)
     assert caught.value.line > 1
-    assert os.listdir(tmp_path / "v1") == []
+    assert os.listdir(tmp_path / "v2") == []
 
 
 def test_a_fault_late_in_a_manifest_out_of_order_is_found(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_download_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(RemoteTimeout):
         build_index(failing(), tmp_path, expected_top_hash=TOP_HASH, allow_file_keys=False)
-    assert os.listdir(tmp_path / "v1") == []
+    assert os.listdir(tmp_path / "v2") == []
 
 
 def test_a_place_that_cannot_be_written_is_a_cache_failure(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_a_damaged_index_is_replaced_and_its_readers_keep_theirs(tmp_path: Path)
     index = open_index(tmp_path, TOP_HASH)
     assert index is not None
     good = files_of(tmp_path)
-    (index.directory / SUMS).write_bytes(b"")
+    (index.directory / SEAL).write_bytes(b"")
     build(MANIFEST_BYTES, tmp_path, TOP_HASH)
     assert files_of(tmp_path) == good
     assert left_over(tmp_path) == []
@@ -193,9 +195,9 @@ def test_a_damaged_index_is_replaced_and_its_readers_keep_theirs(tmp_path: Path)
 def test_an_index_is_built_anew_from_its_own_manifest(tmp_path: Path) -> None:
     build(MANIFEST_BYTES, tmp_path)
     good = files_of(tmp_path)
-    for name in (IMAGE, SUMS, ENTRIES):
-        (tmp_path / "v1" / TOP_HASH / name).unlink()
-    rebuild_index(tmp_path, TOP_HASH)
+    for name in (IMAGE, SEAL, ENTRIES):
+        (tmp_path / "v2" / TOP_HASH / name).unlink()
+    rebuild_index(tmp_path, TOP_HASH, tmp_path / "v2" / TOP_HASH / MANIFEST)
     assert files_of(tmp_path) == good
     assert left_over(tmp_path) == []
 
@@ -203,7 +205,7 @@ def test_an_index_is_built_anew_from_its_own_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "cut off", "changed", "another"])
 def test_a_kept_manifest_that_is_damaged_is_not_used(tmp_path: Path, damage: str) -> None:
     build(MANIFEST_BYTES, tmp_path)
-    kept = tmp_path / "v1" / TOP_HASH / MANIFEST
+    kept = tmp_path / "v2" / TOP_HASH / MANIFEST
     data = kept.read_bytes()
     if damage == "missing":
         kept.unlink()
@@ -213,10 +215,10 @@ def test_a_kept_manifest_that_is_damaged_is_not_used(tmp_path: Path, damage: str
         kept.write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
     else:
         other = build(manifest_of([]), tmp_path)
-        kept.write_bytes((tmp_path / "v1" / other / MANIFEST).read_bytes())
+        kept.write_bytes((tmp_path / "v2" / other / MANIFEST).read_bytes())
     with pytest.raises(IndexDamaged):
-        rebuild_index(tmp_path, TOP_HASH)
-    assert [name for name in os.listdir(tmp_path / "v1") if name.startswith(".")] == []
+        rebuild_index(tmp_path, TOP_HASH, tmp_path / "v2" / TOP_HASH / MANIFEST)
+    assert [name for name in os.listdir(tmp_path / "v2") if name.startswith(".")] == []
 
 
 def test_links_that_lead_out_through_other_links_are_refused(tmp_path: Path) -> None:

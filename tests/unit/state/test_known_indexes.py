@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fusepkg.index.files import LAYOUT
 from fusepkg.model.reference import parse_reference
 from fusepkg.state.known_indexes import known_packages, note_package
 
@@ -21,18 +22,18 @@ def test_packages_are_known_by_name_with_their_versions(tmp_path: Path):
     ):
         note_package(tmp_path / place, parse_reference(ref))
     for place in ("a", "b"):
-        (tmp_path / (place * 16) / "v1" / HASH).mkdir(parents=True)
-        (tmp_path / (place * 16) / "v1" / ".building-1").mkdir()
+        (tmp_path / (place * 16) / LAYOUT / HASH).mkdir(parents=True)
+        (tmp_path / (place * 16) / LAYOUT / ".building-1").mkdir()
     found = known_packages(tmp_path)
     assert [str(package) for package in found] == ["file:///some/where//name/space", "my-bucket/name"]
     assert [package.top_hashes for package in found] == [(HASH,), (HASH,)]
-    assert found[1].directory(HASH) == tmp_path / ("b" * 16) / "v1" / HASH
+    assert found[1].directory(HASH) == tmp_path / ("b" * 16) / LAYOUT / HASH
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff", b'{"bucket": "gs://x", "name": "n"}', b"[" * 5000])
 def test_what_is_damaged_is_nobody_s_until_it_is_opened_again(tmp_path: Path, content: bytes | None):
     root = tmp_path / ("a" * 16)
-    (root / "v1" / HASH).mkdir(parents=True)
+    (root / LAYOUT / HASH).mkdir(parents=True)
     if content is not None:
         (root / "package.json").write_bytes(content)
     (package,) = known_packages(tmp_path)

@@ -22,7 +22,7 @@ from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.store.faulty import Fault, FaultyStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.vfs.device import DataDevice, ImageFile, RootOwner
-from tests.manifests import file_entry, in_order, manifest_of
+from tests.manifests import file_entry, in_order, manifest_of, symlink_entry
 
 FILES = {
     "a": b"a" * 10,
@@ -93,13 +93,37 @@ async def test_one_missing_object_fails_the_ranges_it_lies_in_and_no_other(index
 
 @pytest.mark.parametrize("step", [1, 3, 7, 64, BLOCK_BYTES])
 def test_the_image_served_differs_from_the_index_in_the_roots_owner_only(index: Index, step: int):
-    image = ImageFile(index.image, RootOwner(stat.S_IFDIR | 0o500, 1000, 2000))
+    image = ImageFile(index, RootOwner(stat.S_IFDIR | 0o700, 1000, 2000))
     start = index.image.inode_offset(index.image.root)
     near = range(start - 8, start + 64)
     served = b"".join(image.read(at, min(step, near.stop - at)) for at in range(near.start, near.stop, step))
     expected = bytearray(index.image.read(near.start, len(near)))
-    struct.pack_into("<H", expected, 8 + 4, stat.S_IFDIR | 0o500)
+    struct.pack_into("<H", expected, 8 + 4, stat.S_IFDIR | 0o700)
     struct.pack_into("<II", expected, 8 + 24, 1000, 2000)
     assert served == expected
     assert image.read(0, start) == index.image.read(0, start)
     assert image.read(image.size - 3, 100) == index.image.read(image.size - 3, 100)
+
+
+def test_one_time_for_all_is_put_into_every_inode_and_nowhere_else(tmp_path: Path):
+    entries = in_order(
+        symlink_entry(f"{number}/l", "x" * (number * 37 % 3000 + 1))
+        if number % 3
+        else file_entry(f"{number}/{number}", b"x" * (number % 2))
+        for number in range(300)
+    )
+    top_hash = build_index([manifest_of(entries)], tmp_path, expected_top_hash=None, allow_file_keys=False)
+    index = open_index(tmp_path, top_hash)
+    assert index is not None
+    expected = bytearray(index.image.read(0, index.image.size))
+    waiting = [0]
+    while waiting:
+        nid = waiting.pop()
+        struct.pack_into("<Q", expected, index.image.inode_offset(nid) + 32, 1_700_000_000)
+        if index.image.inode(nid).is_directory:
+            waiting += [child for name, child, _, _ in index.image.readdir(nid) if name not in (b".", b"..")]
+    owner = RootOwner(index.image.inode(0).mode, 0, 0)
+    image = ImageFile(index, owner, 1_700_000_000)
+    assert image.read(0, image.size) == expected
+    for at in range(0, image.size - 5000, 4097):
+        assert image.read(at, 5000) == expected[at : at + 5000]
