@@ -17,7 +17,7 @@ from fusepkg.api.results import Changes, Verification
 from fusepkg.daemon.request import MountRequest
 from fusepkg.daemon.spawn import spawn_mount
 from fusepkg.daemon.unmount import end_mount
-from fusepkg.errors import CacheFailure, EngineUnavailable, FusepkgError, NotMounted, UsageError
+from fusepkg.errors import CacheFailure, FusepkgError, NotMounted, UsageError
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.install.repair import describe, find_differences, force_to_match, shown_key
 from fusepkg.install.run import install
@@ -139,17 +139,7 @@ def start(version: OpenVersion, directory: Path, engine: str) -> None:
     """Mount the package there until somebody unmounts it; made if it is not there. Raises MountError."""
     directory.mkdir(parents=True, exist_ok=True)
     reference = replace(version.reference, top_hash=version.index.top_hash)
-    _spawn(MountRequest(reference, directory, version.context.settings, engine))
-
-
-def _spawn(request: MountRequest) -> None:
-    try:
-        spawn_mount(request)
-    except EngineUnavailable as exc:
-        if request.engine != "auto" or "erofs" not in exc.message:
-            raise
-        log.info("%s; trying the fuse engine", exc.message)
-        spawn_mount(replace(request, engine="fuse"))
+    spawn_mount(MountRequest(reference, directory, version.context.settings, engine))
 
 
 @contextmanager
@@ -170,7 +160,7 @@ def mounted(version: OpenVersion, directory: Path | None, engine: str) -> Iterat
         directory.mkdir(parents=True, exist_ok=True)
         reference = replace(version.reference, top_hash=version.index.top_hash)
         settings = version.context.settings
-        _spawn(MountRequest(reference, directory, settings, engine, owner=owner, made_for_it=made))
+        spawn_mount(MountRequest(reference, directory, settings, engine, owner=owner, made_for_it=made))
     except BaseException:
         _remove(made)
         raise

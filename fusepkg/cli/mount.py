@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from fusepkg.cli.options import DirArgument, JsonOption, RefArgument, settings_of
+from fusepkg.cli.options import DirArgument, JsonOption, RefArgument, TimesOption, settings_of
 from fusepkg.cli.output import note, print_json, progress_bar, say, short, time_text
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
 from fusepkg.daemon.unmount import end_mount
-from fusepkg.errors import EngineUnavailable, UsageError
+from fusepkg.errors import UsageError
 from fusepkg.model.reference import parse_reference
+from fusepkg.model.times import check_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +36,14 @@ def mount(
         str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
     ] = "auto",
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
+    times: TimesOption = "content",
     as_json: JsonOption = False,
 ) -> None:
     """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
     if engine not in ("auto", "erofs", "fuse"):
         raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
-    request = MountRequest(parse_reference(ref), directory, settings_of(context), engine, allow_other)
+    check_times(times)
+    request = MountRequest(parse_reference(ref), directory, settings_of(context), engine, allow_other, times)
     describe = _print_facts if as_json else _describe
     if foreground:
         _mount_here(request, describe)
@@ -50,17 +52,7 @@ def mount(
 
 
 def mount_behind(request: MountRequest) -> Ready:
-    """Mount in the background; where the better engine cannot, with the other. Raises MountError."""
-    try:
-        return _mount_behind(request)
-    except EngineUnavailable as exc:
-        if request.engine != "auto" or "erofs" not in exc.message:
-            raise
-        note(f"{exc.message}; trying the fuse engine")
-    return _mount_behind(replace(request, engine="fuse"))
-
-
-def _mount_behind(request: MountRequest) -> Ready:
+    """Mount in the background. Raises MountError."""
     from fusepkg.daemon.start import start_mount
 
     # The bar has a thread of its own, so it may only be started once the daemon has been forked off.

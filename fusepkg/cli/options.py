@@ -25,6 +25,10 @@ RefArgument = Annotated[
     ),
 ]
 DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A mounted directory.")]
+TimesOption = Annotated[
+    str,
+    typer.Option(metavar="TIMES", help="Times of files: content (equal if the content is), fixed (1980), or now."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Compare the bytes of objects that older versions name, before they are reused.")

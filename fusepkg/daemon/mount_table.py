@@ -23,7 +23,8 @@ class Mounted:
     def is_ours(self) -> bool:
         """Whether it shows itself as a mount of fusepkg, also of one whose daemon is dead or whose record is lost."""
         if self.kind == b"erofs":
-            return re.search(rb"/fusepkg-[^/]+/image$", self.source) is not None
+            # Named as its package is; other programs mount EROFS by absolute paths.
+            return re.search(rb"^[^/]+/[^/]|/fusepkg-[^/]+/image$", self.source) is not None
         return self.kind == b"fuse.fusepkg"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """One mount to make. ``engine`` is ``auto``, ``erofs`` or ``fuse``.
+    """One mount to make. ``engine`` is ``auto``, ``erofs`` or ``fuse``; ``times`` one of ``TIMES``.
 
     ``owner`` is the process with which the mount ends, however that ends; 0: it ends with none. Directories of
     ``made_for_it``, the innermost first, are then removed.
@@ -29,6 +29,7 @@ class MountRequest:
     settings: Settings
     engine: str = "auto"
     allow_other: bool = False
+    times: str = "content"
     owner: int = 0
     made_for_it: tuple[Path, ...] = ()
 

@@ -36,6 +36,7 @@ from fusepkg.engines.handlers import UNDER_WAY
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
 from fusepkg.engines.session_end import wait_for_session_end
 from fusepkg.errors import ControlError
+from fusepkg.model.times import one_time_s
 from fusepkg.vfs.entry_stat import facts_of
 from fusepkg.vfs.tree import PackageTree
 
@@ -118,7 +119,12 @@ class _Service:
 
     async def _serve(self, announce: Callable[[Event], None]) -> None:
         index = self._opened.index
-        options = MountOptions(self._mountpoint, self._choice.engine, self._request.allow_other)
+        options = MountOptions(
+            self._mountpoint,
+            str(self._request.reference),
+            self._request.allow_other,
+            one_time_s(self._request.times),
+        )
         mount_id = records.new_mount_id()
         socket = runtime_directory() / f"{mount_id}.sock"
         async with trio.open_nursery() as nursery:
@@ -132,8 +138,9 @@ class _Service:
             announce(Step("Mounting"))
             checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
             try:
-                async with mounted(index, self._source, options, facts) as ended:
-                    nursery.start_soon(_pass_on, ended, stop)
+                async with mounted(index, self._source, self._choice, options, facts) as mount:
+                    self._choice = mount.choice
+                    nursery.start_soon(_pass_on, mount.ended, stop)
                     nursery.start_soon(_watch_session, stop)
                     nursery.start_soon(_watch_detached, self._is_mounted, self._served_bytes, stop)
                     if self._request.owner:
@@ -149,6 +156,7 @@ class _Service:
                         self._mountpoint,
                         record.engine,
                     )
+                    mount.is_announced = True
                     announce(Ready(record, self._warning()))
                     await stop.wait()
                     end_within(END_S, lambda: records.remove_record(mount_id))

@@ -1,7 +1,5 @@
 """Every error's errno and log level: the one table, total over ``FusepkgError``.
 
-Owns: the translation of errors for the kernel. Must not know: which request failed.
-
 EIO is what programs expect of bytes that cannot be had; a package entry whose object is gone is corruption, not
 absence, so it is EIO and not ENOENT.
 """
@@ -49,12 +47,12 @@ def errno_of(error: BaseException) -> tuple[int, int]:
     return errno.EIO, logging.ERROR
 
 
-def worst(error: Exception) -> Exception:
+def worst(error: BaseException) -> BaseException:
     """The one error to answer with when several reads of one request failed side by side (a trio nursery's group).
 
     Nested groups are flattened; an error of no known kind comes first, then the first of the others.
     """
-    if not isinstance(error, ExceptionGroup):
+    if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [worst(inner) for inner in error.exceptions]
     return next((leaf for leaf in leaves if not isinstance(leaf, errors.FusepkgError)), leaves[0])

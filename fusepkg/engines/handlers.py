@@ -1,9 +1,7 @@
 """What all FUSE handlers of both engines share: the guard against exceptions, and refusal of every write.
 
-Owns: the border between our errors and pyfuse3. Must not know: packages.
-
-A handler exception other than FUSEError ends the whole session, so every handler goes through ``guarded``; which
-catches Exception, never BaseException: trio.Cancelled must pass.
+A handler exception other than FUSEError ends the whole session, so every handler goes through ``guarded``. Native
+libraries raise BaseException when they panic, so that is caught too; only ``trio.Cancelled`` must pass.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import FileHandleT, FileInfo, InodeT, RequestContext
 
 from fusepkg.engines.errnos import errno_of, worst
@@ -48,9 +47,11 @@ def guarded(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corouti
         UNDER_WAY.count += 1
         try:
             return await handler(*args, **kwargs)
-        except pyfuse3.FUSEError:
+        except (pyfuse3.FUSEError, trio.Cancelled):
             raise
-        except Exception as exc:  # noqa: BLE001 - any bug must become EIO, not the end of the mount
+        except BaseException as exc:  # noqa: BLE001 - any bug must become EIO, not the end of the mount
+            if isinstance(exc, BaseExceptionGroup) and (cancelled := exc.subgroup(trio.Cancelled)) is not None:
+                raise cancelled from None  # the session is ending
             raise pyfuse3.FUSEError(_report(handler.__name__, exc)) from None
         finally:
             UNDER_WAY.count -= 1
@@ -59,13 +60,13 @@ def guarded(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corouti
     return guard
 
 
-def _report(name: str, exc: Exception) -> int:
+def _report(name: str, exc: BaseException) -> int:
     error = worst(exc)
     number, level = errno_of(error)
     if isinstance(error, FusepkgError):
         log.log(level, "%s: %s", name, error)
     else:
-        log.error("%s failed, which is a bug in fusepkg", name, exc_info=error)
+        log.error("%s failed, which is a bug: the reader got an I/O error", name, exc_info=error)
     return number
 
 

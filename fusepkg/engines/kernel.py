@@ -1,7 +1,4 @@
-"""mount(2), umount(2) and what this kernel can do.
-
-Owns: the system calls around mounts, and the facts that decide which engine can run. Must not know: packages, pyfuse3.
-"""
+"""mount(2), umount(2) and what this kernel can do."""
 
 from __future__ import annotations
 
@@ -14,6 +11,9 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from fusepkg.errors import EngineUnavailable, MountFailed, MountpointBusy, NotMounted
@@ -32,6 +32,7 @@ _CAP_SYS_ADMIN = 1 << 21
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 _MNT_DETACH = 2
+_CLONE_FS = 0x200
 
 
 @functools.cache
@@ -101,19 +102,70 @@ def allow_background(fuse_mountpoint: Path, requests: int) -> None:
         (connection / "congestion_threshold").write_text(str(requests * 3 // 4))
 
 
-def mount_erofs(image: Path, data: Path, mountpoint: Path) -> None:
-    """Mount an EROFS image whose files' bytes lie in ``data``. Blocks: the kernel reads both while it mounts.
+@dataclass(frozen=True, slots=True)
+class ErofsDevice:
+    """An EROFS image whose files' bytes lie in ``data``; ``name`` is what df(1) shows as the source."""
 
-    Raises: EngineUnavailable where this kernel cannot mount EROFS from a file, MountFailed otherwise.
+    image: Path
+    data: Path
+    name: str
+
+
+def mount_erofs(device: ErofsDevice, mountpoint: Path) -> None:
+    """Mount an EROFS image. Blocks: the kernel reads both files while it mounts.
+
+    Raises: EngineUnavailable where this kernel or container cannot mount EROFS from a file, MountFailed otherwise.
     """
-    options = f"device={data}".encode()
-    if _libc().mount(bytes(image), bytes(mountpoint), b"erofs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, options) == 0:
+    with tempfile.TemporaryDirectory(prefix="fusepkg-", dir=device.image.parent.parent) as directory:
+        source = _named(device, Path(directory))
+        number = _mount_in(directory, source, mountpoint, f"device={device.data}")
+    if number == 0:
         return
-    number = ctypes.get_errno()
     what = f"mounting erofs at {mountpoint} failed: {os.strerror(number)}"
-    if number in (errno.ENOTBLK, errno.ENODEV, errno.EINVAL):
-        raise EngineUnavailable(what, hint="See dmesg; `--engine fuse` works without erofs")
-    raise MountFailed(what, hint="See dmesg for the kernel's reason; `--engine fuse` works without erofs")
+    hint = "See dmesg for the kernel's reason; `--engine fuse` works without erofs"
+    if number in (errno.ENOTBLK, errno.ENODEV, errno.EINVAL, errno.EPERM, errno.EACCES):
+        raise EngineUnavailable(what, hint=hint)
+    raise MountFailed(what, hint=hint)
+
+
+def _named(device: ErofsDevice, directory: Path) -> str:
+    """Make a link to the image below ``directory`` that is called as the package is; return its relative path.
+
+    The kernel shows the path it was given. If no file can be called so, that is the image's own.
+    """
+    parts = device.name.split("/")
+    if device.name.startswith("/") or not device.name.isprintable() or set(parts) & {".", ".."}:
+        return str(device.image)
+    link = directory / device.name
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(device.image)
+    except OSError:  # a name that is too long
+        return str(device.image)
+    return device.name
+
+
+def _mount_in(directory: str, source: str, mountpoint: Path, options: str) -> int:
+    """mount(2) with ``source`` relative to ``directory``; returns an errno, 0 if it is mounted.
+
+    A thread of its own works in that directory: the process's own working directory stays.
+    """
+    result = [errno.EIO]
+
+    def mount() -> None:
+        libc = _libc()
+        if libc.unshare(_CLONE_FS):
+            result[0] = ctypes.get_errno()
+            return
+        os.chdir(directory)
+        flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+        failed = libc.mount(os.fsencode(source), bytes(mountpoint), b"erofs", flags, os.fsencode(options))
+        result[0] = ctypes.get_errno() if failed else 0
+
+    thread = threading.Thread(target=mount)
+    thread.start()
+    thread.join()
+    return result[0]
 
 
 def detach(mountpoint: Path) -> None:

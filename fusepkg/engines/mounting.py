@@ -1,10 +1,7 @@
 """Running a mount: choose the engine, make the mount, serve it until it ends.
 
-Owns: the life of one FUSE session, from pyfuse3.init to its end, for both engines. Must not know: how bytes are
-found, how a daemon is started or asked.
-
-One session per process: a second ``pyfuse3.init`` in a process hangs. Everything runs on one trio thread, but the
-mount(2) of EROFS, which blocks on our own answers and so has a thread of its own.
+A process has one FUSE session at a time. Everything runs on one trio thread, but the mount(2) of EROFS, which blocks on
+our own answers and so has a thread of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from fusepkg.engines.handlers import ReadOnlyOperations
 from fusepkg.engines.helper_words import keep_words
 from fusepkg.engines.tree_operations import TreeOperations
 from fusepkg.engines.xattrs import XattrSource
-from fusepkg.errors import EngineUnavailable, MountFailed, NotMounted
+from fusepkg.errors import EngineUnavailable, MountError, MountFailed, NotMounted
 from fusepkg.fetch.source import BlobSource
 from fusepkg.index.opening import Index
 from fusepkg.vfs.device import DataDevice, ImageFile, RootOwner
@@ -40,7 +37,7 @@ ENGINES = ("auto", "erofs", "fuse")
 MAX_REQUESTS = 64
 """FUSE requests answered at a time; the kernel holds back readahead long before that."""
 
-_FS_NAME = "fusepkg"
+_FS_TYPE = "fusepkg"
 
 _HIDDEN_PARENTS = ("/run", "/tmp", "/dev/shm")
 """Where the hidden mount is for a moment: not $TMPDIR, whose name may hold a comma, which ends a mount option."""
@@ -48,10 +45,14 @@ _HIDDEN_PARENTS = ("/run", "/tmp", "/dev/shm")
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """An engine, and why it was chosen in words for the user."""
+    """An engine, and why it was chosen in words for the user.
+
+    ``may_fall_back`` is True for ``erofs`` that the user has not asked for, where ``fuse`` can run too.
+    """
 
     engine: str
     reason: str
+    may_fall_back: bool = False
 
 
 def choose_engine(asked: str) -> EngineChoice:
@@ -60,10 +61,10 @@ def choose_engine(asked: str) -> EngineChoice:
     if asked == "erofs" and no_erofs is not None:
         then = "`--engine fuse` works here" if no_fuse is None else f"The fuse engine does not work either: {no_fuse}"
         raise EngineUnavailable(f"the erofs engine cannot run here: {no_erofs}", hint=then)
-    if asked == "erofs" or (asked == "auto" and no_erofs is None):
-        return EngineChoice(
-            "erofs", "asked for" if asked == "erofs" else "root and a kernel that mounts EROFS from files"
-        )
+    if asked == "erofs":
+        return EngineChoice("erofs", "asked for")
+    if asked == "auto" and no_erofs is None:
+        return EngineChoice("erofs", "root and a kernel that mounts EROFS from files", may_fall_back=True)
     if no_fuse is not None:
         raise EngineUnavailable(f"nothing can be mounted here: {no_fuse}")
     return EngineChoice("fuse", "asked for" if asked == "fuse" else f"erofs cannot run: {no_erofs}")
@@ -71,94 +72,136 @@ def choose_engine(asked: str) -> EngineChoice:
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """What the user may set on a mount."""
+    """What a mount is to be. ``source`` is the package's name, which df(1) shows.
+
+    ``time_s`` is the time of all files and directories; None: each has the one of its content.
+    """
 
     mountpoint: Path
-    engine: str
-    allow_other: bool
+    source: str
+    allow_other: bool = False
+    time_s: int | None = None
+
+
+class RunningMount:
+    """A mount that is usable, and the engine that made it. ``ended`` is set when the mount has ended by itself."""
+
+    def __init__(self) -> None:
+        self.choice = EngineChoice("", "")
+        self.ended = trio.Event()
+        self.is_announced = False
+        """To be set once programs may use the mount: from then on a failure leaves it there, and readers get errors.
+        An empty directory in its place would look like an empty dataset."""
 
 
 @asynccontextmanager
 async def mounted(
-    index: Index, source: BlobSource, options: MountOptions, facts: dict[str, str]
-) -> AsyncIterator[trio.Event]:
-    """Mount a package; inside the block it is usable. Gives an event set when the mount has ended by itself.
+    index: Index, source: BlobSource, choice: EngineChoice, options: MountOptions, facts: dict[str, str]
+) -> AsyncIterator[RunningMount]:
+    """Mount a package; inside the block it is usable.
 
-    Leaving the block unmounts (lazily, so that a reader is cut off rather than waited for) where it still is mounted.
-    ``facts`` are shown as extended attributes of the root. Raises EngineUnavailable, MountFailed.
+    Leaving the block unmounts (lazily, so that a reader is cut off rather than waited for) where it still is mounted;
+    leaving it by an error does not, once ``is_announced`` is set. ``facts`` are shown as extended attributes of the
+    root. Where erofs may fall back, whatever hinders it leads to fuse. Raises EngineUnavailable, MountFailed.
     """
-    owner = RootOwner(stat.S_IFDIR | (0o555 if options.allow_other else 0o500), os.geteuid(), os.getegid())
-    serve = _erofs if options.engine == "erofs" else _fuse
-    ended = trio.Event()
     async with trio.open_nursery() as nursery:
-        async with serve(index, source, options, facts, owner, nursery, ended):
-            yield ended
+        running = RunningMount()
+        running.choice = choice
+        try:
+            if choice.engine == "erofs":
+                await _start_erofs(index, source, options, running, nursery)
+            else:
+                await _start_fuse(index, source, options, facts, running, nursery)
+        except (MountError, OSError) as exc:
+            if not choice.may_fall_back:
+                raise
+            with trio.move_on_after(10):
+                await running.ended.wait()  # a process has one session at a time
+            reason = exc.message if isinstance(exc, MountError) else str(exc)
+            log.warning("erofs failed, mounting with fuse: %s", reason)
+            running = RunningMount()
+            running.choice = EngineChoice("fuse", f"erofs failed: {reason}")
+            await _start_fuse(index, source, options, facts, running, nursery)
+        try:
+            yield running
+        except BaseException:
+            if running.is_announced:
+                log.error("%s stays mounted: its readers get errors until it is unmounted", options.mountpoint)
+            else:
+                await _end(running, options.mountpoint)
+            raise
+        await _end(running, options.mountpoint)
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def _fuse(
+async def _end(running: RunningMount, mountpoint: Path) -> None:
+    if running.ended.is_set():
+        return
+    with suppress(NotMounted):  # somebody was faster
+        if running.choice.engine == "erofs":
+            kernel.detach(mountpoint)
+        else:
+            kernel.unmount(mountpoint, lazy=True)
+    with trio.move_on_after(1, shield=True):
+        await running.ended.wait()
+
+
+def _root_owner(options: MountOptions, mode: int) -> RootOwner:
+    return RootOwner(stat.S_IFDIR | (0o755 if options.allow_other else mode), os.geteuid(), os.getegid())
+
+
+async def _start_fuse(
     index: Index,
     source: BlobSource,
     options: MountOptions,
     facts: dict[str, str],
-    owner: RootOwner,
+    running: RunningMount,
     nursery: trio.Nursery,
-    ended: trio.Event,
-) -> AsyncIterator[None]:
+) -> None:
     tree = PackageTree(index)
     ready = trio.Event()
-    operations = TreeOperations(tree, source, XattrSource(tree, source, facts), owner, ready.set)
-    flags = {"default_permissions", "ro", f"fsname={_FS_NAME}", f"subtype={_FS_NAME}"}
+    owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
+    operations = TreeOperations(tree, source, XattrSource(tree, source, facts), owner, options.time_s, ready.set)
+    flags = {"default_permissions", *_flags(options)}
     if options.allow_other:
         flags.add("allow_other")
     _init_session(operations, options.mountpoint, flags)
-    nursery.start_soon(_serve, ended)
+    nursery.start_soon(_serve, running.ended)
     await ready.wait()
-    try:
-        yield
-    finally:
-        if not ended.is_set():
-            with suppress(NotMounted):  # somebody was faster
-                kernel.unmount(options.mountpoint, lazy=True)
-            with trio.move_on_after(1, shield=True):
-                await ended.wait()
 
 
-@asynccontextmanager
-async def _erofs(
-    index: Index,
-    source: BlobSource,
-    options: MountOptions,
-    _facts: dict[str, str],
-    owner: RootOwner,
-    nursery: trio.Nursery,
-    ended: trio.Event,
-) -> AsyncIterator[None]:
+async def _start_erofs(
+    index: Index, source: BlobSource, options: MountOptions, running: RunningMount, nursery: trio.Nursery
+) -> None:
     ready = trio.Event()
-    operations = DeviceOperations(ImageFile(index.image, owner), DataDevice(index, source), ready.set)
-    hidden = _hidden_directory()
+    owner = _root_owner(options, 0o700)  # of EROFS, only the root's mode keeps other users out
+    image = ImageFile(index, owner, options.time_s)
+    operations = DeviceOperations(image, DataDevice(index, source), ready.set)
+    has_session = False
     try:
-        _init_session(operations, hidden, {"ro", f"fsname={_FS_NAME}", f"subtype={_FS_NAME}"})
+        hidden = _hidden_directory()
         try:
-            nursery.start_soon(_serve, ended)
-            await ready.wait()
-            await trio.to_thread.run_sync(kernel.allow_background, hidden, MAX_REQUESTS)
-            await trio.to_thread.run_sync(
-                kernel.mount_erofs, hidden / IMAGE_NAME, hidden / DATA_NAME, options.mountpoint
-            )
+            _init_session(operations, hidden, _flags(options))
+            has_session = True
+            try:
+                nursery.start_soon(_serve, running.ended)
+                await ready.wait()
+                await trio.to_thread.run_sync(kernel.allow_background, hidden, MAX_REQUESTS)
+                device = kernel.ErofsDevice(hidden / IMAGE_NAME, hidden / DATA_NAME, options.source)
+                await trio.to_thread.run_sync(kernel.mount_erofs, device, options.mountpoint)
+            finally:
+                # EROFS holds the two files open from here on; without it, this ends the session.
+                kernel.detach(hidden)
         finally:
-            # EROFS holds the two files open from here on; without it, this ends the session.
-            kernel.detach(hidden)
+            os.rmdir(hidden)
     finally:
-        os.rmdir(hidden)
-    try:
-        yield
-    finally:
-        if not ended.is_set():
-            kernel.detach(options.mountpoint)
-            with trio.move_on_after(1, shield=True):
-                await ended.wait()
+        if not has_session:
+            running.ended.set()
+
+
+def _flags(options: MountOptions) -> set[str]:
+    name = options.source.replace("\\", "\\\\").replace(",", "\\,")
+    return {"ro", f"fsname={name}", f"subtype={_FS_TYPE}"}
 
 
 def _hidden_directory() -> Path:
@@ -191,8 +234,8 @@ def _init_session(operations: ReadOnlyOperations, mountpoint: Path, flags: set[s
 async def _serve(ended: trio.Event) -> None:
     try:
         await pyfuse3.main(max_tasks=MAX_REQUESTS)
-        log.info("unmounted")
+        log.info("the session has ended")
     finally:
-        ended.set()
         with suppress(RuntimeError):
             pyfuse3.close(unmount=False)
+        ended.set()

@@ -1,7 +1,5 @@
 """The ``fuse`` engine: pyfuse3 serves the package's tree itself.
 
-Owns: FUSE requests on a tree, answered from ``vfs.tree``. Must not know: where bytes come from.
-
 A FUSE inode is the place in the image plus one, because FUSE reserves 1 for the root, whose place is 0.
 """
 
@@ -36,6 +34,7 @@ class TreeOperations(ReadOnlyOperations):
         source: BlobSource,
         xattrs: XattrSource,
         owner: RootOwner,
+        time_s: int | None,
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(on_ready)
@@ -43,6 +42,7 @@ class TreeOperations(ReadOnlyOperations):
         self._source = source
         self._xattrs = xattrs
         self._owner = owner
+        self._time_s = time_s
 
     @guarded
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
@@ -83,7 +83,7 @@ class TreeOperations(ReadOnlyOperations):
     @guarded
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """Names with their attributes, as many as the kernel's buffer takes."""
-        for name, nid, following in self._tree.readdir(fh - 1, start_id):
+        for name, nid, following in self._tree.readdir(fh - 1, start_id, with_dots=True):
             attributes = self._attributes(self._tree.inode(nid))
             if not pyfuse3.readdir_reply(token, FileNameT(name), attributes, following):
                 return
@@ -100,12 +100,13 @@ class TreeOperations(ReadOnlyOperations):
 
     @guarded
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
-        """Names of our attributes."""
-        return self._xattrs.names(inode - 1)
+        """None: what is listed is copied with a file, and ours tell about the package's file only."""
+        return []
 
     def _attributes(self, inode: Inode) -> EntryAttributes:
         attributes = EntryAttributes()
         attributes.st_ino = InodeT(inode.nid + 1)
+        attributes.generation = self._tree.generation
         attributes.st_mode = inode.mode
         attributes.st_nlink = inode.nlink
         attributes.st_size = inode.size
@@ -113,7 +114,8 @@ class TreeOperations(ReadOnlyOperations):
         attributes.st_blocks = -(-inode.size // BLOCK_BYTES) * (BLOCK_BYTES // BLOCKS_OF_STAT_BYTES)
         attributes.st_uid = self._owner.uid
         attributes.st_gid = self._owner.gid
-        attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = inode.mtime_s * 10**9
+        time_s = inode.mtime_s if self._time_s is None else self._time_s
+        attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = time_s * 10**9
         attributes.entry_timeout = attributes.attr_timeout = FOREVER_S
         if inode.nid == self._tree.root:
             attributes.st_mode = stat.S_IFDIR | self._owner.mode & 0o7777

@@ -1,15 +1,14 @@
 """``user.fusepkg.*``: what `fusepkg stat` tells, for getfattr(1) on the ``fuse`` engine.
 
-Owns: names and values of these attributes. Must not know: FUSE.
+They are answered, but not listed: programs that copy attributes would put the hash of the original on an edited copy.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import NoAttribute
-from fusepkg.vfs.entry_stat import EntryFacts, facts_of
+from fusepkg.vfs.entry_stat import facts_of
 
 if TYPE_CHECKING:
     from fusepkg.fetch.source import BlobSource
@@ -25,12 +24,6 @@ class XattrSource:
         self._tree = tree
         self._source = source
         self._package = package
-
-    def names(self, nid: int) -> list[bytes]:
-        """All attribute names of an inode."""
-        if self._tree.inode(nid).entry_number is None:
-            return [PREFIX + name.encode() for name in self._package] if nid == self._tree.root else []
-        return [PREFIX + field.name.encode() for field in fields(EntryFacts)]
 
     def get(self, nid: int, name: bytes) -> bytes:
         """One value. Raises NoAttribute."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fusepkg.model.times import END_S, FIRST_S
 from tests.mount.conftest import ENGINES, ON_BOTH_PLACES, Originals, require_engine
 from tests.mount.mounting import Mount, files_below, forget_pages, mounted
 from tests.mount.places import Place, surroundings
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.fuse
-
-MTIME_S = 315532800
-"""1980-01-01 00:00:00 UTC."""
 
 
 @pytest.fixture(scope="module", params=ON_BOTH_PLACES)
@@ -106,9 +104,11 @@ def test_every_name_and_every_attribute(big: Mount, original: Path) -> None:
 
 
 def test_modes_owner_and_times(big: Mount, original: Path) -> None:
-    """Files have mode 0444, executables 0555, directories 0555; all belong to who mounted; all times are 1980-01-01."""
+    """Files have mode 0644, executables and directories 0755; all belong to who mounted; times come from content."""
     root = big.root.stat()
-    assert (stat.S_IMODE(root.st_mode), root.st_uid, root.st_gid) == (0o500, os.geteuid(), os.getegid())
+    mode = 0o700 if big.record.engine == "erofs" else 0o755
+    assert (stat.S_IMODE(root.st_mode), root.st_uid, root.st_gid) == (mode, os.geteuid(), os.getegid())
+    times: dict[bytes, int] = {}
     inodes: dict[int, str] = {}
     for directory, directories, files in os.walk(big.root):
         for name in directories + files:
@@ -116,15 +116,21 @@ def test_modes_owner_and_times(big: Mount, original: Path) -> None:
             ours = os.lstat(path)
             theirs = os.lstat(original / os.path.relpath(path, big.root))
             if stat.S_ISREG(ours.st_mode):
-                assert stat.S_IMODE(ours.st_mode) == (0o555 if theirs.st_mode & 0o100 else 0o444), path
+                assert stat.S_IMODE(ours.st_mode) == (0o755 if theirs.st_mode & 0o100 else 0o644), path
                 assert ours.st_nlink == 1
+                with open(original / os.path.relpath(path, big.root), "rb") as file:
+                    content = hashlib.file_digest(file, "sha256").digest()
+                assert times.setdefault(content, ours.st_mtime_ns) == ours.st_mtime_ns, path
             elif stat.S_ISDIR(ours.st_mode):
-                assert stat.S_IMODE(ours.st_mode) == 0o555, path
+                assert stat.S_IMODE(ours.st_mode) == 0o755, path
                 assert ours.st_nlink >= 2
             assert (ours.st_uid, ours.st_gid) == (os.geteuid(), os.getegid()), path
-            assert ours.st_mtime_ns == ours.st_ctime_ns == MTIME_S * 10**9, path
+            assert ours.st_mtime_ns == ours.st_ctime_ns, path
+            assert FIRST_S <= ours.st_mtime < END_S, path
+            assert ours.st_mtime_ns % (2 * 10**9) == 0, path
             assert inodes.setdefault(ours.st_ino, path) == path
             assert ours.st_dev == root.st_dev
+    assert len(set(times.values())) == len(times)
 
 
 def test_empty_directories_are_kept(big: Mount) -> None:

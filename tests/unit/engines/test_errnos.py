@@ -91,8 +91,48 @@ async def test_a_bug_in_a_handler_is_eio_and_logged(caplog):
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await handler()
     assert caught.value.errno == errno.EIO
-    assert "a bug in fusepkg" in caplog.text
+    assert "which is a bug" in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+class Panic(BaseException):
+    """As native libraries raise it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Panic("in native code"), SystemExit(1), KeyboardInterrupt(), BaseExceptionGroup("", [Panic("in native code")])],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_library_raises_is_eio_and_the_session_goes_on(error, caplog):
+    @guarded
+    async def handler() -> None:
+        raise error
+
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await handler()
+    assert caught.value.errno == errno.EIO
+    assert "which is a bug" in caplog.text
+
+
+async def test_cancellation_passes_the_guard_beside_another_error():
+    import trio
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise Panic("in native code")
+
+    @guarded
+    async def handler() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_when_cancelled)
+            nursery.start_soon(trio.sleep_forever)
+
+    with trio.move_on_after(0) as scope:
+        await handler()
+    assert scope.cancelled_caught
 
 
 async def test_cancellation_passes_the_guard():
