@@ -37,7 +37,7 @@ from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, 
 from fusepkg.engines.session_end import wait_for_session_end
 from fusepkg.errors import ControlError
 from fusepkg.model.times import one_time_s
-from fusepkg.vfs.entry_stat import facts_of
+from fusepkg.vfs.entry_stat import entry_stat
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class _Service:
             announce(Step("Mounting"))
             checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
             try:
-                async with mounted(index, self._source, self._choice, options, facts) as mount:
+                async with mounted(index, self._source, self._choice, options, root_xattrs) as mount:
                     self._choice = mount.choice
                     nursery.start_soon(_pass_on, mount.ended, stop)
                     nursery.start_soon(_watch_session, stop)
@@ -210,7 +210,7 @@ class _Service:
                 "cache_refusal": self._context.cache_refusal,
             }
         if question.what == "stat":
-            return dict(facts_of(self._tree, self._source, self._tree.resolve(question.path)).as_dict())
+            return dict(entry_stat(self._tree, self._source, self._tree.resolve(question.path)).as_dict())
         raise ControlError(f"this mount knows no question {question.what!r}")
 
     def _cache_facts(self) -> dict[str, Any] | None:

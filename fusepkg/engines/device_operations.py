@@ -1,7 +1,5 @@
 """The ``erofs`` engine's hidden FUSE mount: two files of bytes, on which the kernel's own EROFS is mounted.
 
-Owns: FUSE requests on ``image`` and ``data``. Must not know: what the bytes mean.
-
 ``data`` is opened for direct I/O, because EROFS keeps the pages of its files itself; ``image`` keeps its pages.
 The mount goes without default_permissions: only the kernel opens these two files, and never through a path.
 """

@@ -96,13 +96,15 @@ class RunningMount:
 
 @asynccontextmanager
 async def mounted(
-    index: Index, source: BlobSource, choice: EngineChoice, options: MountOptions, facts: dict[str, str]
+    index: Index, source: BlobSource, choice: EngineChoice, options: MountOptions, root_xattrs: dict[str, str]
 ) -> AsyncIterator[RunningMount]:
     """Mount a package; inside the block it is usable.
 
     Leaving the block unmounts (lazily, so that a reader is cut off rather than waited for) where it still is mounted;
-    leaving it by an error does not, once ``is_announced`` is set. ``facts`` are shown as extended attributes of the
-    root. Where erofs may fall back, whatever hinders it leads to fuse. Raises EngineUnavailable, MountFailed.
+    leaving it by an error does not, once ``is_announced`` is set. ``root_xattrs`` are the root's extended attributes,
+    without their prefix. Where erofs may fall back, whatever hinders it leads to fuse.
+
+    Raises EngineUnavailable, MountFailed.
     """
     async with trio.open_nursery() as nursery:
         running = RunningMount()
@@ -111,7 +113,7 @@ async def mounted(
             if choice.engine == "erofs":
                 await _start_erofs(index, source, options, running, nursery)
             else:
-                await _start_fuse(index, source, options, facts, running, nursery)
+                await _start_fuse(index, source, options, root_xattrs, running, nursery)
         except (MountError, OSError) as exc:
             if not choice.may_fall_back:
                 raise
@@ -121,7 +123,7 @@ async def mounted(
             log.warning("erofs failed, mounting with fuse: %s", reason)
             running = RunningMount()
             running.choice = EngineChoice("fuse", f"erofs failed: {reason}")
-            await _start_fuse(index, source, options, facts, running, nursery)
+            await _start_fuse(index, source, options, root_xattrs, running, nursery)
         try:
             yield running
         except BaseException:
@@ -154,14 +156,14 @@ async def _start_fuse(
     index: Index,
     source: BlobSource,
     options: MountOptions,
-    facts: dict[str, str],
+    root_xattrs: dict[str, str],
     running: RunningMount,
     nursery: trio.Nursery,
 ) -> None:
     tree = PackageTree(index)
     ready = trio.Event()
     owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
-    operations = TreeOperations(tree, source, XattrSource(tree, source, facts), owner, options.time_s, ready.set)
+    operations = TreeOperations(tree, source, XattrSource(tree, source, root_xattrs), owner, options.time_s, ready.set)
     flags = {"default_permissions", *_flags(options)}
     if options.allow_other:
         flags.add("allow_other")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import NoAttribute
-from fusepkg.vfs.entry_stat import facts_of
+from fusepkg.vfs.entry_stat import entry_stat
 
 if TYPE_CHECKING:
     from fusepkg.fetch.source import BlobSource
@@ -18,7 +18,7 @@ PREFIX = b"user.fusepkg."
 
 
 class XattrSource:
-    """Extended attributes of a package's inodes; ``package`` facts are those of the root."""
+    """Extended attributes of a package's inodes; those of the root are in ``package``, by name."""
 
     def __init__(self, tree: PackageTree, source: BlobSource, package: dict[str, str]) -> None:
         self._tree = tree
@@ -37,5 +37,5 @@ class XattrSource:
         inode = self._tree.inode(nid)
         if inode.entry_number is None:
             return self._package if nid == self._tree.root else {}
-        facts = facts_of(self._tree, self._source, inode)
-        return {name: str(value) for name, value in facts.as_dict().items()}
+        found = entry_stat(self._tree, self._source, inode)
+        return {name: str(value) for name, value in found.as_dict().items()}

@@ -1,7 +1,5 @@
 """What changed from one version of a package to another.
 
-Owns: which entries count as the same, and the merge that finds those that do not. Must not know: references, printing.
-
 Both tables are read once, in tree order, side by side: memory does not grow with the packages.
 """
 

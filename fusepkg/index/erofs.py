@@ -1,7 +1,5 @@
 """The parts of the EROFS on-disk format that images of packages use.
 
-Owns: struct layouts, flags, and what about them is our choice. Must not know: packages, files.
-
 An image has 4 KiB blocks: block 0 with the superblock, the inodes in tree order, then the blocks of directories. No
 inode crosses a block boundary. File data is not in it but on device 1, which only the device table names.
 """

@@ -1,7 +1,7 @@
 """One entry of a manifest and the header above them: values, no behaviour.
 
-Owns: what an entry is, and how fusepkg keeps what object storage has no word for (the executable bit, symbolic
-links, empty directories) under the entry's ``meta``. Must not know: how manifests are written or indexes laid out.
+What object storage has no word for (the executable bit, symbolic links, empty directories) is kept under the entry's
+``meta``.
 """
 
 from __future__ import annotations

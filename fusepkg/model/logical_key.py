@@ -1,7 +1,5 @@
 """Names of entries inside a package: which ones a mount can show, and in which order they come.
 
-Owns: the rules of logical keys and the tree order. Must not know: manifests, files, the kernel.
-
 Tree order compares keys as lists of their parts, by code point: ``a/b`` comes before ``a!``. It is the order of the top
 hash, of the data address space, and of a depth-first walk with sorted directories.
 """

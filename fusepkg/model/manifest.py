@@ -1,7 +1,7 @@
 """The text of a manifest: one header line, then directory records and entries, as JSON lines.
 
-Owns: writing lines byte for byte as quilt3 does, cutting a stream into lines, reading the whole strictly and without
-holding it, and what only shows between lines: order and duplicates. Must not know: where the bytes come from, indexes.
+Lines are written byte for byte as quilt3 writes them. A manifest is read strictly and never held as a whole; what only
+shows between lines, order and duplicates, is checked here.
 """
 
 from __future__ import annotations

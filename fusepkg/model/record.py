@@ -1,7 +1,6 @@
 """One line of a manifest below the header, read strictly.
 
-Owns: what a well-formed record is, the values it is read into, and the fast path for lines exactly as quilt3 and
-fusepkg write them. Must not know: other lines (order and duplicates are ``model.manifest``'s), where bytes come from.
+Lines exactly as quilt3 and fusepkg write them take a fast path; all others are parsed as JSON.
 
 Manifests come from buckets that others write to, so a record is either a file a mount can show, or refused.
 """

@@ -1,7 +1,4 @@
-"""What a user types to name a package: ``[scheme://]bucket/name[:tag][@hash]``.
-
-Owns: the grammar of references and of bucket URLs. Must not know: how a bucket is reached or a tag resolved.
-"""
+"""What a user types to name a package: ``[scheme://]bucket/name[:tag][@hash]``."""
 
 from __future__ import annotations
 

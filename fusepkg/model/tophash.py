@@ -1,10 +1,8 @@
 """The top hash: the identity of one version of a package.
 
-Owns: the canonical JSON text and the order in which it is hashed, byte for byte as quilt3 does. Must not know: manifest
-lines (physical keys and directory records are not part of the identity), files, buckets.
-
 It is the SHA-256 of the canonical text of the header, then of every entry's ``hash``, ``logical_key``, ``meta`` and
-``size``, in tree order, with nothing between them.
+``size``, in tree order, with nothing between them, byte for byte as quilt3 computes it. Physical keys and directory
+records are no part of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What is known of one entry of a mounted package: its hash, its object, its meta, how much of it is cached.
-
-Owns: these facts as values. Must not know: who shows them.
-"""
+"""What is known of one entry of a mounted package: its hash, its object, its meta, how much of it is cached."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class EntryFacts:
+class EntryStat:
     """``cached`` is ``yes``, ``no`` or ``partly``; ``meta`` the manifest's object as JSON text."""
 
     logical_key: str
@@ -29,15 +26,15 @@ class EntryFacts:
     chunks_cached: int
 
     def as_dict(self) -> dict[str, str | int]:
-        """All facts by name."""
+        """Return all of it by name."""
         return asdict(self)
 
 
-def facts_of(tree: PackageTree, source: BlobSource, inode: Inode) -> EntryFacts:
-    """The facts of a file or symbolic link. Raises IsADirectory."""
+def entry_stat(tree: PackageTree, source: BlobSource, inode: Inode) -> EntryStat:
+    """Return what is known of a file or symbolic link. Raises IsADirectory."""
     entry = tree.entry(inode.nid)
     cached, chunks = source.cached_chunks(entry)
-    return EntryFacts(
+    return EntryStat(
         logical_key=entry.logical_key,
         hash=str(entry.digest),
         size=entry.size,
