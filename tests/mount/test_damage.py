@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from fusepkg_cache.digest import MIN_CHUNK_BYTES
 
-from tests.mount.mounting import files_below, forget_pages
-from tests.mount.places import Bucket
+from fusepkg.index.files import ENTRIES, IMAGE, SEAL, index_directory
+from tests.mount.mounting import files_below, forget_pages, mounted
+from tests.mount.places import Bucket, surroundings
 from tests.proxy import ACCESS_DENIED, SLOW_DOWN, Corrupt, Reset, Truncate
 from tests.trees import LARGE_BYTES
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tests.command import Fusepkg
     from tests.mount.conftest import Originals
     from tests.mount.mounting import Mount
-    from tests.mount.places import Place
+    from tests.mount.places import Folder, Place
     from tests.proxy import Fault
 
     MountFactory = Callable[..., AbstractContextManager[Mount]]
@@ -246,3 +247,32 @@ def test_a_full_disk_under_the_cache(home: Path, mount: MountFactory, originals:
             assert mounted.facts("large.bin")["cached"] != "yes"
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_damaged_index_is_repaired_under_its_readers(
+    folder: Folder, engine: str, originals: Originals, tmp_path: Path
+) -> None:
+    """A flipped bit, a cut or a loss in the index is repaired, at mount and in use: readers only wait for it."""
+    wanted = {path: (originals.big / path).read_bytes()[:50_000] for path in files_below(originals.big)}
+    with surroundings(tmp_path, folder.settings):
+        for again in range(2):  # what is damaged in use, and what the next mount finds damaged
+            with mounted("local/big:v1", tmp_path / "m", engine) as mount:
+                index = index_directory(Path(mount.record.index_root), mount.record.top_hash)
+                if not again:
+                    for name in (IMAGE, ENTRIES):
+                        flip_a_bit_of_each_block(index / name)
+                found = {}
+                for path in files_below(mount.root):
+                    with (mount / path).open("rb") as file:
+                        found[path] = file.read(50_000)
+                assert found == wanted
+                assert "rebuilding it" in mount.log() or again
+            flip_a_bit_of_each_block(index / IMAGE)
+            (index / SEAL).unlink()
+
+
+def flip_a_bit_of_each_block(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for at in range(7, len(data), 4096):
+        data[at] ^= 1
+    path.write_bytes(data)

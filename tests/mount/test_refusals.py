@@ -16,13 +16,13 @@ from fusepkg.engines import kernel, mounting
 from fusepkg.errors import EngineUnavailable
 from fusepkg.registry.layout import manifest_key
 from tests.mount.mounting import mounted
-from tests.mount.places import Bucket
+from tests.mount.places import Bucket, surroundings
 from tests.plugins.leftovers import MARK, mounts_below, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.mount.places import Place
+    from tests.mount.places import Folder, Place
 
     Refused = Callable[..., str]
 
@@ -237,3 +237,20 @@ def test_older_kernels_get_the_fuse_engine(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.hint == "`--engine fuse` works here"
     monkeypatch.setattr(kernel, "kernel_version", lambda: (6, 12))
     assert mounting.choose_engine("auto").engine == "erofs"
+
+
+def test_the_root_of_a_user_namespace_gets_the_fuse_engine(folder: Folder, tmp_path: Path) -> None:
+    """`auto` means that it mounts: in a user namespace, where the kernel refuses erofs, it takes fuse and says why."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a device")
+    subprocess.run(["mknod", "-m", "666", tmp_path / "fuse", "c", "10", "229"], check=True)
+    (tmp_path / "m").mkdir()
+    script = 'mount --bind "$1/fuse" /dev/fuse; "$0" -m fusepkg mount "$2" "$1/m"; cat "$1/m/README.md"'
+    script += '; "$0" -m fusepkg umount "$1/m"'
+    with surroundings(tmp_path, folder.settings):
+        command = ["unshare", "-Urm", "--fork", "sh", "-ec", script, sys.executable, tmp_path, "local/small:v1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "# A dataset" in done.stdout
+    assert "Engine: fuse (erofs failed: mounting erofs at" in done.stderr
+    (tmp_path / "fuse").unlink()
