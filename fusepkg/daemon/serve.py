@@ -133,7 +133,7 @@ class _Service:
             self._tree = PackageTree(index)
             stop = trio.Event()
             await nursery.start(_watch_signals, stop)
-            facts = {"reference": str(self._request.reference), "top_hash": index.top_hash}
+            root_xattrs = {"reference": str(self._request.reference), "top_hash": index.top_hash}
             load_everything()
             announce(Step("Mounting"))
             checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes

@@ -211,14 +211,13 @@ def test_files_of_another_package_are_not_believed(root: Path, names: tuple[str,
 
 def test_an_index_that_somebody_else_has_made_is_rebuilt(root: Path, tmp_path: Path) -> None:
     """Right in itself, sums and seal included, but sealed with a secret that is not this cache's."""
-    forged = in_order(file_entry(f"d{number % 5}/{number}", b"y" * number) for number in range(300))
+    manifest = manifest_of(PACKAGE).replace(b"s3://bucket/", b"s3://theirs/")  # places are not under the top hash
     theirs = tmp_path / "theirs"
-    top_hash = build_index([manifest_of(forged)], theirs, expected_top_hash=None, allow_file_keys=False)
-    directory = root / "v2" / TOP_HASH
+    build_index([manifest], theirs, expected_top_hash=TOP_HASH, allow_file_keys=False)
     for name in (IMAGE, ENTRIES, SEAL):
-        shutil.copy(theirs / "v2" / top_hash / name, directory / name)
-    index = opened(root)
-    assert list(index.entries) == PACKAGE
+        shutil.copy(theirs / "v2" / TOP_HASH / name, root / "v2" / TOP_HASH / name)
+    assert list(opened(theirs).entries) != PACKAGE
+    assert list(opened(root).entries) == PACKAGE
 
 
 @pytest.mark.parametrize("what", ["missing", "readable", "another", "link"])
