@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fusepkg_cache import Algorithm, Cache, Digest
+from fusepkg_cache import Algorithm, Cache, Digest, verified
 
 from bench import machine, workload
 from bench.processes import run_statement
@@ -102,12 +102,11 @@ def _fill(directory: Path, count: int) -> Digest:
     """Fill a cache with small blobs; gives the digest of one of them."""
     blobs = ((number, number.to_bytes(MANY_BYTES, "big")) for number in range(count))
     digest = None
-    with Cache(directory) as cache, cache.stage() as stage:
+    with Cache(directory) as cache:
         while some := list(islice(blobs, STAGED)):
-            for _, data in some:
-                digest = Digest(Algorithm.SHA2_256, hashlib.sha256(data).digest())
-                stage.add(digest, data)
-            stage.commit()
+            named = [(Digest(Algorithm.SHA2_256, hashlib.sha256(data).digest()), data) for _, data in some]
+            cache.put_many([verified(*each) for each in named])
+            digest = named[-1][0]
     assert digest is not None
     return digest
 

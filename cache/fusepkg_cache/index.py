@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 from fusepkg_cache.errors import CacheClosed
 from fusepkg_cache.index_change import Change
 from fusepkg_cache.index_file import IndexDamaged, IndexFile, create
-from fusepkg_cache.index_page import entry_at, hash_of, place_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,9 +54,7 @@ class Index:
         for _ in range(_ATTEMPTS):
             file = self._opened()
             try:
-                page = file.page_for(hash_of(key, file.secret))[1]
-                at = place_in(page, key)
-                return None if at < 0 else entry_at(page, at)
+                return file.lookup(key)
             except IndexDamaged:
                 if not self.refresh():
                     self._recover(_READ_PATIENCE_S)

@@ -23,12 +23,14 @@ from fusepkg_cache.index_page import (
     Header,
     covers,
     entries_of,
+    entry_at,
     hash_of,
     is_sound,
     new_page,
     packed_entries,
     page_head,
     parse_header,
+    place_in,
     sealed,
 )
 
@@ -112,6 +114,19 @@ class IndexFile:
             self.splits = -1
             self.load_directory(self.header())
         raise IndexDamaged("its directory and its pages do not fit")
+
+    def lookup(self, key: bytes) -> Entry | None:
+        """The entry of a key; None if there is none. Raises OSError, IndexDamaged."""
+        hashed = hash_of(key, self.secret)
+        try:
+            at = PAGES_AT + self.slots[hashed & self.mask] * PAGE_BYTES
+            page = os.pread(self._descriptor, PAGE_BYTES, at)
+        except IndexError:  # it was split just now
+            page = b""
+        if not is_sound(page) or not covers(page, hashed):
+            page = self.page_for(hashed)[1]
+        place = place_in(page, key)
+        return None if place < 0 else entry_at(page, place)
 
     def entries(self, number: int, *, lenient: bool = False) -> Iterator[Entry]:
         """The entries of a page that are found through the directory. Raises OSError, IndexDamaged.

@@ -122,7 +122,7 @@ def hash_of(key: bytes, secret: int) -> int:
 
 def is_sound(page: bytes | bytearray) -> bool:
     """Whether a page has its sum."""
-    return len(page) == PAGE_BYTES and _sum(page) == page[:8]
+    return len(page) == PAGE_BYTES and xxhash.xxh3_64_digest(memoryview(page)[8:]) == page[:8]
 
 
 def _sum(page: bytes | bytearray) -> bytes:
@@ -152,7 +152,7 @@ def page_head(page: bytes | bytearray) -> tuple[int, int, int]:
 
 def covers(page: bytes | bytearray, hashed: int) -> bool:
     """Whether a key with that hash belongs in this page."""
-    depth, prefix, _ = page_head(page)
+    depth, prefix, _ = _PAGE_HEAD.unpack_from(page, _PAGE_HEAD_AT)
     return bool(hashed & ((1 << depth) - 1) == prefix)
 
 
@@ -166,7 +166,7 @@ def place_in(page: bytes | bytearray, key: bytes) -> int:
 
 def entry_at(page: bytes | bytearray, at: int) -> Entry:
     """The entry that begins there."""
-    return Entry(*_ENTRY.unpack_from(page, at))
+    return Entry._make(_ENTRY.unpack_from(page, at))
 
 
 def packed_entries(page: bytes | bytearray) -> list[bytes]:

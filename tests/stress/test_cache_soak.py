@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Algorithm, Cache, Digest
+from fusepkg_cache import Algorithm, Cache, Digest, verified
 
 PROCESSES = 8
 BLOBS = 10_000
@@ -104,10 +104,8 @@ def fill(directory: str, seed: int) -> None:
                 case 0:
                     cache.put_pieces(digest_of(data), [data[:500], data[500:]])
                 case 1:
-                    with cache.stage() as stage:
-                        for one in range(number, min(number + 20, BLOBS)):
-                            stage.add(digest_of(contents(one)), contents(one))
-                        stage.commit()
+                    some = [contents(one) for one in range(number, min(number + 20, BLOBS))]
+                    cache.put_many([verified(digest_of(one), one) for one in some])
                 case 2:
                     cache.remove(digest_of(data))
                 case _:
