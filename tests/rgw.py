@@ -196,7 +196,7 @@ def start_gateway(directory: Path, stack: ExitStack) -> Gateway:
 
 
 def _start(directory: Path, stack: ExitStack) -> Gateway:
-    fsid, osd, port, mon_port = str(uuid.uuid4()), str(uuid.uuid4()), _free_port(), _free_port()
+    fsid, osd, port, mon_port = str(uuid.uuid4()), str(uuid.uuid4()), free_port(), free_port()
     for name in ("mon", "osd", "rgw"):
         (directory / name).mkdir()
     configuration = directory / "ceph.conf"
@@ -236,7 +236,7 @@ def _answers(endpoint: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A loopback port nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

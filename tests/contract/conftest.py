@@ -11,11 +11,12 @@ from fusepkg.store.faulty import FaultyStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
 from fusepkg.store.s3 import S3Settings, S3Store
-from tests.contract.stores import KINDS, Subject
+from tests.contract.stores import KINDS, SEAWEEDFS_LIMITS, Subject
+from tests.rgw import aws_environment
 
 
 @pytest.fixture(params=KINDS)
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+def subject(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
     kind: str = request.param
     match kind.partition("-")[0]:
         case "memory":
@@ -24,8 +25,13 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
             return Subject(kind, FaultyStore(MemoryStore("bucket")))
         case "directory":
             return Subject(kind, DirectoryStore(tmp_path / "registry"))
-        case _:
-            gateway = request.getfixturevalue("s3")
+        case server:
+            limit = SEAWEEDFS_LIMITS.get(request.function.__name__) if server == "seaweedfs" else None
+            if limit:
+                pytest.skip(limit)
+            gateway = request.getfixturevalue("rgw" if server == "s3" else server)
+            for name, value in aws_environment(gateway.endpoint, gateway.owner).items():
+                monkeypatch.setenv(name, value)
             return Subject(kind, S3Store(gateway.bucket(versioned="versioned" in kind), S3Settings()))
 
 

@@ -19,7 +19,27 @@ KINDS = [
     "directory",
     pytest.param("s3", marks=S3),
     pytest.param("s3-versioned", marks=S3),
+    "seaweedfs",
+    "seaweedfs-versioned",
 ]
+
+
+_NAMES = "SeaweedFS keeps keys as paths of files: no empty or long parts, no backslash, no file beside a folder"
+SEAWEEDFS_LIMITS = {
+    "test_odd_keys_round_trip": _NAMES,
+    "test_keys_that_are_no_paths_round_trip_or_are_refused": _NAMES,
+    "test_url_is_the_physical_key": _NAMES,
+    "test_a_name_may_be_file_and_directory": _NAMES,
+    "test_directories_are_listed_once_each": _NAMES,
+    "test_list_with_versions": _NAMES,
+    "test_copy_between_odd_keys": _NAMES,
+    "test_odd_keys_and_versions": _NAMES,
+    "test_list_in_byte_order_with_prefix_and_limit": "SeaweedFS lists folder by folder, not in byte order of keys",
+    "test_metadata_round_trip": "SeaweedFS drops metadata without a value",
+    "test_missing_version": "SeaweedFS ignores versions where a bucket has none",
+    "test_errors_are_those_of_get": "SeaweedFS ignores versions where a bucket has none",
+}
+"""Parts of the contract that this server cannot keep, whoever asks: by the names of their tests."""
 
 
 @dataclass(frozen=True)

@@ -303,6 +303,16 @@ def test_create_from_a_file(store: ObjectStore, tmp_path: Path) -> None:
         store.create("none", tmp_path / "none")
 
 
+def test_create_from_a_large_file(store: ObjectStore, tmp_path: Path) -> None:
+    data = os.urandom(1_000_003) * 18
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    assert store.create("large", source).size == len(data)
+    assert store.get("large", offset=17_000_000, length=100) == data[17_000_000:17_000_100]
+    with pytest.raises(ObjectExists):
+        store.create("large", source)
+
+
 def test_versions(subject: Subject) -> None:
     store = subject.store
     first, second = store.overwrite("a", b"first"), store.overwrite("a", b"second")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from fusepkg.store.s3.metadata import encode_metadata
 from fusepkg.store.s3.obstore import Unclear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CompleteMultipartUploadOutputTypeDef
@@ -118,12 +118,18 @@ _NOT_OURS = "\0"
 
 def _ours(client: S3Client, upload: Upload) -> str | None:
     """Version of the object at the key if it holds our bytes, else ``_NOT_OURS``."""
-    if upload.size > MULTIPART_FROM_BYTES:
-        return _NOT_OURS
     with translated(upload.address):
         answer = client.get_object(**upload.address.names)
-        same = answer["ContentLength"] == upload.size and answer["Body"].read() == _read(upload, 0, upload.size)
+        with closing(answer["Body"]) as body:
+            same = answer["ContentLength"] == upload.size and all(
+                body.read(length) == _read(upload, at, length) for at, length in _blocks(upload.size)
+            )
     return real_version(answer.get("VersionId")) if same else _NOT_OURS
+
+
+def _blocks(size: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of each block that two objects of that size are compared by."""
+    return ((at, min(MIN_CHUNK_BYTES, size - at)) for at in range(0, size, MIN_CHUNK_BYTES))
 
 
 # --- sending -------------------------------------------------------------------------------------------------

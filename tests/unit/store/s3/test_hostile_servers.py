@@ -15,6 +15,7 @@ from fusepkg.errors import (
     BucketNotFound,
     FusepkgError,
     ObjectArchived,
+    ObjectExists,
     ObjectTooLarge,
     RemoteError,
     RemoteProtocol,
@@ -341,6 +342,33 @@ def test_refused_credentials_are_read_again(
     assert store.get(key) == b"hello"
     assert store.head(key).size == 5
     assert len(server.asked) == 2  # with the new ones at once
+
+
+def test_a_large_create_whose_answer_was_lost_is_found_to_be_its_own(server: Listener, tmp_path: Path) -> None:
+    data = b"0123456789abcdef" * (1 << 20) + b"end"
+    (tmp_path / "source").write_bytes(data)
+    puts: list[int] = []
+
+    def answer(request: Server) -> None:
+        if request.command == "PUT":
+            puts.append(1)
+            request.reply(500 if len(puts) == 1 else 412)
+        elif request.command == "HEAD" and not puts:
+            request.reply(404)
+        else:
+            request.reply(200, stored[0])
+
+    stored: list[bytes] = []
+    for kept, found in (([data], True), ([data[:-1] + b"D"], False)):
+        puts.clear()
+        stored[:] = kept
+        server.answers(answer)
+        store = a_store(attempts=2)
+        if found:
+            assert store.create("large", tmp_path / "source").size == len(data)
+        else:
+            with pytest.raises(ObjectExists):
+                store.create("large", tmp_path / "source")
 
 
 def test_a_listing_whose_credentials_end_in_the_middle_goes_on(
