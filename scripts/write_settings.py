@@ -80,6 +80,14 @@ SETTINGS = (
     Setting("region", "--region", ("AWS_REGION", "AWS_DEFAULT_REGION"), "the AWS profile's", "The bucket's region."),
     Setting("profile", "--profile", ("AWS_PROFILE",), "`default`", "The profile of `~/.aws/config` to use."),
     Setting("sign", "--no-sign-request", (), "`true`", "`false`: ask without credentials, for public data."),
+    Setting("read_timeout", "", ("FUSEPKG_READ_TIMEOUT",), "30", "Seconds of silence within an answer of S3's."),
+    Setting(
+        "request_timeout",
+        "",
+        ("FUSEPKG_REQUEST_TIMEOUT",),
+        "300",
+        "Seconds for one try of a request to S3, with the whole of its answer: a stalled bucket gives an error then.",
+    ),
 )
 """All settings of the configuration file, in the order of the page."""
 
@@ -97,7 +105,6 @@ VARIABLES = {
 _FIXED = {
     "attempts": "tries of a request, with growing pauses between them",
     "connect_timeout_s": "seconds until an endpoint that does not answer counts as unreachable, per try",
-    "read_timeout_s": "seconds of silence within an answer until it is asked for again",
 }
 
 _PAGE = """\

@@ -23,6 +23,8 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "region": (str,),
     "profile": (str,),
     "sign": (bool,),
+    "read_timeout": (int, float),
+    "request_timeout": (int, float),
 }
 """What a configuration file may hold, and of which types."""
 
@@ -96,6 +98,8 @@ def decide(flags: Flags) -> Settings:
             region=flags.region or (text("region") if not _aws_region() else None),
             profile=flags.profile or (text("profile") if "AWS_PROFILE" not in os.environ else None),
             sign=not flags.no_sign_request and file.get("sign", True) is not False,
+            read_timeout_s=_seconds("read_timeout", file, S3Settings().read_timeout_s),
+            request_timeout_s=_seconds("request_timeout", file, S3Settings().request_timeout_s),
         ),
         cache=CacheSettings(
             directory=cache_dir / "blobs",
@@ -152,6 +156,17 @@ def _is_file(path: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def _seconds(name: str, file: dict[str, object], default: float) -> float:
+    text, source = _said(name, None, file)
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{source} is {text!r}, which is no number of seconds", hint="Write for example 30")
+    return seconds
 
 
 def _said(name: str, flag: str | None, file: dict[str, object]) -> tuple[str, str]:

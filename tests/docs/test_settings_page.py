@@ -16,6 +16,7 @@ import typer.main
 from fusepkg import errors
 from fusepkg.app import settings
 from fusepkg.cli.application import application
+from fusepkg.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,8 +55,12 @@ def file(home: Path) -> Path:
     return file
 
 
-GIVEN = {"cache_size": ("10%", "20%", "30%"), "cache_free": ("1kB", "2kB", "3kB")}
+GIVEN = {"cache_size": ("10%", "20%", "30%"), "cache_free": ("1kB", "2kB", "3kB"),
+    "read_timeout": ("1.5", "2.5", ""), "request_timeout": ("1.5", "2.5", "")}  # fmt: skip
 """Settings that are no names or paths: what the file, the environment and the flag say of them."""
+
+
+NUMBERS = ("read_timeout", "request_timeout")
 
 
 @pytest.mark.parametrize("one", reference.SETTINGS, ids=lambda one: one.name)
@@ -65,7 +70,7 @@ def test_file_loses_to_environment_loses_to_flag(one: Any, file: Path, monkeypat
             monkeypatch.delenv(variable, raising=False)
     default = _decided(one.name)
     in_file, in_environment, as_flag = GIVEN.get(one.name, ("/file", "/environment", "/flag"))
-    value = "false" if one.name == "sign" else f'"{in_file}"'
+    value = "false" if one.name == "sign" else in_file if one.name in NUMBERS else f'"{in_file}"'
     file.write_text(f"{one.name} = {value}\n")
     assert _decided(one.name) == ("False" if one.name == "sign" else _shown(one.name, in_file)) != default
     for variable in one.variables:
@@ -76,6 +81,13 @@ def test_file_loses_to_environment_loses_to_flag(one: Any, file: Path, monkeypat
             flag = Path(as_flag) if one.name in ("cache_dir", "cache_lower") else as_flag
             assert _decided(one.name, **{one.name: flag}) == _shown(one.name, as_flag)
         monkeypatch.delenv(variable)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "nan", "inf"])
+def test_a_timeout_that_is_none_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FUSEPKG_READ_TIMEOUT", text)
+    with pytest.raises(UsageError, match=f"FUSEPKG_READ_TIMEOUT is '{text}'"):
+        settings.decide(settings.Flags())
 
 
 def test_sign_is_off_by_flag(file: Path) -> None:
@@ -101,12 +113,17 @@ def test_defaults_are_below_home(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def _decided(name: str, **flags: Any) -> str:
     decided = settings.decide(dataclasses.replace(settings.Flags(), **flags))
-    places = [(decided, name), (decided.s3, name), (decided.cache, name.removeprefix("cache_"))]
+    places = [
+        (decided, name),
+        (decided.s3, name),
+        (decided.s3, f"{name}_s"),
+        (decided.cache, name.removeprefix("cache_")),
+    ]
     return str(next(getattr(place, found) for place, found in places if hasattr(place, found)))
 
 
 def _shown(name: str, text: str) -> str:
-    return str(settings.parse_amount(text, "a test")) if name in GIVEN else text
+    return str(settings.parse_amount(text, "a test")) if name.startswith("cache_") and name in GIVEN else text
 
 
 def test_troubleshooting_has_every_exit_code() -> None:
