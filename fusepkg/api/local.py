@@ -41,11 +41,20 @@ _KEPT_NAMED = 3
 """Files named in the warning about those that stay."""
 
 
-def download(version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback) -> None:
+def download(
+    version: OpenVersion,
+    name: str,
+    directory: str | os.PathLike[str],
+    progress: ProgressCallback,
+    *,
+    outside_links: bool,
+) -> None:
     """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
     context, target = version.context, _named(directory)
     origin = context.install_origin(version.reference.bucket)
-    report = install(version.index, name, target, origin, context.settings.data_dir, progress=progress)
+    report = install(
+        version.index, name, target, origin, context.settings.data_dir, outside_links=outside_links, progress=progress
+    )
     if report.kept:
         named = ", ".join(report.kept[:_KEPT_NAMED]) + (", ..." if len(report.kept) > _KEPT_NAMED else "")
         log.warning(

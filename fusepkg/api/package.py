@@ -253,13 +253,22 @@ class Package:
 
     # --- on this machine -------------------------------------------------------------------------------------
 
-    def download(self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress) -> None:
+    def download(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        outside_links: bool = False,
+        progress: ProgressCallback = no_progress,
+    ) -> None:
         """Make a directory hold this package, fetching only what is missing or out of date.
 
         What you have changed there stays, with a warning, and so do files that are not in the package:
-        ``verify_directory_matches_manifest`` names them. Raises UsageError, InstallError, RemoteError, IntegrityError.
+        ``verify_directory_matches_manifest`` names them. Symbolic links that lead out of the package can only be
+        followed if ``outside_links`` is True.
+
+        Raises UsageError, InstallError, RemoteError, IntegrityError.
         """
-        local.download(self._version, self.name, directory, progress)
+        local.download(self._version, self.name, directory, progress, outside_links=outside_links)
 
     def install(
         self, directory: str | os.PathLike[str], *, lazy: bool = False, progress: ProgressCallback = no_progress

@@ -1,7 +1,5 @@
 """Compare a directory, mounted or copied, with a manifest: names, kinds, and every byte.
 
-Owns: what counts as a difference. Must not know: mounts, printing.
-
 All bytes of a file are read, unless the caller trusts it. The directory and the manifest are read side by side, in
 tree order, so that memory does not grow with either.
 """
@@ -10,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from fusepkg_cache.digest import Hashing, compute_digest
 
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EntryKind
+from fusepkg.model.links import blunted
 from fusepkg.work.progress import Counters, Phase, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 from fusepkg.work.walk import place_of, walk_directory
@@ -160,6 +160,8 @@ def _what_differs(entry: Entry, found: Found, stop: StopFlag) -> str:
         return f"is {_KIND_WORDS[found.kind]}, but {_KIND_WORDS[entry.kind]} in the manifest"
     if found.kind is EntryKind.EMPTY_DIRECTORY:
         return ""
+    if entry.leads_out and _is_blunted(entry, found):
+        return ""
     if entry.size != found.status.st_size:
         return f"has {found.status.st_size} bytes, but {entry.size} in the manifest"
     try:
@@ -167,6 +169,13 @@ def _what_differs(entry: Entry, found: Found, stop: StopFlag) -> str:
     except OSError as exc:
         return f"cannot be read: {exc.strerror}"
     return "" if entry.digest.matches(digest) else "has other contents than the manifest says"
+
+
+def _is_blunted(entry: Entry, found: Found) -> bool:
+    """Whether a link out of the package is as mounts and installs show it."""
+    with suppress(OSError):  # then it cannot be read, which is told below
+        return os.readlink(found.path) == blunted(entry.logical_key.encode(), entry.link_text.encode())
+    return False
 
 
 def hash_found(found: Found, like: Digest, stop: StopFlag) -> Digest:

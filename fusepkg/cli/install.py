@@ -55,14 +55,20 @@ def install(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --force: only tell what would be removed, replaced and fetched.")
     ] = False,
+    outside_links: Annotated[
+        bool,
+        typer.Option(
+            "--outside-links", help="Write symbolic links that lead out of the package so that they can be followed."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring a package into a directory: what is missing or out of date is fetched, verified, and put in its place."""
     app = app_of(context)
     reference = parse_reference(ref)
     _check_directory_is_an_option(ref, context.args)
-    forced = _Forced(any_directory=force_any_directory, dry_run=dry_run)
-    if forced != _Forced() and not force:
+    forced = _Forced(any_directory=force_any_directory, dry_run=dry_run, outside_links=outside_links)
+    if (force_any_directory or dry_run) and not force:
         given = "--dry-run" if dry_run else "--force-any-directory"
         raise UsageError(f"{given} goes with --force", hint="Without --force nothing of yours is removed or replaced")
     location = location or f"./{reference.name.rpartition('/')[2]}"
@@ -79,16 +85,7 @@ def install(
     if force:
         _force(app, opened, directory, location, forced, as_json)
         return
-    installed = opened.resolved.reference
-    with progress_bar() as show:
-        report = install_package(
-            opened.index,
-            str(installed),
-            directory,
-            app.install_origin(installed.bucket),
-            app.settings.data_dir,
-            progress=show_phase(show),
-        )
+    report = _bring(app, opened, directory, outside_links=outside_links)
     _describe(report, opened, directory, location, as_json)
 
 
@@ -97,6 +94,20 @@ def _check_directory_is_an_option(ref: str, others: list[str]) -> None:
         raise UsageError(
             f"install takes the directory as an option, not as {others[0]!r} behind the reference",
             hint=f"fusepkg install {ref} --location {others[0]}",
+        )
+
+
+def _bring(app: Context, opened: OpenedPackage, directory: Path, *, outside_links: bool) -> InstallReport:
+    installed = opened.resolved.reference
+    with progress_bar() as show:
+        return install_package(
+            opened.index,
+            str(installed),
+            directory,
+            app.install_origin(installed.bucket),
+            app.settings.data_dir,
+            outside_links=outside_links,
+            progress=show_phase(show),
         )
 
 
@@ -132,6 +143,7 @@ def _describe(report: InstallReport, opened: OpenedPackage, directory: Path, loc
 class _Forced:
     any_directory: bool = False
     dry_run: bool = False
+    outside_links: bool = False
 
 
 def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, forced: _Forced, as_json: bool) -> None:
@@ -147,6 +159,7 @@ def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, 
             app.settings.data_dir,
             any_directory=forced.any_directory,
             dry_run=forced.dry_run,
+            outside_links=forced.outside_links,
             progress=show_phase(show),
         )
     if as_json:

@@ -178,7 +178,7 @@ def _write_tables(
         for number, record in enumerate(records):
             entries.add(record, image.add(record, number))
             if record.kind is _SYMLINK:
-                links.add(record.key, record.symlink_target)
+                links.add(record.key, record.symlink_target, is_blunted=record.leads_out)
             texts.append(record.canonical)
             if len(texts) == _HASH_BATCH:
                 top_hash.update_canonical(b"".join(texts))

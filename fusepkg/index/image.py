@@ -20,6 +20,7 @@ from fusepkg.errors import UnsupportedFormat
 from fusepkg.index import erofs
 from fusepkg.index.erofs import BLOCK_BYTES as BLOCK_BYTES
 from fusepkg.model.entry import EntryKind
+from fusepkg.model.links import blunted
 from fusepkg.model.times import FIXED_S, content_time_s, directory_time_s
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class _Directory:
         return b"".join(entries)
 
 
+def _shown_target(record: EntryRecord) -> bytes:
+    target = record.symlink_target
+    return blunted(record.key, target) if record.leads_out else target
+
+
 class ImageWriter:
     """Builds one image in ``image``; ``scratch`` is an empty file for the directory blocks."""
 
@@ -136,7 +142,7 @@ class ImageWriter:
         time_s = content_time_s(record.algorithm, record.value, record.size)
         parent = self._open[-1]
         if kind is _SYMLINK:
-            parent.add(name, self._symlink(record.symlink_target, ino, time_s), erofs.TYPE_SYMLINK)
+            parent.add(name, self._symlink(_shown_target(record), ino, time_s), erofs.TYPE_SYMLINK)
         else:
             mode = FILE_MODE if kind is _FILE else EXECUTABLE_MODE
             parent.add(name, self._file(mode, record, ino, time_s), erofs.TYPE_FILE)

@@ -107,6 +107,7 @@ def force_to_match(
     data_dir: Path,
     *,
     any_directory: bool = False,
+    outside_links: bool = False,
     dry_run: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[Change]:
@@ -121,7 +122,17 @@ def force_to_match(
     if not dry_run:
         if not any_directory:
             _check_only_installed_files_go(directory, data_dir, differences)
-        _apply(index, reference, directory, origin, data_dir, differences, progress)
+        write_anew(
+            index,
+            reference,
+            directory,
+            origin,
+            data_dir,
+            entries=[found.entry for found in differences if found.entry is not None],
+            removed=[_to_remove(found) for found in differences if found.kind is DifferenceKind.EXTRA],
+            outside_links=outside_links,
+            progress=progress,
+        )
     return [
         Change(shown_key(found), found.kind, found.entry.physical_key.readable if found.entry is not None else None)
         for found in differences
@@ -148,21 +159,6 @@ def _check_only_installed_files_go(directory: Path, data_dir: Path, differences:
         hint="See all of them with --dry-run (dry_run=True). To lose them: --force --force-any-directory "
         "(any_directory=True)",
     )
-
-
-def _apply(
-    index: Index,
-    reference: str,
-    directory: Path,
-    origin: Origin,
-    data_dir: Path,
-    differences: list[Difference],
-    progress: ProgressCallback,
-) -> None:
-    removed = [_to_remove(found) for found in differences if found.kind is DifferenceKind.EXTRA]
-    wrong = [found.entry for found in differences if found.kind is not DifferenceKind.EXTRA]
-    entries = [entry for entry in wrong if entry is not None]
-    write_anew(index, reference, directory, origin, data_dir, entries=entries, removed=removed, progress=progress)
 
 
 def shown_key(difference: Difference) -> str:

@@ -60,18 +60,21 @@ def install(
     origin: Origin,
     data_dir: Path,
     *,
+    outside_links: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> InstallReport:
     """Make a directory hold one version of a package; ``reference`` is noted in its record.
 
-    What the user changed stays, and so do files that are not in the package. Raises InstallError, RemoteError,
-    IntegrityError.
+    What the user changed stays, and so do files that are not in the package. With ``outside_links``, links that lead
+    out of the package are written as they are, otherwise so that they cannot be followed.
+
+    Raises InstallError, RemoteError, IntegrityError.
     """
     counters = Counters(progress, Phase.DOWNLOAD, total=len(index.entries), total_bytes=index.total_bytes)
     with opened_target(directory) as target, _recorded(data_dir, directory) as record:
         record.start(reference, index.top_hash, into_empty=target.was_empty)
         stop = StopFlag()
-        run = _Run(Writer(target, origin, stop), record, counters, stop)
+        run = _Run(Writer(target, origin, stop, outside_links=outside_links), record, counters, stop)
         run.all(_with_known(index.entries, record.files()))
         record.finish()
         return run.report()
@@ -86,6 +89,7 @@ def write_anew(
     *,
     entries: Iterable[Entry],
     removed: Iterable[tuple[str, bool]] = (),
+    outside_links: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> InstallReport:
     """Remove files (by name, and whether each is an empty directory), and write entries whatever is there.
@@ -99,7 +103,7 @@ def write_anew(
         for name, is_directory in removed:
             target.remove(name, is_directory=is_directory)
         stop = StopFlag()
-        run = _Run(Writer(target, origin, stop), record, counters, stop)
+        run = _Run(Writer(target, origin, stop, outside_links=outside_links), record, counters, stop)
         run.all(Job(entry, replace=True) for entry in wanted)
         report = run.report()
         if report.kept:

@@ -73,7 +73,7 @@ class Target:
         """A name for an unfinished file that nobody else has."""
         return f"{next(self._numbers)}"
 
-    def link_new(self, name: str, link: str) -> None:
+    def link_new(self, name: str, link: bytes) -> None:
         """Make an unfinished symbolic link. Raises InstallError."""
         with self._errors_as_ours(name):
             os.symlink(link, name, dir_fd=self._staging)

@@ -19,7 +19,8 @@ from fusepkg_cache.digest import Algorithm, chunk_count, chunk_size, combine_chu
 from fusepkg.check.directory import hash_found
 from fusepkg.fetch.wrong_bytes import mismatch
 from fusepkg.install.target import Blocked, cannot_write
-from fusepkg.model.entry import META_KEY, EntryKind
+from fusepkg.model.entry import EntryKind
+from fusepkg.model.links import blunted
 from fusepkg.model.times import entry_time_s
 from fusepkg.state.install_record import written_file
 from fusepkg.work.walk import Found, kind_of_mode
@@ -87,8 +88,9 @@ class LargeFile:
 class Writer:
     """Writes entries into a target."""
 
-    def __init__(self, target: Target, origin: Origin, stop: StopFlag) -> None:
+    def __init__(self, target: Target, origin: Origin, stop: StopFlag, *, outside_links: bool = False) -> None:
         self._target = target
+        self._outside_links = outside_links
         self._origin = origin
         self._stop = stop
         self._pieces = threading.BoundedSemaphore(LARGE_PIECES)
@@ -118,6 +120,8 @@ class Writer:
             if known.is_cut_off(status):
                 return None
             if known.digest == entry.digest:
+                if entry.kind is EntryKind.SYMLINK and status.st_size != len(self._link_text(entry)):
+                    return None  # it is to be written the other way now
                 if known.kind is entry.kind:
                     return Outcome(entry, Result.THERE)  # it is recorded
                 if EntryKind.SYMLINK not in (known.kind, entry.kind):
@@ -132,6 +136,8 @@ class Writer:
             kind,
             status,
         )
+        if entry.leads_out and kind is EntryKind.SYMLINK:
+            return self._settle_link_out(entry, found)
         if kind is entry.kind and status.st_size == entry.size and self._holds(found, entry.digest):
             return Outcome(entry, Result.THERE, written_file(entry.logical_key, kind, entry.digest, status))
         if (
@@ -142,6 +148,18 @@ class Writer:
         ):
             return None
         return Outcome(entry, Result.KEPT)
+
+    def _settle_link_out(self, entry: Entry, found: Found) -> Outcome | None:
+        text = os.readlink(found.path)
+        if text == self._link_text(entry):
+            written = written_file(entry.logical_key, EntryKind.SYMLINK, entry.digest, found.status)
+            return Outcome(entry, Result.THERE, written)
+        is_ours = text in (entry.link_text.encode(), _blunted(entry))
+        return None if is_ours else Outcome(entry, Result.KEPT)
+
+    def _link_text(self, entry: Entry) -> bytes:
+        """Return what to write into a link: one that leads out of the package only if the reader asked for it."""
+        return _blunted(entry) if entry.leads_out and not self._outside_links else entry.link_text.encode()
 
     def _holds(self, found: Found, digest: Digest) -> bool:
         try:
@@ -159,7 +177,7 @@ class Writer:
         """Write a link or a file of one chunk. Raises RemoteError, IntegrityError, InstallError."""
         entry, name = job.entry, self._target.new_name()
         if entry.kind is EntryKind.SYMLINK:
-            self._target.link_new(name, entry.meta[META_KEY]["symlink"])
+            self._target.link_new(name, self._link_text(entry))
             return self._place(job, name)
         data = self._origin.whole(entry)
         descriptor = self._target.open_new(name, entry.kind)
@@ -251,3 +269,7 @@ class Writer:
             return Outcome(entry, Result.KEPT)
         assert not stat.S_ISDIR(status.st_mode), "a rename over a directory fails"
         return Outcome(entry, Result.WRITTEN, written_file(entry.logical_key, entry.kind, entry.digest, status))
+
+
+def _blunted(entry: Entry) -> bytes:
+    return blunted(entry.logical_key.encode(), entry.link_text.encode())

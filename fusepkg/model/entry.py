@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 META_KEY = "fusepkg"
 """The key of an entry's ``meta`` object that is ours; ``user_meta`` beside it is the user's."""
 
+LEADS_OUT = "leads_out"
+"""Beside ``symlink``: true for a link out of the package. Without it such a link is refused."""
+
 EMPTY_DIRECTORY_NAME = ".fusepkg-empty-directory"
 """Last part of the logical key of the zero-byte entry that keeps an empty directory; a mount hides it."""
 
@@ -54,6 +57,17 @@ class Entry:
         """What a mount shows for this entry."""
         return kind_of(self.meta)
 
+    @property
+    def link_text(self) -> str:
+        """Where a symbolic link points to; only for entries of that kind."""
+        text: str = self.meta[META_KEY]["symlink"]
+        return text
+
+    @property
+    def leads_out(self) -> bool:
+        """Whether it is a symbolic link that its publisher kept although it leads out of the package."""
+        return leads_out(self.meta)
+
 
 def kind_of(meta: Mapping[str, Any]) -> EntryKind:
     """Read the kind from an entry's meta; anything not ours is a plain file."""
@@ -69,11 +83,17 @@ def kind_of(meta: Mapping[str, Any]) -> EntryKind:
     return EntryKind.FILE
 
 
-def meta_for(kind: EntryKind, *, symlink: str = "") -> dict[str, Any]:
-    """The meta object that makes an entry this kind; {} for a plain file, so that its hash equals quilt3's."""
+def leads_out(meta: Mapping[str, Any]) -> bool:
+    """Return whether an entry is a symbolic link that its publisher kept although it leads out of the package."""
+    own = meta.get(META_KEY)
+    return isinstance(own, dict) and own.get(LEADS_OUT) is True and kind_of(meta) is EntryKind.SYMLINK
+
+
+def meta_for(kind: EntryKind, *, symlink: str = "", leads_out: bool = False) -> dict[str, Any]:
+    """Return the meta object that makes an entry this kind; {} for a plain file, so that its hash equals quilt3's."""
     own: dict[EntryKind, dict[str, Any]] = {
         EntryKind.EXECUTABLE: {"executable": True},
-        EntryKind.SYMLINK: {"symlink": symlink},
+        EntryKind.SYMLINK: {"symlink": symlink, LEADS_OUT: True} if leads_out else {"symlink": symlink},
         EntryKind.EMPTY_DIRECTORY: {"empty_directory": True},
     }
     return {META_KEY: own[kind]} if kind in own else {}

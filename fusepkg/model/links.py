@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import ManifestInvalid
+from fusepkg.model.entry import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,15 @@ def text_stays_inside(logical_key: str, target: str) -> bool:
     return not target.startswith("/")
 
 
+def blunted(logical_key: bytes, target: bytes) -> bytes:
+    """Return a text for a link that tells where it would lead, but cannot be followed.
+
+    It begins with the link's own name, so that the kernel goes round in circles: ELOOP, whatever lies beside it.
+    """
+    text = logical_key.rpartition(b"/")[2] + b"/" + target.lstrip(b"/")
+    return text[:MAX_PATH_BYTES].decode("utf-8", "ignore").encode()
+
+
 class LinkGraph:
     """All links of a package. Only they take memory; what is no link is taken for a directory."""
 
@@ -49,8 +59,8 @@ class LinkGraph:
         self._root: _Names = {}
         self._results: dict[int, bytes] = {}
 
-    def add(self, logical_key: bytes, target: bytes) -> None:
-        """Add a link: its logical key and its text."""
+    def add(self, logical_key: bytes, target: bytes, *, is_blunted: bool = False) -> None:
+        """Add a link: its logical key and its text. One that is blunted where it is shown leads nowhere."""
         names = self._root
         *directories, name = logical_key.split(b"/")
         for directory in directories:
@@ -58,6 +68,8 @@ class LinkGraph:
             if isinstance(below, int):
                 return  # a link and a directory of one name, which no package can have
             names = below
+        if is_blunted:
+            self._results[len(self._links)] = _NOWHERE
         names[name] = len(self._links)
         self._links.append((logical_key, target))
 

@@ -24,6 +24,7 @@ from fusepkg.model.entry import (
     Entry,
     EntryKind,
     kind_of,
+    leads_out,
 )
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import check_logical_key
@@ -61,6 +62,11 @@ class EntryRecord(NamedTuple):
         """Where a symbolic link points to; only for records of that kind."""
         target: str = json.loads(self.meta)[META_KEY]["symlink"]
         return target.encode()
+
+    @property
+    def leads_out(self) -> bool:
+        """Whether it is a symbolic link that its publisher kept although it leads out of the package."""
+        return leads_out(json.loads(self.meta))
 
     def entry(self) -> Entry:
         """The record as the value the rest of fusepkg knows."""
@@ -216,18 +222,18 @@ def check_kind(key: str, size: int, digest: Digest, meta: Mapping[str, Any]) -> 
         return EntryKind.FILE
     kind = kind_of(meta)
     if kind is EntryKind.SYMLINK:
-        _check_symlink(key, meta[META_KEY]["symlink"], size, digest)
+        _check_symlink(key, meta[META_KEY]["symlink"], size, digest, may_lead_out=leads_out(meta))
     if kind is EntryKind.EMPTY_DIRECTORY and (key.rpartition("/")[2] != EMPTY_DIRECTORY_NAME or size):
         raise ManifestInvalid(f"{key[:100]!r} is no marker of an empty directory")
     return kind
 
 
-def _check_symlink(key: str, target: str, size: int, digest: Digest) -> None:
+def _check_symlink(key: str, target: str, size: int, digest: Digest, *, may_lead_out: bool) -> None:
     raw = target.encode()
     shown = f"the symbolic link {key[:100]!r} to {target[:100]!r}"
     if not raw or len(raw) > MAX_PATH_BYTES or "\0" in target:
         raise ManifestInvalid(f"{shown} is empty, too long or holds a NUL character")
-    if not text_stays_inside(key, target):
+    if not may_lead_out and not text_stays_inside(key, target):
         raise ManifestInvalid(f"{shown} leaves the package")
     if len(raw) != size or compute_digest(digest.algorithm, raw) != digest:
         raise ManifestInvalid(f"{shown} does not have the size and hash of its target's text")

@@ -6,10 +6,11 @@ silently: what a package cannot hold is collected, all of it, and reported at on
 
 from __future__ import annotations
 
+import enum
 import os
 import stat
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import FolderUnfit
@@ -27,13 +28,17 @@ _NAMED_PROBLEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """One future entry. ``path`` is what to open, None for links and empty directories; ``link`` a link's target."""
+    """One future entry. ``path`` is what to open, None for links and empty directories; ``link`` a link's target.
+
+    ``leads_out`` is True for a link that is kept although it leads out of the folder.
+    """
 
     logical_key: str
     kind: EntryKind
     identity: FileIdentity
     path: bytes | None = None
     link: str = ""
+    leads_out: bool = False
 
     @property
     def size(self) -> int:
@@ -63,7 +68,7 @@ class _Problem:
 
 _HINT_RENAME = "rename what has an unfit name"
 _HINT_ACCESS = "make everything readable (chmod -R u+rX)"
-_HINT_LINKS = "use --follow-symlinks to publish what links point to"
+_HINT_LINKS = "publish what such links point to (--symlinks follow-outside), or keep them (--symlinks keep)"
 _HINT_CHANGING = "let nothing change the folder meanwhile, and keep its path short"
 _HINT_REMOVE = "remove or move what is neither a file nor a directory"
 
@@ -75,10 +80,23 @@ _SPECIAL = {
 }
 
 
+class Symlinks(enum.Enum):
+    """What becomes of a folder's symbolic links; those that stay inside are kept as links except by ``follow``."""
+
+    REFUSE = "refuse"
+    """Links out of the folder are an error."""
+    FOLLOW_OUTSIDE = "follow-outside"
+    """What links out of the folder point to is published in their place."""
+    FOLLOW = "follow"
+    """What any link points to is published in its place."""
+    KEEP = "keep"
+    """Links out of the folder are kept; they can be followed only where a reader asks for it."""
+
+
 def scan_folder(
-    directory: Path, follow_symlinks: bool = False, leave_out: Callable[[str, bool], bool] | None = None
+    directory: Path, symlinks: Symlinks = Symlinks.REFUSE, leave_out: Callable[[str, bool], bool] | None = None
 ) -> Scan:
-    """Everything a folder holds. ``follow_symlinks`` publishes what links point to instead of the links.
+    """Return everything a folder holds.
 
     ``leave_out`` is asked of every logical key, and whether it is a directory; it says what is passed by unread.
 
@@ -88,7 +106,7 @@ def scan_folder(
         raise FolderUnfit(f"{directory} does not exist", hint="Name the folder to publish")
     if not directory.is_dir():
         raise FolderUnfit(f"{directory} is not a directory", hint="A package is made of a folder: put the file in one")
-    walk = _Walk(os.fsencode(directory), follow_symlinks, leave_out)
+    walk = _Walk(os.fsencode(directory), symlinks, leave_out)
     walk.run()
     if walk.problems:
         raise _unfit(directory, walk.problems)
@@ -99,7 +117,7 @@ def scan_folder(
 
 def scan_file(path: Path) -> ScannedFile:
     """One file by itself, of which the name is the logical key; a link is followed. Raises FolderUnfit."""
-    walk = _Walk(os.fsencode(path.parent), follow_symlinks=True)
+    walk = _Walk(os.fsencode(path.parent), Symlinks.FOLLOW)
     for found, key in walk.checked([os.fsencode(path)], ""):
         walk.examine(found, key)
     if walk.problems:
@@ -107,14 +125,16 @@ def scan_file(path: Path) -> ScannedFile:
     return walk.files[0]
 
 
+_FOLLOWING = (Symlinks.FOLLOW, Symlinks.FOLLOW_OUTSIDE)
+
+
 class _Walk:
     """One walk, depth first in tree order: byte order of names, a directory's content at its name's place."""
 
-    def __init__(
-        self, root: bytes, follow_symlinks: bool, leave_out: Callable[[str, bool], bool] | None = None
-    ) -> None:
+    def __init__(self, root: bytes, symlinks: Symlinks, leave_out: Callable[[str, bool], bool] | None = None) -> None:
         self.root = root
-        self.follow = follow_symlinks
+        self.real_root = os.path.realpath(root)
+        self.symlinks = symlinks
         self.leave_out = leave_out
         self.file_systems = FileSystems()
         self.links = LinkGraph()
@@ -143,7 +163,14 @@ class _Walk:
 
     def _check_links(self) -> None:
         """Note the links that lead out of the folder through other links."""
-        for key, target in self.links.leaving():
+        leaving = dict(self.links.leaving())
+        if self.symlinks is Symlinks.KEEP:
+            self.files = [
+                replace(file, leads_out=True) if file.link and self._may_lead_out(file, leaving) else file
+                for file in self.files
+            ]
+            return
+        for key, target in leaving.items():
             if text_stays_inside(key.decode(), target.decode()):  # the others are noted
                 self._leaves(os.path.join(self.root, key), target.decode())
 
@@ -184,9 +211,11 @@ class _Walk:
     def examine(self, path: bytes, key: str) -> os.stat_result | None:
         """Record a file or link; give back a directory's stat for its names to be read."""
         try:
-            status = os.stat(path, follow_symlinks=self.follow)
+            status = os.stat(path, follow_symlinks=self.symlinks is Symlinks.FOLLOW)
+            if self._is_to_be_followed(path, key, status):
+                status = os.stat(path)
         except OSError as exc:
-            if self.follow and os.path.islink(path):
+            if self.symlinks in _FOLLOWING and os.path.islink(path):
                 self._problem(path, f"is a symbolic link that leads nowhere ({exc.strerror})", _HINT_REMOVE)
             else:
                 hint = _HINT_ACCESS if isinstance(exc, PermissionError) else _HINT_CHANGING
@@ -204,13 +233,24 @@ class _Walk:
             self._problem(path, f"is {_SPECIAL.get(stat.S_IFMT(status.st_mode), 'no regular file')}", _HINT_REMOVE)
         return None
 
+    def _may_lead_out(self, file: ScannedFile, leaving: dict[bytes, bytes]) -> bool:
+        return file.logical_key.encode() in leaving or not text_stays_inside(file.logical_key, file.link)
+
+    def _is_to_be_followed(self, path: bytes, key: str, status: os.stat_result) -> bool:
+        """Whether it is a link that leads out of the folder, where only such links are followed."""
+        if self.symlinks is not Symlinks.FOLLOW_OUTSIDE or not stat.S_ISLNK(status.st_mode):
+            return False
+        text = os.readlink(path).decode("utf-8", "surrogateescape")
+        real = os.path.realpath(path)
+        return not (text_stays_inside(key, text) and (real + b"/").startswith(self.real_root.rstrip(b"/") + b"/"))
+
     def _file(self, path: bytes, key: str, status: os.stat_result) -> None:
         if not os.access(path, os.R_OK, effective_ids=True):
             self._problem(path, "cannot be read", _HINT_ACCESS)
             return
         kind = EntryKind.EXECUTABLE if status.st_mode & stat.S_IXUSR else EntryKind.FILE
         # With links followed, the file itself is opened, so that a link swapped in later is not followed.
-        opened = os.path.realpath(path) if self.follow else path
+        opened = os.path.realpath(path) if self.symlinks in _FOLLOWING else path
         self.files.append(ScannedFile(key, kind, self.file_systems.identity(opened, status), opened))
 
     def _link(self, path: bytes, key: str, status: os.stat_result) -> None:
@@ -221,7 +261,7 @@ class _Walk:
             self._problem(path, "is a symbolic link whose target is not UTF-8", _HINT_LINKS)
             return
         self.links.add(key.encode(), target)
-        if not text_stays_inside(key, text):
+        if not text_stays_inside(key, text) and self.symlinks is not Symlinks.KEEP:
             self._leaves(path, text)
             return
         size = len(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import UsageError
-from fusepkg.model.entry import META_KEY, Entry, EntryKind
+from fusepkg.model.entry import Entry, EntryKind
 from fusepkg.model.links import LinkGraph
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.tophash import TopHash
@@ -39,7 +39,7 @@ def build_manifest(draft: Draft, *, hints: Remembered | None = None, progress: P
         for entry in entries_of(draft):
             top_hash.update(entry)
             if entry.kind is EntryKind.SYMLINK:
-                links.add(entry.logical_key.encode(), entry.meta[META_KEY]["symlink"].encode())
+                links.add(entry.logical_key.encode(), entry.link_text.encode(), is_blunted=entry.leads_out)
         links.check()
         draft.top_hash = top_hash.hexdigest()
     return draft.top_hash

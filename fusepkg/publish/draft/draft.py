@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import EntryNotFound, UsageError
-from fusepkg.model.entry import META_KEY, EntryKind, kind_of
+from fusepkg.model.entry import META_KEY, EntryKind, kind_of, leads_out
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import tree_sort_key
 from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries
@@ -316,6 +316,8 @@ class Draft:
 
     def _check_link(self, key: str, goal: str) -> None:
         meta = self._entry(key).meta
+        if leads_out(meta):
+            return
         if kind_of(meta) is EntryKind.SYMLINK and not text_stays_inside(goal, meta[META_KEY]["symlink"]):
             raise UsageError(f"{key!r} cannot move to {goal!r}: the link would lead out of the package")
 

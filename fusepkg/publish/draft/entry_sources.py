@@ -83,7 +83,7 @@ class LocalFiles:
         file = self.files[number]
         path = file.path or os.path.join(self.root, file.logical_key.encode())
         place = PhysicalKey("file", "", os.fsdecode(path))
-        return SourceEntry(place, file.size, self.hashes.digest(number), meta_for(file.kind, symlink=file.link))
+        return SourceEntry(place, file.size, self.hashes.digest(number), meta_for(file.kind, symlink=file.link, leads_out=file.leads_out))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class UploadedFiles:
         digest = self.files.hashes.digest(number)
         assert digest is not None, "it has been uploaded"
         place = parse_physical_key(self.places[name_of(digest)])
-        return SourceEntry(place, file.size, digest, meta_for(file.kind, symlink=file.link))
+        return SourceEntry(place, file.size, digest, meta_for(file.kind, symlink=file.link, leads_out=file.leads_out))
 
 
 @dataclass(frozen=True, slots=True)

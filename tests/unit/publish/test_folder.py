@@ -10,7 +10,7 @@ import pytest
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EntryKind
 from fusepkg.model.logical_key import tree_sort_key
-from fusepkg.publish.folder import scan_folder
+from fusepkg.publish.folder import Symlinks, scan_folder
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def write(folder: Path, key: str, content: str = "x", mode: int = 0o644) -> Path
     return path
 
 
-def scanned(folder: Path, **options: bool) -> dict[str, tuple[EntryKind, int, str]]:
-    return {file.logical_key: (file.kind, file.size, file.link) for file in scan_folder(folder, **options).files}
+def scanned(folder: Path, symlinks: Symlinks = Symlinks.REFUSE) -> dict[str, tuple[EntryKind, int, str]]:
+    return {file.logical_key: (file.kind, file.size, file.link) for file in scan_folder(folder, symlinks).files}
 
 
 def test_files_executables_links_and_empty_directories(folder: Path) -> None:
@@ -122,14 +122,14 @@ def test_links_that_leave_are_refused(folder: Path, link: str, target: str) -> N
     with pytest.raises(FolderUnfit) as caught:
         scan_folder(folder)
     assert f"{link} is a symbolic link out of the folder (to {target})" in caught.value.message
-    assert "--follow-symlinks" in caught.value.hint
+    assert "--symlinks follow-outside" in caught.value.hint
 
 
 def test_followed_links_become_files_and_directories(folder: Path, tmp_path: Path) -> None:
     outside = write(tmp_path, "outside/data.bin", "12345", 0o755)
     (folder / "file").symlink_to(outside)
     (folder / "directory").symlink_to(outside.parent)
-    assert scanned(folder, follow_symlinks=True) == {
+    assert scanned(folder, Symlinks.FOLLOW) == {
         "directory/data.bin": (EntryKind.EXECUTABLE, 5, ""),
         "file": (EntryKind.EXECUTABLE, 5, ""),
     }
@@ -140,7 +140,7 @@ def test_circles_of_followed_links_are_found(folder: Path) -> None:
     (folder / "a" / "again").symlink_to("..")
     (folder / "round").symlink_to("round")
     with pytest.raises(FolderUnfit) as caught:
-        scan_folder(folder, follow_symlinks=True)
+        scan_folder(folder, Symlinks.FOLLOW)
     assert "a/again is a symbolic link to a directory it lies in" in caught.value.message
     assert "round is a symbolic link that leads nowhere" in caught.value.message
 
@@ -149,7 +149,7 @@ def test_one_directory_may_be_linked_twice(folder: Path, tmp_path: Path) -> None
     write(tmp_path, "outside/file")
     (folder / "one").symlink_to(tmp_path / "outside")
     (folder / "two").symlink_to(tmp_path / "outside")
-    assert list(scanned(folder, follow_symlinks=True)) == ["one/file", "two/file"]
+    assert list(scanned(folder, Symlinks.FOLLOW)) == ["one/file", "two/file"]
 
 
 def test_all_obstacles_are_collected_and_none_is_dropped(folder: Path) -> None:
@@ -224,3 +224,57 @@ def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     (folder / "link").symlink_to("a/file")
     (tmp_path / "linked").symlink_to(folder)
     assert list(scanned(tmp_path / "linked")) == ["a/file", "link"]
+
+
+# --- links out of the folder -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(folder: Path, tmp_path: Path) -> Path:
+    """A folder like a virtual environment: links inside, links out to a file and to a directory, and a chain."""
+    write(tmp_path, "usr/bin/python3")
+    write(tmp_path, "usr/lib/mod.py")
+    (tmp_path / "usr/lib/same.py").symlink_to("mod.py")
+    write(folder, "lib/site.py")
+    (folder / "lib64").symlink_to("lib")
+    (folder / "bin").mkdir()
+    (folder / "bin/python3").symlink_to(tmp_path / "usr/bin/python3")
+    (folder / "bin/python").symlink_to("python3")
+    (folder / "stdlib").symlink_to(tmp_path / "usr/lib")
+    return folder
+
+
+def kinds(folder: Path, symlinks: Symlinks) -> dict[str, str]:
+    found = {}
+    for file in scan_folder(folder, symlinks).files:
+        kind = "out" if file.leads_out else "link" if file.kind is EntryKind.SYMLINK else "file"
+        found[file.logical_key] = kind
+    return found
+
+
+def test_links_that_leave_are_refused_unless_told_otherwise(environment: Path) -> None:
+    with pytest.raises(FolderUnfit, match="bin/python3 is a symbolic link out of the folder") as caught:
+        scan_folder(environment)
+    assert "bin/python is a symbolic link out of the folder (to python3)" in caught.value.message
+    assert "--symlinks follow-outside" in caught.value.hint
+
+
+def test_only_links_that_leave_are_followed(environment: Path) -> None:
+    assert kinds(environment, Symlinks.FOLLOW_OUTSIDE) == {
+        "bin/python": "file",  # leaves through python3
+        "bin/python3": "file",
+        "lib/site.py": "file",
+        "lib64": "link",
+        "stdlib/mod.py": "file",
+        "stdlib/same.py": "file",  # where it lies is outside
+    }
+
+
+def test_all_links_are_kept_and_those_that_leave_are_marked(environment: Path) -> None:
+    assert kinds(environment, Symlinks.KEEP) == {
+        "bin/python": "out",
+        "bin/python3": "out",
+        "lib/site.py": "file",
+        "lib64": "link",
+        "stdlib": "out",
+    }
