@@ -29,6 +29,7 @@ from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import forget_index, index_manifest, index_root_for
 from fusepkg.publish.draft.draft import Draft
+from fusepkg.publish.folder import parse_symlinks
 from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.publish.push_manifest import (
     ManifestBuilt,
@@ -167,6 +168,7 @@ class PackageBuilder:
         logical_key: str | None = None,
         *,
         inputs: Iterable[str | Package] = (),
+        symlinks: str = "refuse",
         follow_symlinks: bool = False,
     ) -> Self:
         """Add a file, a folder, ``s3://bucket/key``, all below ``s3://bucket/prefix/``, or another package.
@@ -175,14 +177,18 @@ class PackageBuilder:
         working directory, leaves out what ignore files say, and records the commit of git, the command line and the
         packages this process has opened or mounted there; ``inputs`` are further ones.
 
+        ``symlinks`` says what becomes of a folder's symbolic links: "refuse" those that lead out of it,
+        "follow-outside" to publish what these point to, "follow" for all links, or "keep" them all.
+        ``follow_symlinks`` is "follow".
+
         Raises: FolderUnfit, KeyCollision, ObjectMissing, UsageError, RemoteError.
         """
         if isinstance(source, Package):
             self._draft.add_package(source.index, logical_key or "")
             return self
-        text = os.fspath(source)
+        text, links = os.fspath(source), parse_symlinks("follow" if follow_symlinks else symlinks)
         if not is_workspace(text):
-            self._draft.add(text, logical_key, follow_symlinks=follow_symlinks)
+            self._draft.add(text, logical_key, symlinks=links)
             return self
         mounts = mounts_below(Path.cwd())
         named = [_named(one) for one in inputs]
@@ -192,7 +198,7 @@ class PackageBuilder:
             inputs=[*opened_packages(), *mounts.values(), *named],
             command=sys.orig_argv,
             own=mounts,
-            follow_symlinks=follow_symlinks,
+            symlinks=links,
         )
         return self
 

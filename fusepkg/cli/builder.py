@@ -34,7 +34,7 @@ from fusepkg.cli.builder_state import (
     write_state,
 )
 from fusepkg.cli.opening import open_package
-from fusepkg.cli.options import JsonErrorsOption, app_of
+from fusepkg.cli.options import JsonErrorsOption, SymlinksOption, app_of
 from fusepkg.cli.output import say, short
 from fusepkg.errors import KeyCollision, UsageError
 from fusepkg.model.reference import parse_reference
@@ -42,6 +42,7 @@ from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.draft.items import Item
 from fusepkg.publish.draft.names import as_directory
 from fusepkg.publish.draft.sources import shown_path
+from fusepkg.publish.folder import parse_symlinks
 from fusepkg.publish.workspace import is_workspace
 
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="A logical key of the package.")]
@@ -151,6 +152,7 @@ def add(
     package: Annotated[
         bool, typer.Option("--package", help="What to add is a version of a package: all it holds.")
     ] = False,
+    symlinks: SymlinksOption = "refuse",
     _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Add data. What has one of the names already is replaced."""
@@ -162,8 +164,8 @@ def add(
             return
         text = builder.source(source)
         draft = builder.draft()
-        item = add_source(draft, text, key)
-        change = Add(item.logical, text, record=draft.record if is_workspace(text) else None)
+        item = add_source(draft, text, key, symlinks=parse_symlinks(symlinks))
+        change = Add(item.logical, text, symlinks=symlinks, record=draft.record if is_workspace(text) else None)
         builder.save(builder.state.with_change(change, shown_items(draft)))
         say(_added(item, builder.package))
 

@@ -12,6 +12,7 @@ from fusepkg.cli.output import progress_bar
 from fusepkg.daemon.records import mounts_below
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.draft.draft import Draft
+from fusepkg.publish.folder import Symlinks, parse_symlinks
 from fusepkg.publish.workspace import STATE_NAME, add_workspace, is_workspace
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def make_change(app: Context, draft: Draft, change: Change) -> Item | None:
     match change:
         case Add(key, source, package) if package:
             draft.add_package(open_version(app, parse_reference(package)), key)
-        case Add(key, source, _, record):
-            item = add_source(draft, source, key)
+        case Add(key, source, _, record, symlinks):
+            item = add_source(draft, source, key, symlinks=parse_symlinks(symlinks))
             if record is not None:
                 draft.record = record
             return item
@@ -94,15 +95,16 @@ def make_change(app: Context, draft: Draft, change: Change) -> Item | None:
     return None
 
 
-def add_source(draft: Draft, source: str, key: str | None) -> Item:
+def add_source(draft: Draft, source: str, key: str | None, *, symlinks: Symlinks) -> Item:
     """Add a file, a folder or objects; without ``key`` they keep the name they have.
 
     All of the working directory is a workspace: what is ignored in it stays out, and how it came about is recorded.
     """
     if is_workspace(source):
         mounts = mounts_below(Path.cwd())
-        return add_workspace(draft, logical_key=key or "", inputs=mounts.values(), own=mounts)
-    return draft.add(source, key, leave_out=None if "://" in source else _leave_out(source))
+        inputs = mounts.values()
+        return add_workspace(draft, logical_key=key or "", inputs=inputs, own=mounts, symlinks=symlinks)
+    return draft.add(source, key, symlinks=symlinks, leave_out=None if "://" in source else _leave_out(source))
 
 
 def _leave_out(source: str) -> Callable[[str, bool], bool]:

@@ -36,7 +36,8 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Add(_Line, frozen=True, tag="add", rename={"source": "from"}):
     """A file, a directory, an object or objects of a bucket, added below a key; with ``package``, a version's entries.
 
-    Local sources are relative to the working directory. ``record`` is what was recorded when all of that was added:
+    Local sources are relative to the working directory. ``symlinks`` says what becomes of links, if not the usual
+    thing. ``record`` is what was recorded when all of that was added:
     git's commit, and the packages mounted in it.
     """
 
@@ -44,6 +45,7 @@ class Add(_Line, frozen=True, tag="add", rename={"source": "from"}):
     source: str = ""
     package: str = ""
     record: dict[str, Any] | None = None
+    symlinks: str = "refuse"
 
 
 class Set(_Line, frozen=True, tag="set", rename={"source": "from"}):

@@ -29,6 +29,15 @@ TimesOption = Annotated[
     str,
     typer.Option(metavar="TIMES", help="Times of files: content (equal if the content is), fixed (1980), or now."),
 ]
+SymlinksOption = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW",
+        help="`refuse` symbolic links that lead out of the folder; `follow-outside`: publish what these point to; "
+        "`follow`: what any link points to; `keep` all (they can be followed only with `install --outside-links`).",
+    ),
+]
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Compare the bytes of objects that older versions name, before they are reused.")

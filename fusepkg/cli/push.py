@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from fusepkg.cli.options import CheckOption, JsonOption, RefArgument, app_of
+from fusepkg.cli.options import CheckOption, JsonOption, RefArgument, SymlinksOption, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import forget_index
+from fusepkg.publish.folder import parse_symlinks
 from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.publish.targets import parse_format
 from fusepkg.registry.layout import manifest_key
@@ -36,9 +37,8 @@ def push(
         str | None, typer.Option("--message", "-m", metavar="TEXT", help="Why, for `log`; part of the version.")
     ] = None,
     meta: Annotated[str | None, typer.Option(metavar="JSON", help="Metadata of the package, a JSON object.")] = None,
-    follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Publish what symbolic links point to, instead of the links.")
-    ] = False,
+    symlinks: SymlinksOption = "refuse",
+    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="The same as --symlinks follow.")] = False,
     registry_format: Annotated[
         str,
         typer.Option(metavar="FORMAT", help="`fusepkg`, or `quilt3` to publish where quilt3 looks for packages."),
@@ -59,7 +59,7 @@ def push(
             prefix=prefix,
             message=message,
             user_meta=user_meta,
-            follow_symlinks=follow_symlinks,
+            symlinks=parse_symlinks("follow" if follow_symlinks else symlinks),
             registry_format=registry_format,
             check=check,
             suspects=damaged_objects(app.settings.data_dir),

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import FolderUnfit
+from fusepkg.errors import FolderUnfit, UsageError
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, MAX_PATH_BYTES, EntryKind
 from fusepkg.model.links import LinkGraph, text_stays_inside
 from fusepkg.state.file_identity import FileIdentity, FileSystems
@@ -91,6 +91,15 @@ class Symlinks(enum.Enum):
     """What any link points to is published in its place."""
     KEEP = "keep"
     """Links out of the folder are kept; they can be followed only where a reader asks for it."""
+
+
+def parse_symlinks(text: str) -> Symlinks:
+    """Return what a user named. Raises UsageError."""
+    try:
+        return Symlinks(text)
+    except ValueError as exc:
+        names = ", ".join(one.value for one in Symlinks)
+        raise UsageError(f"symbolic links cannot be treated as {text!r}", hint=f"Take one of {names}") from exc
 
 
 def scan_folder(

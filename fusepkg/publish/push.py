@@ -16,6 +16,7 @@ from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.draft.entry_sources import name_of
 from fusepkg.publish.draft.metadata import make_header
 from fusepkg.publish.draft.sources import check_registry_is_outside
+from fusepkg.publish.folder import Symlinks
 from fusepkg.publish.manifest import build_manifest, entries_of
 from fusepkg.publish.published import is_whole
 from fusepkg.publish.push_manifest import NOTES, find_target, link, look_at_tag, publish_manifest
@@ -81,7 +82,7 @@ def push_folder(
     prefix: str | None = None,
     message: str | None = None,
     user_meta: Mapping[str, Any] | None = None,
-    follow_symlinks: bool = False,
+    symlinks: Symlinks = Symlinks.REFUSE,
     registry_format: str = "fusepkg",
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
@@ -107,7 +108,7 @@ def push_folder(
     store = stores.for_bucket(reference.bucket)
     check_registry_is_outside(store, directory)
     before = look_at_tag(draft, tag, where)
-    _gather(draft, directory, follow_symlinks, progress)
+    _gather(draft, directory, symlinks, progress)
     top_hash = build_manifest(draft, hints=hints, progress=progress)
     presence = Presence(store, stores.for_key, suspects, check)
     is_published = not is_new_directory(store) and has_manifest(store, reference.name, top_hash)
@@ -137,13 +138,13 @@ def folder_hash(
     *,
     message: str | None = None,
     user_meta: Mapping[str, Any] | None = None,
-    follow_symlinks: bool = False,
+    symlinks: Symlinks = Symlinks.REFUSE,
     hints: Remembered | None = None,
     progress: ProgressCallback = no_progress,
 ) -> str:
     """Return the top hash a push of the folder would give. Raises FolderUnfit, FileChanged."""
     draft = _new_draft(_NO_PACKAGE, StoreSet(S3Settings(), Path()), message, user_meta)
-    _gather(draft, directory, follow_symlinks, progress)
+    _gather(draft, directory, symlinks, progress)
     return build_manifest(draft, hints=hints, progress=progress)
 
 
@@ -157,9 +158,9 @@ def _new_draft(
     return draft
 
 
-def _gather(draft: Draft, directory: Path, follow_symlinks: bool, progress: ProgressCallback) -> None:
+def _gather(draft: Draft, directory: Path, symlinks: Symlinks, progress: ProgressCallback) -> None:
     scanning = Counters(progress, Phase.SCAN)
-    draft.add_folder(directory, follow_symlinks=follow_symlinks)
+    draft.add_folder(directory, symlinks=symlinks)
     scanning.add(len(draft), draft.total_bytes())
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import FolderUnfit
+from fusepkg.publish.folder import Symlinks
 from fusepkg.publish.ignoring import Ignoring
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def add_workspace(
     inputs: Iterable[str] = (),
     command: Sequence[str] | None = None,
     own: Collection[str] = (),
-    follow_symlinks: bool = False,
+    symlinks: Symlinks = Symlinks.REFUSE,
 ) -> Item:
     """Add the working directory, and record in the package's metadata how it came about.
 
@@ -54,7 +55,7 @@ def add_workspace(
     """
     directory = Path.cwd()
     ignoring = Ignoring(directory, {STATE_NAME, *own})
-    item = draft.add(".", logical_key, follow_symlinks=follow_symlinks, leave_out=ignoring.leaves_out)
+    item = draft.add(".", logical_key, symlinks=symlinks, leave_out=ignoring.leaves_out)
     draft.record = describe(directory, inputs=inputs, command=command)
     return item
 

@@ -92,3 +92,29 @@ def test_where_it_goes_and_what_is_refused(package: str, fusepkg: Fusepkg):
     assert os.listdir("mine") == ["notes"]
     done = fusepkg("status", "elsewhere", check=False)
     assert (done.returncode, "no package is mounted, installed or made in" in done.stderr) == (7, True)
+
+
+def test_links_out_of_a_folder_are_published_as_told(fusepkg: Fusepkg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("python3").write_text("the real one")
+    Path("venv/bin").mkdir(parents=True)
+    Path("venv/bin/python").symlink_to(tmp_path / "python3")
+    Path("venv/bin/same").symlink_to("python")
+    done = fusepkg("push", "venv", "local/venv", check=False)
+    assert (done.returncode, "--symlinks follow-outside" in done.stderr) == (10, True)
+    assert fusepkg("push", "venv", "local/venv", "--symlinks", "all", check=False).returncode == 2
+
+    fusepkg("push", "venv", "local/venv:followed", "--symlinks", "follow-outside")
+    assert fusepkg("cat", "local/venv:followed", "bin/python").stdout == "the real one"
+
+    fusepkg("init", "local/venv")
+    fusepkg("add", "./", "venv/", "--symlinks", "keep")
+    built = fusepkg("build-manifest").stdout
+    kept = json.loads(fusepkg("push", "venv", "local/venv:kept", "--symlinks", "keep", "--json").stdout)
+    assert kept["top_hash"] in built
+    fusepkg("install", "local/venv:kept", "--location", "blunted")
+    assert os.readlink("blunted/bin/python") == f"python{tmp_path}/python3"
+    fusepkg("install", "local/venv:kept", "--location", "real", "--outside-links")
+    assert Path("real/bin/same").read_text() == "the real one"
+    for directory in ("blunted", "real"):
+        fusepkg("verify", directory, "local/venv:kept")

@@ -21,6 +21,7 @@ from fusepkg.publish.draft.sampling import choose
 from fusepkg.publish.draft.sources import check_registry_is_outside, find_folder, find_source
 from fusepkg.publish.draft.temporary_blobs import TemporaryBlobs
 from fusepkg.publish.draft.tree import Tree
+from fusepkg.publish.folder import Symlinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -136,14 +137,14 @@ class Draft:
         source: str,
         logical_key: str | None = None,
         *,
-        follow_symlinks: bool = False,
+        symlinks: Symlinks = Symlinks.REFUSE,
         leave_out: Callable[[str, bool], bool] | None = None,
     ) -> Item:
         """Add a file, a folder, an object or all objects below a prefix; what had one of the names is replaced.
 
         Without ``logical_key`` it keeps the name it has. Raises UsageError, FolderUnfit, KeyCollision, ObjectMissing.
         """
-        found = find_source(source, self.stores, follow_symlinks=follow_symlinks, leave_out=leave_out)
+        found = find_source(source, self.stores, symlinks=symlinks, leave_out=leave_out)
         if found.is_folder:
             if found.is_local:
                 registry = self.stores.for_bucket(self.reference.bucket)
@@ -152,9 +153,9 @@ class Draft:
         key = found.default_key if logical_key is None else logical_key
         return self._put_file(found, key + found.keys[0] if key.endswith("/") else key)
 
-    def add_folder(self, directory: Path, *, follow_symlinks: bool = False) -> Item:
+    def add_folder(self, directory: Path, *, symlinks: Symlinks = Symlinks.REFUSE) -> Item:
         """Add all that a folder holds, under the names that it has there. Raises FolderUnfit, KeyCollision."""
-        return self._put_folder(find_folder(directory, follow_symlinks=follow_symlinks), "")
+        return self._put_folder(find_folder(directory, symlinks=symlinks), "")
 
     def set(self, key: str, source: str, meta: object = None) -> Item:
         """Make one name one file or object. Raises as ``add``."""

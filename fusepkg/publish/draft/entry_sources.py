@@ -83,7 +83,12 @@ class LocalFiles:
         file = self.files[number]
         path = file.path or os.path.join(self.root, file.logical_key.encode())
         place = PhysicalKey("file", "", os.fsdecode(path))
-        return SourceEntry(place, file.size, self.hashes.digest(number), meta_for(file.kind, symlink=file.link, leads_out=file.leads_out))
+        return SourceEntry(
+            place,
+            file.size,
+            self.hashes.digest(number),
+            meta_for(file.kind, symlink=file.link, leads_out=file.leads_out),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
-from fusepkg.publish.folder import scan_file, scan_folder
+from fusepkg.publish.folder import Symlinks, scan_file, scan_folder
 from fusepkg.registry.manifests import names_local_files
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def find_source(
     text: str,
     stores: StoreSet,
     *,
-    follow_symlinks: bool = False,
+    symlinks: Symlinks = Symlinks.REFUSE,
     leave_out: Callable[[str, bool], bool] | None = None,
 ) -> Source:
     """Find what a user named. ``leave_out`` says which names of a folder are not wanted (``scan_folder``).
@@ -58,12 +58,12 @@ def find_source(
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return _find_local(text, text, follow_symlinks, leave_out)
+        return _find_local(text, text, symlinks, leave_out)
     if scheme == "file":
         path, query = _split_url(text, rest.removeprefix("localhost"))
         if query or not path.startswith("/"):
             raise UsageError(f"{text!r} does not name an absolute path", hint=_FORMS)
-        return _find_local(path, path, follow_symlinks, leave_out)
+        return _find_local(path, path, symlinks, leave_out)
     if scheme != "s3":
         raise UsageError(f"{text!r} has the unknown scheme {scheme!r}", hint=_FORMS)
     return _find_remote(text, rest, stores)
@@ -72,7 +72,7 @@ def find_source(
 # --- this machine --------------------------------------------------------------------------------------------
 
 
-def _find_local(text: str, path: str, follow_symlinks: bool, leave_out: Callable[[str, bool], bool] | None) -> Source:
+def _find_local(text: str, path: str, symlinks: Symlinks, leave_out: Callable[[str, bool], bool] | None) -> Source:
     if not path or "\0" in path:
         raise UsageError(f"{text!r} names nothing", hint=_FORMS)
     if not os.path.exists(path):
@@ -85,7 +85,7 @@ def _find_local(text: str, path: str, follow_symlinks: bool, leave_out: Callable
         file = scan_file(absolute)
         entries = LocalFiles.of(os.fsencode(absolute.parent), [file])
         return Source(entries, (file.logical_key,), shown, _default_key(path), is_folder=False, is_local=True)
-    files = scan_folder(absolute, follow_symlinks, leave_out).files
+    files = scan_folder(absolute, symlinks, leave_out).files
     entries = LocalFiles.of(os.fsencode(absolute), list(files))
     key = _default_key(path)
     return Source(
@@ -118,9 +118,9 @@ def _default_key(path: str) -> str:
     return normal
 
 
-def find_folder(directory: Path, *, follow_symlinks: bool = False) -> Source:
+def find_folder(directory: Path, *, symlinks: Symlinks = Symlinks.REFUSE) -> Source:
     """Find what a folder holds, to be the whole of a version. Raises FolderUnfit."""
-    files = scan_folder(directory, follow_symlinks).files
+    files = scan_folder(directory, symlinks).files
     entries = LocalFiles.of(os.fsencode(os.path.abspath(directory)), list(files))
     keys = [file.logical_key for file in files]
     return Source(entries, keys, f"{directory}/", "", is_folder=True, is_local=True)

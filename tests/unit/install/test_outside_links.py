@@ -66,7 +66,6 @@ def test_a_link_that_the_user_changed_stays(shop: Shop, index: Index) -> None:
 
 
 def test_an_image_shows_them_blunted(index: Index) -> None:
-    image = index.image
     for name, text in BLUNTED.items():
         nid = index.image.root
         for part in name.split("/"):
