@@ -47,7 +47,9 @@ def read_and_fill(directory: str, max_bytes: int, seed: int, answer: Connection)
             data = cache.get(digests[number])
             if data is None:
                 with cache.claim(digests[number], patience_s=600) as claim:
-                    if claim.wait():
+                    while not claim.take() and digests[number] not in cache:
+                        time.sleep(claim.pause_s)
+                    if digests[number] not in cache:
                         cache.put(digests[number], contents(number))
                         fetched += 1
             elif data != contents(number):
