@@ -64,6 +64,14 @@ SETTINGS = (
         "read, and what it gives is checked.",
     ),
     Setting(
+        "retry_timeout",
+        "--retry-timeout",
+        ("FUSEPKG_RETRY_TIMEOUT",),
+        "30",
+        "Seconds for which a read is tried again whose request fails for a reason that may pass (no connection, no "
+        "answer, throttling, an error of the server), from its first failure on. Then programs get EIO.",
+    ),
+    Setting(
         "data_dir",
         "",
         ("FUSEPKG_DATA_DIR",),

@@ -75,6 +75,7 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("FUSEPKG_RETRY_TIMEOUT", "0.5")  # tests that want an error do not wait 30 s for it
     monkeypatch.setenv("QUILT_DISABLE_USAGE_METRICS", "true")
     monkeypatch.setenv("QUILT_MINIMIZE_STDOUT", "true")
     return home

@@ -28,6 +28,7 @@ def configure(
     cache_size: str | None = None,
     cache_free: str | None = None,
     cache_lower: Path | str | None = None,
+    retry_timeout: float | None = None,
 ) -> None:
     """Say for this process what the command line says with flags; packages opened from now on follow it.
 
@@ -43,6 +44,7 @@ def configure(
         cache_size=cache_size,
         cache_free=cache_free,
         cache_lower=_as_path(cache_lower),
+        retry_timeout=None if retry_timeout is None else str(retry_timeout),
     )
 
 

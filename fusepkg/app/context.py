@@ -20,6 +20,7 @@ from fusepkg.install.fetch import Origin
 from fusepkg.package.fallback import open_with_fallback
 from fusepkg.package.open import resolve_or_remember
 from fusepkg.registry.manifests import get_chunk_list
+from fusepkg.state.damaged_objects import DamagedObjects
 from fusepkg.state.hints import Remembered
 from fusepkg.store.opening import StoreSet
 
@@ -99,7 +100,14 @@ class Context:
     def blob_source(self, registry: BucketUrl, nursery: trio.Nursery) -> BlobSource:
         """The bytes of packages of one registry, for a trio loop. Its owner closes it."""
         chunk_list = partial(get_chunk_list, self.store(registry))
-        return BlobSource(self._open_cache, self.stores.for_key, chunk_list, nursery)
+        return BlobSource(
+            self._open_cache,
+            self.stores.for_key,
+            chunk_list,
+            nursery,
+            retry_timeout_s=self.settings.retry_timeout_s,
+            note_damaged=DamagedObjects(self.settings.damaged_dir).note,
+        )
 
     def blocking_source(self, registry: BucketUrl) -> BlockingSource:
         """The same for any thread."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusepkg.errors import UsageError
-from fusepkg.fetch.caching import DEFAULT_FREE, Amount, CacheSettings
+from fusepkg.fetch.caching import DEFAULT_FREE, RETRY_TIMEOUT_S, Amount, CacheSettings
 from fusepkg.store.s3 import S3Settings
 
 _FILE_KEYS: dict[str, tuple[type, ...]] = {
@@ -18,6 +18,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "cache_size": (str, int),
     "cache_free": (str, int),
     "cache_lower": (str,),
+    "retry_timeout": (str, int, float),
     "data_dir": (str,),
     "endpoint_url": (str,),
     "region": (str,),
@@ -27,6 +28,8 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "request_timeout": (int, float),
 }
 """What a configuration file may hold, and of which types."""
+
+MAX_RETRY_TIMEOUT_S = 86400
 
 _NO_BOUND = "none"
 """The cache size that lifts what a setting of lower rank says."""
@@ -49,6 +52,7 @@ class Flags:
     cache_size: str | None = None
     cache_free: str | None = None
     cache_lower: Path | None = None
+    retry_timeout: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Settings:
     s3: S3Settings
     cache: CacheSettings
     debug: bool
+    retry_timeout_s: float = RETRY_TIMEOUT_S
     flags: Flags = Flags()
     """Where they came from: a process that decides again, on another machine perhaps, begins with these."""
 
@@ -72,6 +77,11 @@ class Settings:
     def hints_dir(self) -> Path:
         """Where hints are kept: what saves work and may be lost."""
         return self.cache_dir / "remembered"
+
+    @property
+    def damaged_dir(self) -> Path:
+        """Where objects are noted that were found damaged."""
+        return self.cache_dir / "damaged"
 
     @property
     def blobs_dir(self) -> Path:
@@ -108,6 +118,7 @@ def decide(flags: Flags) -> Settings:
             lower=cache_lower.absolute() if cache_lower else None,
         ),
         debug=flags.debug,
+        retry_timeout_s=_retry_timeout(*_said("retry_timeout", flags.retry_timeout, file)),
         flags=flags,
     )
 
@@ -185,6 +196,19 @@ def _cache_size(text: str, source: str) -> Amount | None:
 
 def _cache_free(text: str, source: str) -> Amount:
     return parse_amount(text, source) if source else DEFAULT_FREE
+
+
+def _retry_timeout(text: str, source: str) -> float:
+    """Return seconds. Raises UsageError naming the source."""
+    if not source:
+        return RETRY_TIMEOUT_S
+    try:
+        seconds = float(text.strip().removesuffix("s"))
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= MAX_RETRY_TIMEOUT_S:
+        raise UsageError(f"{source} is {text!r}, which is no time", hint="Write seconds: 30, 0.5, 600s; a day at most")
+    return seconds
 
 
 def config_path() -> Path | None:

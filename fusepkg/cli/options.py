@@ -66,6 +66,14 @@ _CacheLower = Annotated[
         metavar="DIR", help="Another cache to look into, only read [FUSEPKG_CACHE_LOWER].", rich_help_panel=_CACHE
     ),
 ]
+_RetryTimeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Try a failing read again for so long [FUSEPKG_RETRY_TIMEOUT].",
+        rich_help_panel=_S3,
+    ),
+]
 _EndpointUrl = Annotated[
     str | None, typer.Option(metavar="URL", help="S3 endpoint [AWS_ENDPOINT_URL_S3].", rich_help_panel=_S3)
 ]
@@ -109,6 +117,7 @@ def decide_settings(
     region: _Region = None,
     profile: _Profile = None,
     no_sign_request: _NoSignRequest = False,
+    retry_timeout: _RetryTimeout = None,
     debug: Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version of fusepkg.", is_eager=True, callback=_print_version)
@@ -132,6 +141,7 @@ def decide_settings(
             region=region,
             profile=profile,
             no_sign_request=no_sign_request,
+            retry_timeout=retry_timeout,
             debug=debug,
         )
     )

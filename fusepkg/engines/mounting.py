@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "erofs", "fuse")
 
-MAX_REQUESTS = 64
-"""FUSE requests answered at a time; the kernel holds back readahead long before that."""
+MAX_REQUESTS = 512
+"""FUSE requests answered at a time. Many may wait for a bucket that stalls, and those that the cache can answer must
+not wait behind them. A request that waits is a task of some KB."""
 
 _FS_TYPE = "fusepkg"
 

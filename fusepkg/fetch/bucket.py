@@ -1,109 +1,220 @@
-"""Verified bytes of objects, from the bucket.
-
-Owns: ranges, comparing what came with its digest, asking again for wrong bytes, and what is counted and logged of a
-failure. Must not know: caches, who asks.
-"""
+"""Verified bytes of objects, from the bucket: many requests at a time, each tried again if its bytes are wrong."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import trio
-from fusepkg_cache.digest import chunk_size, compute_digest
+from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks, verified
+from fusepkg_cache.errors import CacheError
 from fusepkg_cache.errors import DigestMismatch as WrongBytes
 
-from fusepkg.errors import DigestMismatch, FusepkgError
-from fusepkg.fetch.wrong_bytes import MISMATCH_TRIES, mismatch
+from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteProtocol
+from fusepkg.fetch.piece import Kind
+from fusepkg.fetch.slots import SMALL_BYTES
+from fusepkg.fetch.workers import Workers
+from fusepkg.store.protocol import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from fusepkg_cache.digest import Digest
+    from fusepkg_cache.digest import Digest, Verified
 
-    from fusepkg.fetch.counters import Counters
+    from fusepkg.fetch.flight import Flight
+    from fusepkg.fetch.piece import Piece
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.store.protocol import ObjectStore
+    from fusepkg.store.protocol import Answers, AsyncReads, ObjectStore
 
 log = logging.getLogger(__name__)
+
+MISMATCH_TRIES = 2
+"""Fetches of an object whose bytes are wrong, before giving up: the damage may lie in the transfer."""
+
+THREADS = 32
+"""Most threads that hash large pieces and ask for chunk lists."""
+
+Outcome: TypeAlias = "Verified | bytes | FusepkgError"
+"""What comes of a piece: its bytes, b"" if there is no chunk list, or an error."""
 
 _T = TypeVar("_T")
 
 
+def mismatch(entry: Entry) -> DigestMismatch:
+    """Return the error for bytes that are not an entry's."""
+    return DigestMismatch(
+        f"{entry.physical_key} does not hold the {entry.size} bytes that the manifest names as {entry.digest}",
+        hint="The object was changed, truncated or replaced; restore it, or push the file again",
+    )
+
+
 class Bucket:
-    """The stores behind entries, asked in at most ``threads`` threads at a time."""
+    """The stores behind entries.
+
+    ``chunk_list`` asks the registry, blocking. ``arrived`` is called from any thread when ``drain`` has something new;
+    ``note_damaged`` likewise, with objects that are missing or hold other bytes.
+    """
 
     def __init__(
-        self, store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]], counters: Counters, threads: int
+        self,
+        store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]],
+        chunk_list: Callable[[Digest], list[bytes]],
+        arrived: Callable[[], None],
+        note_damaged: Callable[[PhysicalKey], None],
     ) -> None:
         self._store_for = store_for
-        self._counters = counters
-        self._threads = trio.CapacityLimiter(threads)
+        self._ask_chunk_list = chunk_list
+        self._call_arrived = arrived
+        self._note_damaged = note_damaged
+        self._outcomes: deque[tuple[Flight, Outcome]] = deque()
+        self._is_told = False
+        self._workers = Workers(THREADS, "fusepkg-fetch")
+        self._reads: dict[int, tuple[ObjectStore, AsyncReads]] = {}
+        self._tickets = count()
+        self._asked: dict[int, Flight] = {}
 
-    async def get(self, entry: Entry, offset: int, length: int, expected: Digest) -> bytes:
-        """Part of an entry's object, which must be the bytes that ``expected`` names.
+    def close(self) -> None:
+        """Give up what is under way; neither the loop nor the process waits for a request."""
+        self._workers.close()
+        for _, reads in self._reads.values():
+            reads.close()
 
-        Raises: RemoteError, DigestMismatch.
-        """
-        store, key = self._store_for(entry.physical_key)
-        version = entry.physical_key.version
-
-        def get() -> bytes:
+    def submit(self, flights: Iterable[Flight]) -> None:
+        """Begin to fetch pieces; ``drain`` gives what comes of each."""
+        wanted: dict[int, list[Wanted]] = {}
+        for flight in flights:
+            if flight.piece.kind is Kind.LIST:
+                self._workers.submit(partial(self._answer, flight, partial(self._get_chunk_list, flight.piece)))
+                continue
+            piece = flight.piece
+            try:
+                number, key = self._contained(piece.entry, partial(self._reads_of, piece.entry))
+            except FusepkgError as exc:
+                self._put(flight, exc)
+                continue
+            ticket = next(self._tickets)
+            self._asked[ticket] = flight
             # A range, for whole blobs too: an object that somebody replaced by a huge one must not fill the memory. One
             # byte more than the blob has tells such an object from the right one.
-            for attempt in range(1, MISMATCH_TRIES + 1):
-                data = store.get(key, version=version, offset=offset, length=length + (length == entry.size))
-                if len(data) == length and expected.matches(compute_digest(expected.algorithm, data)):
-                    return data
-                if attempt < MISMATCH_TRIES:
-                    log.warning("%s: wrong bytes from %s, fetching again", entry.logical_key, entry.physical_key)
-            raise mismatch(entry)
+            length = piece.length + (piece.length == piece.entry.size)
+            one = Wanted(ticket, key, piece.entry.physical_key.version, piece.offset, length)
+            wanted.setdefault(number, []).append(one)
+        for number, some in wanted.items():
+            self._reads[number][1].submit(some)
 
-        data = await self.run(entry, get)
-        self._counters.fetched_objects += 1
-        self._counters.fetched_bytes += len(data)
-        return data
+    def drain(self) -> Iterator[tuple[Flight, Outcome]]:
+        """Yield what has arrived. An empty chunk list, for which there is no Verified, says that there is none."""
+        self._is_told = False  # before looking: what comes later tells again
+        while self._outcomes:
+            yield self._outcomes.popleft()
 
-    async def give(self, entry: Entry, taken_by: Callable[[Iterator[bytes]], _T]) -> _T:
-        """What ``taken_by`` makes of a whole object, in pieces, which it checks.
+    def give(self, entry: Entry, take: Callable[[Iterator[bytes]], _T]) -> _T:
+        """Return what ``take`` makes of a whole object, in pieces, which it checks. Blocks.
 
-        Raises: RemoteError, DigestMismatch, and what ``taken_by`` raises.
+        Raises: RemoteError, DigestMismatch, and what ``take`` raises.
         """
-        store, key = self._store_for(entry.physical_key)
-        pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=chunk_size(entry.size))
 
-        def take() -> _T:
+        def stream() -> _T:
+            store, key = self._store_for(entry.physical_key)
+            pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=chunk_size(entry.size))
             try:
-                return taken_by(_no_more_than(entry, pieces))
+                return take(_no_more_than(entry, pieces))
             except WrongBytes as exc:
                 raise mismatch(entry) from exc
 
-        taken = await self.run(entry, take)
-        self._counters.fetched_objects += 1
-        self._counters.fetched_bytes += entry.size
-        return taken
+        return self._contained(entry, stream)
 
-    async def run(self, entry: Entry, call: Callable[[], _T]) -> _T:
-        """Run a fetch in a thread; a failure is counted, and logged once with the names of entry and object.
+    # --- in threads of the store or of our own -----------------------------------------------------------------
 
-        A mount that ends does not wait for a bucket that does not answer: the thread is left to its timeout.
-        """
+    def _deliver(self, answers: Answers) -> None:
+        for ticket, answer in answers:
+            flight = self._asked.pop(ticket, None)
+            if flight is None:
+                continue
+            check = partial(self._answer, flight, partial(self._checked, flight, answer))
+            if flight.piece.length > SMALL_BYTES and isinstance(answer, bytes):
+                self._workers.submit(check)  # hashing it takes milliseconds, and others arrive meanwhile
+            else:
+                check()
+
+    def _answer(self, flight: Flight, fetch: Callable[[], Outcome | None]) -> None:
         try:
-            return await trio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+            outcome = self._contained(flight.piece.entry, fetch)
         except FusepkgError as exc:
-            self.failed(entry, exc)
-            raise
+            outcome = exc
+        if outcome is not None:
+            self._put(flight, outcome)
 
-    def failed(self, entry: Entry, exc: FusepkgError) -> None:
-        """Count and log a failure."""
-        self._counters.failed_fetches += 1
-        self._counters.digest_mismatches += isinstance(exc, DigestMismatch)
-        log.error("cannot read %s (%s): %s", entry.logical_key, entry.physical_key, exc)
+    def _checked(self, flight: Flight, answer: bytes | FusepkgError) -> Verified | None:
+        """Return the bytes, verified; None if they are wrong and were asked for again. Raises FusepkgError."""
+        if isinstance(answer, FusepkgError):
+            raise answer
+        piece = flight.piece
+        with suppress(WrongBytes):
+            if len(answer) == piece.length:
+                return verified(piece.name, answer)
+        flight.wrong += 1
+        if flight.wrong >= MISMATCH_TRIES:
+            raise mismatch(piece.entry)
+        log.warning("%s: wrong bytes from %s, fetching again", piece.entry.logical_key, piece.entry.physical_key)
+        self.submit([flight])
+        return None
+
+    def _put(self, flight: Flight, outcome: Outcome) -> None:
+        self._outcomes.append((flight, outcome))
+        if not self._is_told:
+            self._is_told = True
+            self._call_arrived()
+
+    def _reads_of(self, entry: Entry) -> tuple[int, str]:
+        """Return the number of the reads of an entry's bucket, opened now if need be, and the object's key there."""
+        store, key = self._store_for(entry.physical_key)
+        if id(store) not in self._reads:
+            self._reads[id(store)] = (store, store.open_reads(self._deliver))
+        return id(store), key
+
+    def _contained(self, entry: Entry, fetch: Callable[[], _T]) -> _T:
+        """Run a fetch; whatever a native library raises becomes a RemoteError. Notes damaged objects."""
+        try:
+            return fetch()
+        except (FusepkgError, CacheError) as exc:
+            if isinstance(exc, ObjectMissing | DigestMismatch):
+                self._note_damaged(entry.physical_key)
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:  # a panic in Rust is no Exception, and must cost this read only
+            log.exception("fetching %s failed, which is a bug", entry.physical_key)
+            raise RemoteProtocol(f"{entry.physical_key}: fetching failed: {type(exc).__name__}: {exc}") from exc
+
+    def _get_chunk_list(self, piece: Piece) -> Verified | bytes:
+        """Return the raw hashes of the entry's chunks; b"" if there is no list that can be used.
+
+        S3 says 403 of what is not there to those who may not list the bucket, as of public data.
+        """
+        entry = piece.entry
+        try:
+            chunks = self._ask_chunk_list(entry.digest)
+        except (ObjectMissing, AccessDenied, DigestMismatch) as exc:
+            log.info("%s has no usable chunk list, so it is fetched whole: %s", entry.logical_key, exc.message)
+            return b""
+        if combine_chunks(chunks) != entry.digest or len(chunks) != chunk_count(entry.size):
+            log.info("%s has a chunk list that does not hash to it, so it is fetched whole", entry.logical_key)
+            return b""
+        return verified(piece.name, b"".join(chunks))
+
+
+def is_transient(error: FusepkgError) -> bool:
+    """Whether the same request may succeed later without anybody changing anything."""
+    return isinstance(error, RemoteError) and error.retryable
 
 
 def _no_more_than(entry: Entry, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces, as long as they are no more than the entry has: a huge object must not fill the disk."""
+    """Yield the pieces, as long as they are no more than the entry has: a huge object must not fill the disk."""
     room = entry.size
     for piece in pieces:
         room -= len(piece)

@@ -1,7 +1,4 @@
-"""How the cache is opened: where, how large it may get, what room it leaves on its disk, what lies below it.
-
-Owns: these four as plain values, and what a part of a disk is in bytes. Must not know: where they were set, who reads.
-"""
+"""Settings of the read path: the cache's directory and bounds, the lower cache, how long reads are tried."""
 
 from __future__ import annotations
 
@@ -35,6 +32,10 @@ def _part_of(disk_bytes: int, part: float | None) -> int | None:
 DEFAULT_FREE = Amount(bytes=5 * 1024**3, part=0.05)
 """Room left on the cache's disk unless said otherwise: 5 % of it, 5 GiB at most. A cache that has all but that serves
 more reads than any smaller one, and other programs still find room; so there is no bound besides, by default."""
+
+
+RETRY_TIMEOUT_S = 30.0
+"""How long a read is tried again whose request fails for a reason that may pass, from the first failure on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import Hashing, chunk_count, chunk_size, combine_chunks, compute_digest
 
 from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
+from fusepkg.fetch.bucket import MISMATCH_TRIES, mismatch
 from fusepkg.fetch.chunks import nth_digest
-from fusepkg.fetch.wrong_bytes import MISMATCH_TRIES, mismatch
 from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import Algorithm, chunk_count, chunk_size, combine_chunks
 
 from fusepkg.check.directory import hash_found
-from fusepkg.fetch.wrong_bytes import mismatch
+from fusepkg.fetch.bucket import mismatch
 from fusepkg.install.target import Blocked, cannot_write
 from fusepkg.model.entry import EntryKind
 from fusepkg.model.links import blunted

@@ -53,7 +53,10 @@ class ThreadedReads:
                 threading.Thread(target=self._watch, name="fusepkg-read-timeouts", daemon=True).start()
             for _ in range(len(self._waiting) - self._idle):
                 threading.Thread(target=self._work, name="fusepkg-read", daemon=True).start()
-            self._changed.notify_all()
+            if self._watched:
+                self._changed.notify_all()
+            else:  # waking all idle threads for each read costs more than the read
+                self._changed.notify(len(wanted))
 
     def cancel(self, tickets: Iterable[int]) -> None:
         """See AsyncReads."""
@@ -77,7 +80,7 @@ class ThreadedReads:
                 answer = self._get(one.key, version=one.version, offset=one.offset, length=one.length)
             except FusepkgError as exc:
                 answer = exc
-            except Exception as exc:  # noqa: BLE001 - every read is answered
+            except BaseException as exc:  # noqa: BLE001 - every read is answered, whatever a native library raises
                 answer = RemoteError(f"{one.key} cannot be read: {exc!r}", hint="Please report this")
             with self._changed:
                 wanted = self._is_open(one)

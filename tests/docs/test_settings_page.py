@@ -56,7 +56,7 @@ def file(home: Path) -> Path:
 
 
 GIVEN = {"cache_size": ("10%", "20%", "30%"), "cache_free": ("1kB", "2kB", "3kB"),
-    "read_timeout": ("1.5", "2.5", ""), "request_timeout": ("1.5", "2.5", "")}  # fmt: skip
+    "retry_timeout": ("1.5", "2.5", "3.5"), "read_timeout": ("1.5", "2.5", ""), "request_timeout": ("1.5", "2.5", "")}  # fmt: skip
 """Settings that are no names or paths: what the file, the environment and the flag say of them."""
 
 
@@ -115,6 +115,7 @@ def _decided(name: str, **flags: Any) -> str:
     decided = settings.decide(dataclasses.replace(settings.Flags(), **flags))
     places = [
         (decided, name),
+        (decided, f"{name}_s"),
         (decided.s3, name),
         (decided.s3, f"{name}_s"),
         (decided.cache, name.removeprefix("cache_")),

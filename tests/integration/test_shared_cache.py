@@ -20,7 +20,7 @@ import trio
 from fusepkg_cache import Algorithm, Cache, compute_digest
 
 from fusepkg.engines import kernel
-from fusepkg.fetch import below, keeping
+from fusepkg.fetch import cache_tier, lower_cache
 from tests.command import Fusepkg
 from tests.mount.mounting import mounted
 from tests.proxy import Proxy, Stall
@@ -285,7 +285,7 @@ async def test_a_lower_cache_whose_file_system_hangs(
     """As NFS does when its server is gone: here a mount whose daemon is stopped."""
     if kernel.why_no_fuse() is not None:
         pytest.skip(f"the fuse engine cannot run: {kernel.why_no_fuse()}")
-    monkeypatch.setattr(below, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(lower_cache, "TIMEOUT_S", 0.5)
     desk = Desk(tmp_path / "cache")
     entries = [desk.put(key, data) for key, data in FILES.items()]
     with Cache(tmp_path / "exported", small_limit_bytes=0) as exported:
@@ -320,23 +320,23 @@ async def test_a_disk_that_fills_while_reading_and_is_emptied_again(
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m,mode=700", "tmpfs", disk], check=True)
     passed_s = 0.0
-    monkeypatch.setattr(keeping.time, "monotonic", lambda: time.perf_counter() + passed_s)
+    monkeypatch.setattr(cache_tier.time, "monotonic", lambda: time.perf_counter() + passed_s)
     try:
         desk = Desk(disk / "cache")
         entries = [desk.put(key, data) for key, data in FILES.items()]
         entries += [desk.put(f"{number}", content(f"more{number}", 5 * MIB)) for number in range(12)]
         async with desk.source() as source:
             for entry in entries:
-                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key)
+                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key, length=entry.size)
             assert source.counters.failed_fetches == 0
             assert source.counters.cache_failures > 0
             assert source.cached_chunks(entries[0]) == (1, 1)
             assert source.cached_chunks(entries[-1])[0] == 0
             await trio.to_thread.run_sync(subprocess.run, ["sh", "-c", f"rm -r {disk}/cache/v2/blobs/*"])
-            passed_s += keeping.RETRY_S
+            passed_s += cache_tier.RETRY_S
             for number in range(3):
                 entry = desk.put(f"{number}", content(f"later{number}", 5 * MIB))
-                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key)
+                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key, length=entry.size)
                 assert source.cached_chunks(entry) == (1, 1)
         assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1
     finally:
@@ -358,12 +358,12 @@ async def test_a_disk_that_fails_to_read_and_to_write(tmp_path: Path, caplog: py
             disk.fail("read", "write", "open", "fsync")
             before = desk.fetched
             for entry in old + new:
-                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key)
+                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key, length=entry.size)
             assert desk.fetched - before <= (3 + 1) + (1 + 1)
             assert source.counters.failed_fetches == 0
             disk.fail()
             for entry in old:
-                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key)
+                assert await read_in_pages(source, entry) == desk.store.inner.get(entry.logical_key, length=entry.size)
         assert len([record for record in caplog.records if "cannot be" in record.message]) <= 2
 
 
@@ -375,7 +375,7 @@ async def test_a_read_only_cache_is_used_once_it_can_be_written(
     directory.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", directory], check=True)
     passed_s = 0.0
-    monkeypatch.setattr(keeping.time, "monotonic", lambda: time.perf_counter() + passed_s)
+    monkeypatch.setattr(cache_tier.time, "monotonic", lambda: time.perf_counter() + passed_s)
     try:
         desk = Desk(directory)
         entries = [desk.put(key, data) for key, data in FILES.items()]
@@ -388,7 +388,7 @@ async def test_a_read_only_cache_is_used_once_it_can_be_written(
                 assert await read_in_pages(source, entry) == FILES[entry.logical_key]
                 assert source.cached_chunks(entry)[0] == 0
             subprocess.run(["mount", "-o", "remount,rw", directory], check=True)
-            passed_s += keeping.RETRY_S
+            passed_s += cache_tier.RETRY_S
             await read_in_pages(source, news[0])
             assert source.cached_chunks(news[0]) == source.cached_chunks(old) == (1, 1)
         assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusepkg.fetch.source import SMALL_FETCHES
+from fusepkg.fetch.slots import SMALL_SLOTS
 from tests.mount.mounting import end, files_below, forget_pages
 from tests.mount.places import Bucket
 from tests.proxy import Stall
@@ -170,16 +170,16 @@ def test_eight_readers_of_one_cold_chunk(place: Place, mount: MountFactory, orig
 @pytest.mark.s3
 @pytest.mark.parametrize("place", ["s3"], indirect=True)
 def test_small_files_are_fetched_side_by_side(place: Place, engine: str, mount: MountFactory) -> None:
-    """Programs that read many cold files at once wait side by side: 32 small objects are fetched at a time."""
+    """Programs that read many cold files at once wait side by side: 64 small objects are fetched at a time."""
     assert isinstance(place, Bucket)
     if engine == "erofs" and not os.path.ismount("/sys/fs/fuse/connections"):
         pytest.skip("fusectl is not mounted, so the kernel keeps to its 12 background requests")
     with mount("big:v1") as mounted:
         place.proxy.fail(Stall(), operation="GetObject", times=None)
-        files = [mounted / f"many/class{number:02}/img_{number:06}.jpg" for number in range(SMALL_FETCHES + 8)]
+        files = [mounted / f"many/class{number % 40:02}/img_{number:06}.jpg" for number in range(SMALL_SLOTS + 8)]
         readers = [subprocess.Popen(["cat", file], stdout=subprocess.DEVNULL) for file in files]
         try:
-            place.proxy.wait_for(SMALL_FETCHES + len(MOUNTING), operation="GetObject")
+            place.proxy.wait_for(SMALL_SLOTS + len(MOUNTING), operation="GetObject")
         finally:
             place.proxy.heal()
             assert [reader.wait(60) for reader in readers] == [0] * len(readers)

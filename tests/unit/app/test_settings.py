@@ -85,3 +85,10 @@ def test_a_configuration_that_others_can_write_is_refused(tmp_path: Path, monkey
     monkeypatch.setenv("FUSEPKG_CONFIG", str(config))
     with pytest.raises(UsageError, match="is not used: it can be written to by other users"):
         decide(Flags())
+
+
+@pytest.mark.parametrize("text", ["-1", "soon", "nan", "inf", "86401", ""])
+def test_a_retry_timeout_that_is_no_time_is_refused(home: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="--retry-timeout"):
+        decide(Flags(retry_timeout=text))
+    assert decide(Flags(retry_timeout="1.5s")).retry_timeout_s == 1.5

@@ -33,6 +33,10 @@ class Desk:
 
     directory: Path
     store: FaultyStore = field(default_factory=lambda: FaultyStore(MemoryStore()))
+    retry_timeout_s: float = 0
+    """By default a request that fails is not made again."""
+    damaged: list[PhysicalKey] = field(default_factory=list)
+    """Objects that were found damaged."""
 
     def put(self, key: str, data: bytes, *, algorithm: Algorithm = Algorithm.SHA2_256_CHUNKED) -> Entry:
         """Put an object, and give its entry; no chunk list."""
@@ -52,7 +56,9 @@ class Desk:
         return Cache(self.directory)
 
     @asynccontextmanager
-    async def source(self, open_cache: Callable[[], Cache] | None = None) -> AsyncIterator[BlobSource]:
+    async def source(
+        self, open_cache: Callable[[], Cache] | None = None, *, settle: bool = True
+    ) -> AsyncIterator[BlobSource]:
         """A source of its own, as of another process."""
         async with trio.open_nursery() as nursery:
             source = BlobSource(
@@ -60,10 +66,13 @@ class Desk:
                 lambda place: (self.store, place.key),
                 lambda digest: get_chunk_list(self.store, digest),
                 nursery,
+                retry_timeout_s=self.retry_timeout_s,
+                note_damaged=self.damaged.append,
             )
             try:
                 yield source
-                await settled(source)
+                if settle:
+                    await settled(source)
             finally:
                 source.close()
 
@@ -76,7 +85,7 @@ class Desk:
 async def settled(source: BlobSource) -> None:
     """Wait until all that was fetched is kept, or could not be."""
     with trio.fail_after(30):
-        while len(source._flights):
+        while source.under_way:
             await wait_all_tasks_blocked()
 
 

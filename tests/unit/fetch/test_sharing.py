@@ -12,8 +12,9 @@ from fusepkg_cache import Algorithm, Cache, Claim, Digest, compute_digest
 from trio.testing import wait_all_tasks_blocked
 
 from fusepkg.errors import RemoteUnavailable
-from fusepkg.fetch import below
-from fusepkg.fetch.source import SMALL_FETCHES, BlobSource
+from fusepkg.fetch import lower_cache
+from fusepkg.fetch.slots import SMALL_SLOTS
+from fusepkg.fetch.source import BlobSource
 from fusepkg.model.cache_names import cache_name, list_digest
 from fusepkg.model.entry import Entry
 from fusepkg.store.faulty import Fault, Gate
@@ -91,7 +92,7 @@ async def test_a_holder_that_does_not_go_on_is_passed_by(desk: Desk):
 
 
 async def test_who_waits_for_others_takes_no_slot_from_other_reads(desk: Desk):
-    entries = [desk.put(f"{number}", b"%d" % number) for number in range(2 * SMALL_FETCHES)]
+    entries = [desk.put(f"{number}", b"%d" % number) for number in range(2 * SMALL_SLOTS)]
     free = desk.put("free", SMALL)
     with desk.open_cache() as other:
         claims = [other.claim(entry.digest) for entry in entries]
@@ -194,7 +195,7 @@ async def test_damage_below_is_fetched_from_the_bucket(
 async def test_a_lower_cache_that_hangs_is_left_alone(
     desk: Desk, lower: Path, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(below, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(lower_cache, "TIMEOUT_S", 0.05)
     entries = [desk.put(f"{number}", (SMALL if kind == "small" else LARGE) + b"%d" % number) for number in range(4)]
     server_is_back, asked = threading.Event(), []
 
@@ -221,7 +222,7 @@ async def test_a_lower_cache_that_hangs_is_left_alone(
 async def test_a_slow_lower_cache_is_waited_for_as_long_as_it_gives_something(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(below, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(lower_cache, "TIMEOUT_S", 0.5)
     entry = desk.put("unlisted", LARGE)
     with Cache(tmp_path / "lower") as cache:
         cache.put(entry.digest, LARGE)

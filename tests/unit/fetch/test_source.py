@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
-from fusepkg_cache import Cache
+from fusepkg_cache import Cache, Verified
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, Digest, compute_digest
 from fusepkg_cache.errors import CacheFull
 from trio.testing import wait_all_tasks_blocked
 
 from fusepkg.errors import AccessDenied, CacheFailure, DigestMismatch, ObjectMissing, RemoteUnavailable
+from fusepkg.fetch.slots import SMALL_SLOTS
 from fusepkg.fetch.source import BlobSource
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
@@ -54,7 +55,7 @@ class Bench:
     async def settled(self) -> None:
         """Wait until all that was fetched is kept, or could not be."""
         with trio.fail_after(30):
-            while len(self.source._flights):
+            while self.source.under_way:
                 await wait_all_tasks_blocked()
 
     @property
@@ -69,16 +70,21 @@ async def bench(tmp_path: Path, make_cache: Callable[[Path], Cache] = Cache) -> 
     with make_cache(tmp_path / "cache") as cache:
         async with trio.open_nursery() as nursery:
             source = BlobSource(
-                lambda: cache, lambda place: (store, place.key), lambda digest: get_chunk_list(store, digest), nursery
+                lambda: cache,
+                lambda place: (store, place.key),
+                lambda digest: get_chunk_list(store, digest),
+                nursery,
+                retry_timeout_s=0,
             )
             yield Bench(store, cache, source)
+            source.close()
 
 
 class FullCache(Cache):
     """A cache on a full disk."""
 
-    def put(self, digest: Digest, data: bytes) -> None:
-        raise CacheFull(f"cannot keep {digest}: no space left")
+    def put_many(self, blobs: Iterable[Verified]) -> None:
+        raise CacheFull("no space left")
 
 
 # --- what is read is what was published ------------------------------------------------------------------------
@@ -343,9 +349,9 @@ async def test_a_slow_cache_holds_back_fetches(tmp_path: Path):
     gate = Gate()
 
     class SlowCache(Cache):
-        def put(self, digest: Digest, data: bytes) -> None:
+        def put_many(self, blobs: Iterable[Verified]) -> None:
             gate.pass_through()
-            super().put(digest, data)
+            super().put_many(blobs)
 
     async with bench(tmp_path, SlowCache) as at:
         entries = [at.put(f"{number}", b"%d" % number) for number in range(200)]
@@ -353,14 +359,14 @@ async def test_a_slow_cache_holds_back_fetches(tmp_path: Path):
             with trio.move_on_after(5):
                 for entry in entries:
                     await at.source.read(entry, 0, 10)
-            assert len(at.source._flights) <= 64
+            assert at.fetched <= SMALL_SLOTS
         finally:
             gate.open()
 
 
 async def test_a_bug_in_keeping_bytes_costs_the_cache_only(tmp_path: Path):
     class Buggy(Cache):
-        def put(self, digest: Digest, data: bytes) -> None:
+        def put_many(self, blobs: Iterable[Verified]) -> None:
             raise RuntimeError("can't start new thread")
 
     async with bench(tmp_path, Buggy) as at:

@@ -1,7 +1,4 @@
-"""Asking the cache's lower tier, which may lie on a network's file system and hang.
-
-Owns: the threads that wait for it, and when it is left alone for a while. Must not know: what it is asked.
-"""
+"""Asking the lower cache, whose file system may be another machine's and hang."""
 
 from __future__ import annotations
 
@@ -16,15 +13,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 5.0
-"""How long the lower tier may be silent before the bucket is asked instead: a healthy NFS server answers in
+TIMEOUT_S = 5.0
+"""How long the lower cache may be silent before the bucket is asked instead: a healthy NFS server answers in
 milliseconds."""
 
-LEAVE_ALONE_S = 30.0
-"""How long nobody asks it after that."""
+RETRY_S = 30.0
+"""After a timeout, ask only the bucket for this long."""
 
 THREADS = 36
-"""As many as there are flights. Those that hang keep theirs, so a tier that hangs for good costs no more than this."""
+"""Questions at a time. Those that hang keep their threads, so a lower cache that hangs for good costs no more."""
 
 _T = TypeVar("_T")
 
@@ -33,26 +30,31 @@ class _Abandoned(Exception):
     """Ends a thread that nobody waits for any longer."""
 
 
-class Below:
-    """The lower tier as the fetch path asks it."""
+class LowerCache:
+    """The lower cache as the pipeline asks it."""
 
     def __init__(self) -> None:
         self._threads = trio.CapacityLimiter(THREADS)
         self._again_s = 0.0
         self._warned = False
 
-    async def ask(self, question: Callable[[Callable[[], None]], _T | None]) -> _T | None:
-        """The answer to a question, asked in a thread; None where there is none in time.
+    @property
+    def is_silent(self) -> bool:
+        """Whether it did not answer a short while ago."""
+        return trio.current_time() < self._again_s
 
-        ``question`` gets a function to call whenever it has got on a little, which gives it more time.
+    async def ask(self, question: Callable[[Callable[[], None]], _T | None]) -> _T | None:
+        """Run ``question`` in a thread and return its answer; None after ``TIMEOUT_S`` without progress.
+
+        ``question`` gets a function to call with each bit of progress.
         """
-        if trio.current_time() < self._again_s:
+        if self.is_silent:
             return None
         token = trio.lowlevel.current_trio_token()
-        scope = trio.CancelScope(deadline=trio.current_time() + PATIENCE_S)
+        scope = trio.CancelScope(deadline=trio.current_time() + TIMEOUT_S)
         is_awaited = True
 
-        def got_on() -> None:
+        def progress() -> None:
             if not is_awaited:
                 raise _Abandoned
             with suppress(trio.RunFinishedError):
@@ -60,7 +62,7 @@ class Below:
 
         def answer() -> _T | None:
             with suppress(_Abandoned):
-                return question(got_on)
+                return question(progress)
             return None
 
         try:
@@ -68,7 +70,7 @@ class Below:
                 return await trio.to_thread.run_sync(answer, abandon_on_cancel=True, limiter=self._threads)
         finally:
             is_awaited = False
-        self._again_s = trio.current_time() + LEAVE_ALONE_S
+        self._again_s = trio.current_time() + RETRY_S
         log.log(
             logging.DEBUG if self._warned else logging.WARNING,
             "the lower cache does not answer; the bucket is asked instead",
@@ -78,4 +80,4 @@ class Below:
 
 
 def _extend(scope: trio.CancelScope) -> None:
-    scope.deadline = trio.current_time() + PATIENCE_S
+    scope.deadline = trio.current_time() + TIMEOUT_S

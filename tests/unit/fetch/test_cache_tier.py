@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import trio
-from fusepkg_cache import Cache, Digest, write_lock
+from fusepkg_cache import Cache, Digest, Verified, write_lock
 from fusepkg_cache.errors import CacheFull, CacheReadOnly
 
-from fusepkg.fetch import keeping
+from fusepkg.fetch import cache_tier
 from tests.unit.cache.stopped import stopped
 from tests.unit.fetch.desk import LARGE, SMALL, Desk, read_in_pages, settled
 
@@ -39,10 +40,10 @@ class Disk:
         disk = self
 
         class FillableCache(Cache):
-            def put(self, digest: Digest, data: bytes) -> None:
+            def put_many(self, blobs: Iterable[Verified]) -> None:
                 if disk.full:
                     raise CacheFull("no space left")
-                super().put(digest, data)
+                super().put_many(blobs)
 
         self.cache = FillableCache(directory)
 
@@ -54,7 +55,7 @@ class Disk:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that have passed for the keeper, in a list of one."""
     passed = [0.0]
-    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: passed[0]))  # not for the cache's waits
+    monkeypatch.setattr(cache_tier, "time", SimpleNamespace(monotonic=lambda: passed[0]))  # not for the cache's waits
     return passed
 
 
@@ -86,13 +87,13 @@ async def test_a_cache_that_can_be_opened_later_is_tried_now_and_then_and_used(t
             await source.read(entry, 0, 9)
             await settled(source)
         assert opener.calls == 1
-        clock[0] += keeping.RETRY_S
+        clock[0] += cache_tier.RETRY_S
         for entry in entries[4:6]:
             await source.read(entry, 0, 9)
             await settled(source)
         assert opener.calls == 2
         opener.refusing = False
-        clock[0] += keeping.RETRY_S
+        clock[0] += cache_tier.RETRY_S
         for entry in entries:
             await source.read(entry, 0, 9)
             await settled(source)
@@ -123,13 +124,13 @@ async def test_a_disk_that_fills_up_and_is_emptied(
         assert len(warnings(caplog)) == 1
         disk.full = False
         assert not await kept(3), "it is left alone for a while"
-        clock[0] += keeping.RETRY_S
+        clock[0] += cache_tier.RETRY_S
         assert await kept(4)
         disk.full = True
         assert not await kept(5)
         assert len(warnings(caplog)) == 1, "the log is not filled"
         disk.full = False
-        clock[0] += keeping.WARN_AGAIN_S
+        clock[0] += cache_tier.WARN_AGAIN_S
         assert await kept(6)
         disk.full = True
         assert not await kept(7)
@@ -137,19 +138,19 @@ async def test_a_disk_that_fills_up_and_is_emptied(
 
 
 async def test_held_bytes_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(keeping, "HELD_BYTES", 2 * len(SMALL))
+    monkeypatch.setattr(cache_tier, "HELD_BYTES_ALONE", 2 * len(SMALL))
     desk = Desk(tmp_path / "cache")
     entries = [desk.put(f"{number}", SMALL[:-2] + b"%2d" % number) for number in range(20)]
     async with desk.source(Opener(tmp_path / "cache")) as source:
         for entry in entries:
             await read_in_pages(source, entry)
-        assert source._keeper._held_bytes <= keeping.HELD_BYTES
+        assert source._tier._held.bytes <= cache_tier.HELD_BYTES_ALONE
         await read_in_pages(source, entries[-1])
         assert desk.fetched == len(entries)
 
 
 async def test_a_blob_larger_than_what_may_be_held_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(keeping, "HELD_BYTES", 10)
+    monkeypatch.setattr(cache_tier, "HELD_BYTES_ALONE", 10)
     desk = Desk(tmp_path / "cache")
     entry = desk.put("small", SMALL)
     async with desk.source(Opener(tmp_path / "cache")) as source:
@@ -158,13 +159,16 @@ async def test_a_blob_larger_than_what_may_be_held_is_held(tmp_path: Path, monke
         assert desk.fetched == 1
 
 
-async def test_large_blobs_in_temporary_files_are_few_and_go_with_the_source(tmp_path: Path):
+async def test_large_blobs_in_temporary_files_are_few_and_go_with_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     desk = Desk(tmp_path / "cache")
-    entries = [desk.put(f"{number}", LARGE[:-1] + b"%d" % number) for number in range(keeping.HELD_FILES + 2)]
+    monkeypatch.setattr(cache_tier, "HELD_FILES", 4)
+    entries = [desk.put(f"{number}", LARGE[:-1] + b"%d" % number) for number in range(cache_tier.HELD_FILES + 2)]
     async with desk.source(Opener(tmp_path / "cache")) as source:
         for entry in entries:
             assert (await source.read(entry, entry.size - 1, 9)).decode() == entry.logical_key
-        assert len(source._keeper._files) == keeping.HELD_FILES
+        assert len(source._tier._files) == cache_tier.HELD_FILES
         assert (await source.read(entries[0], entries[0].size - 1, 9)) == b"0"
 
 
@@ -205,7 +209,7 @@ async def test_a_process_stopped_while_it_writes_to_the_cache_holds_up_no_read(
             assert found == blobs
             await settled(source)
             assert len(warnings(caplog)) == 1
-        clock[0] += keeping.RETRY_S
+        clock[0] += cache_tier.RETRY_S
         assert await source.read(later, 0, len(SMALL)) == SMALL
         await settled(source)
         assert source.cached_chunks(later) == (1, 1), "the cache is used again"

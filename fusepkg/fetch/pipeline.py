@@ -1,0 +1,410 @@
+"""The one loop that fetches: what readers miss is gathered, and goes from cache to lower cache to bucket together.
+
+A turn of the loop takes what has arrived (to its readers first, then to be kept), begins what has a slot, and starts to
+keep what waits for that. All of it runs on one trio thread; between a miss and joining a flight there is no checkpoint.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import random
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+from fusepkg_cache.digest import Verified, verified
+from fusepkg_cache.errors import CacheError
+
+from fusepkg.errors import CacheFailure, DigestMismatch, FusepkgError, RemoteUnavailable
+from fusepkg.fetch.bucket import Bucket, is_transient
+from fusepkg.fetch.flight import Flight
+from fusepkg.fetch.lower_cache import LowerCache
+from fusepkg.fetch.piece import Kind
+from fusepkg.fetch.slots import SMALL_BYTES, Slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from fusepkg_cache import Claim, Lower
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.fetch.bucket import Outcome
+    from fusepkg.fetch.cache_tier import CacheTier
+    from fusepkg.fetch.counters import Counters
+    from fusepkg.fetch.piece import Piece, PieceKey
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.store.protocol import ObjectStore
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
+"""Before a failed request is made again: doubled with each failure, and varied so that not all come at once."""
+
+AGAIN_S = 5.0
+"""A small piece is asked for a second time, beside the first request, if that has not been answered after this long."""
+
+KEPT_AT_ONCE = 256
+KEPT_BYTES = 16 * 1024 * 1024
+"""Pieces put into the cache in one go, and their bytes (one more piece than that at most)."""
+
+KEEPERS = 2
+"""Tasks that put pieces into the cache."""
+
+TURN_SHARE = 4
+"""Pieces that other processes fetch are looked for after a pause of this many times what the last turn took: looking
+for many must not take all of the loop."""
+
+LOWER_ASKERS = 16
+"""Threads among which the pieces of one turn are divided to be looked for in the lower cache."""
+
+_T = TypeVar("_T")
+
+
+class Pipeline:
+    """Fetches pieces, each once for all readers of all processes. Runs in ``nursery`` until that is cancelled.
+
+    A request that fails for a reason that may pass is made again, for ``retry_timeout_s`` seconds from then on.
+    """
+
+    def __init__(
+        self,
+        tier: CacheTier,
+        counters: Counters,
+        store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]],
+        chunk_list: Callable[[Digest], list[bytes]],
+        nursery: trio.Nursery,
+        *,
+        retry_timeout_s: float,
+        note_damaged: Callable[[PhysicalKey], None],
+    ) -> None:
+        token = trio.lowlevel.current_trio_token()
+
+        def arrived() -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._wake, idempotent=True)
+
+        self._tier = tier
+        self._counters = counters
+        self._nursery = nursery
+        self._retry_timeout_s = retry_timeout_s
+        self._bucket = Bucket(store_for, chunk_list, arrived, note_damaged)
+        self._lower = LowerCache()
+        self._slots = Slots()
+        self._flights: dict[PieceKey, Flight] = {}
+        self._later: list[tuple[float, int, Flight]] = []
+        self._numbers = count()
+        self._asked: deque[tuple[float, Flight]] = deque()
+        self._to_keep: list[Flight] = []
+        self._keepers = 0
+        self._something = trio.Event()
+        self._turn_s = 0.0
+        self._ended = False
+        self._scope = trio.CancelScope()
+        nursery.start_soon(self._run)
+
+    def close(self) -> None:
+        """End the loop: who still waits gets RemoteUnavailable. Let threads end that have nothing to do."""
+        self._scope.cancel()
+        self._bucket.close()
+
+    @property
+    def under_way(self) -> int:
+        """How many pieces are being fetched or kept."""
+        return len(self._flights)
+
+    def want(self, piece: Piece, *, keep: bool = True, background: bool = False) -> Flight:
+        """Return the one flight of a piece, started now if there is none. No checkpoint.
+
+        With ``background`` nobody waits for it yet: it begins when nothing else wants a slot.
+        """
+        flight = self._flights.get(piece.key)
+        if flight is None:
+            flight = Flight(piece, background, keep)
+            if self._ended:
+                flight.fail(_ending())
+                return flight
+            self._flights[piece.key] = flight
+            self._slots.add(flight)
+            self._wake()
+        flight.keep = flight.keep or keep
+        if flight.background and not background:
+            self._slots.promote(flight)
+            self._wake()
+        return flight
+
+    # --- the loop --------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._something.set()
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                while True:
+                    with trio.move_on_at(self._next_s()):
+                        await self._something.wait()
+                    self._something = trio.Event()
+                    self._turn(trio.current_time())
+        finally:
+            self._ended = True
+            for flight in list(self._flights.values()):
+                if not flight.landed.is_set():
+                    flight.fail(_ending())
+                self._end(flight)
+
+    def _turn(self, now: float) -> None:
+        for flight, outcome in self._bucket.drain():
+            self._take(flight, outcome, now)
+        while self._later and self._later[0][0] <= now:
+            self._slots.add(heapq.heappop(self._later)[2])
+        self._ask_again(now)
+        while flights := self._slots.take(now):
+            self._begin(flights, now)
+        self._turn_s = trio.current_time() - now
+        while self._to_keep and self._keepers < KEEPERS:
+            self._keepers += 1
+            self._nursery.start_soon(self._keep, self._next_to_keep())
+
+    def _next_s(self) -> float:
+        times = [self._slots.next_slow_s()]
+        times += [self._later[0][0]] if self._later else []
+        times += [self._asked[0][0]] if self._asked else []
+        return min((when_s for when_s in times if when_s is not None), default=float("inf"))
+
+    # --- cache, lower cache, bucket --------------------------------------------------------------------------
+
+    def _begin(self, flights: list[Flight], now: float) -> None:
+        """Fetch what has a slot: from the cache if another process has kept it meanwhile, else from further away."""
+        mine = [flight for flight in flights if self._claim(flight, now)]
+        parts = [flight for flight in mine if not flight.piece.is_streamed]
+        found = self._tier.get_many([flight.piece.name for flight in parts])
+        missing = [flight for flight, data in zip(parts, found, strict=True) if not self._share(flight, data)]
+        for flight in mine:
+            if flight.piece.is_streamed and not self._was_streamed(flight):
+                self._ask(flight, now)
+                self._nursery.start_soon(self._fetch_whole, flight)
+        lower = self._tier.cache.lower if self._tier.cache else None
+        if lower is None or self._lower.is_silent:
+            self._submit(missing, now)
+            return
+        share = -(-len(missing) // LOWER_ASKERS) or 1
+        for at in range(0, len(missing), share):
+            self._nursery.start_soon(self._from_lower, lower, missing[at : at + share])
+
+    def _claim(self, flight: Flight, now: float) -> bool:
+        """Whether this process is to fetch a piece; if another one does, look for it in the cache, again later."""
+        if flight.claim is None and flight.keep:
+            flight.claim = self._tier.claim(flight.piece.name)
+        if flight.claim is None or flight.claim.take():
+            return True
+        piece = flight.piece
+        is_here = self._was_streamed(flight) if piece.is_streamed else self._share(flight, self._tier.get(piece.name))
+        if not is_here:
+            self._slots.free(flight)
+            self._return_at(flight, now + flight.claim.pause_s + self._turn_s * TURN_SHARE)
+        return False
+
+    def _was_streamed(self, flight: Flight) -> bool:
+        """Land a flight whose large blob another process has kept, if one has."""
+        has = self._tier.has if flight.piece.kind is Kind.WHOLE else self._tier.has_file
+        return self._share(flight, b"" if has(flight.piece.name) else None)
+
+    def _share(self, flight: Flight, data: bytes | None) -> bool:
+        """Land a flight with what another process has kept, if it has."""
+        if data is None or (not flight.piece.is_streamed and len(data) != flight.piece.length):
+            return False
+        self._counters.shared_objects += 1
+        flight.land(data)
+        self._end(flight)
+        return True
+
+    async def _from_lower(self, lower: Lower, flights: list[Flight]) -> None:
+        found: dict[Flight, Verified] = {}
+
+        def look(progress: Callable[[], None]) -> bool:
+            for flight in flights:
+                data = lower.read(flight.piece.name, size=flight.piece.length)
+                if data is not None:
+                    found[flight] = verified(flight.piece.name, data)
+                progress()
+            return True
+
+        await self._lower.ask(look)
+        now = trio.current_time()
+        for flight in flights:
+            blob = found.get(flight)
+            if blob is not None:
+                self._counters.lower_objects += 1
+                self._counters.lower_bytes += len(blob.data)
+                self._land(flight, blob)
+        self._submit([flight for flight in flights if not flight.landed.is_set()], now)
+        self._wake()
+
+    def _submit(self, flights: list[Flight], now: float) -> None:
+        for flight in flights:
+            self._ask(flight, now)
+        self._bucket.submit(flights)
+
+    def _ask(self, flight: Flight, now: float) -> None:
+        flight.attempts += 1
+        flight.requests += 1
+        if flight.piece.length <= SMALL_BYTES:
+            self._asked.append((now + AGAIN_S, flight))
+
+    def _ask_again(self, now: float) -> None:
+        """Make a second request for small pieces whose first one is silent: the first answer counts."""
+        while self._asked and (self._asked[0][0] <= now or not self._asked[0][1].requests):
+            _, flight = self._asked.popleft()
+            if flight.requests == 1 and not flight.landed.is_set():
+                flight.requests += 1
+                self._bucket.submit([flight])
+
+    # --- what comes of it ------------------------------------------------------------------------------------
+
+    def _take(self, flight: Flight, outcome: Outcome, now: float) -> None:
+        """Give what has arrived to the readers, or ask again for it later."""
+        flight.requests -= 1
+        if self._ended or flight.landed.is_set():
+            return
+        if isinstance(outcome, bytes):
+            flight.land(outcome)
+            self._end(flight)
+            return
+        if isinstance(outcome, Verified):
+            if flight.piece.kind is Kind.LIST:
+                self._counters.chunk_lists += 1
+            else:
+                self._counters.fetched_objects += 1
+                self._counters.fetched_bytes += len(outcome.data)
+            self._land(flight, outcome)
+            return
+        if flight.requests and is_transient(outcome):
+            return  # another request for it is under way
+        if flight.first_failed_s is None:
+            flight.first_failed_s = now
+        piece = flight.piece
+        if is_transient(outcome) and now - flight.first_failed_s < self._retry_timeout_s:
+            pause_s = min(FIRST_PAUSE_S * 2 ** (flight.attempts - 1), LONGEST_PAUSE_S) * random.uniform(0.7, 1.3)
+            log.debug("%s is asked for again in %.1f s: %s", piece.entry.physical_key, pause_s, outcome)
+            self._slots.free(flight)
+            self._return_at(flight, now + pause_s)
+            return
+        if not flight.background:
+            self._counters.failed_fetches += 1
+            self._counters.digest_mismatches += isinstance(outcome, DigestMismatch)
+        level = logging.INFO if flight.background else logging.ERROR
+        log.log(level, "cannot read %s (%s): %s", piece.entry.logical_key, piece.entry.physical_key, outcome)
+        flight.fail(outcome)
+        self._end(flight)
+
+    def _land(self, flight: Flight, blob: Verified) -> None:
+        """Give a piece to its readers, and queue it to be kept."""
+        flight.land(blob.data)
+        if not flight.keep:
+            self._end(flight)
+            return
+        self._tier.note_fetched(blob.digest)
+        if len(blob.data) > SMALL_BYTES or self._tier.is_tight:
+            self._tier.hold(blob.digest, blob.data)
+        flight.blob = blob
+        self._to_keep.append(flight)
+
+    def _return_at(self, flight: Flight, when_s: float) -> None:
+        heapq.heappush(self._later, (when_s, next(self._numbers), flight))
+
+    def _end(self, flight: Flight) -> None:
+        if flight.claim is not None:
+            flight.claim.release()
+        self._slots.free(flight)
+        if self._flights.get(flight.piece.key) is flight:
+            del self._flights[flight.piece.key]
+
+    # --- keeping ---------------------------------------------------------------------------------------------
+
+    def _next_to_keep(self) -> list[Flight]:
+        room, number = KEPT_BYTES, 0
+        for flight in self._to_keep[:KEPT_AT_ONCE]:
+            number += 1
+            room -= flight.piece.length
+            if room <= 0:
+                break
+        batch, self._to_keep = self._to_keep[:number], self._to_keep[number:]
+        return batch
+
+    async def _keep(self, flights: list[Flight]) -> None:
+        """Put landed pieces into the cache; a piece that lands meanwhile goes with the next ones."""
+        try:
+            while flights:
+                await self._tier.keep([flight.blob for flight in flights if flight.blob is not None])
+                for flight in flights:
+                    self._end(flight)
+                self._wake()
+                flights = self._next_to_keep()
+        finally:
+            self._keepers -= 1
+
+    # --- large blobs without a chunk list --------------------------------------------------------------------
+
+    async def _fetch_whole(self, flight: Flight) -> None:
+        """Stream a blob into the cache, or into a temporary file."""
+        entry, name, in_cache = flight.piece.entry, flight.piece.name, flight.piece.kind is Kind.WHOLE
+        now = trio.current_time
+
+        async def from_bucket(take: Callable[[Iterable[bytes]], _T]) -> _T | None:
+            give = partial(self._bucket.give, entry, lambda pieces: take(_beating(pieces, flight.claim)))
+            return await trio.to_thread.run_sync(give, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+
+        try:
+            if await self._whole_from_lower(flight):
+                flight.land(b"")
+            else:
+                await self._tier.keep_pieces(name, from_bucket, in_cache=in_cache)
+                self._counters.fetched_objects += 1
+                self._counters.fetched_bytes += entry.size
+                flight.land(b"")
+        except CacheError as exc:
+            self._take(flight, CacheFailure(f"{entry.logical_key}: cannot be kept to be read from: {exc}"), now())
+        except FusepkgError as exc:
+            self._take(flight, exc, now())
+        finally:
+            if flight.landed.is_set():
+                self._end(flight)
+            self._wake()
+
+    async def _whole_from_lower(self, flight: Flight) -> bool:
+        lower = self._tier.cache.lower if self._tier.cache else None
+        if lower is None:
+            return False
+        name, size = flight.piece.name, flight.piece.length
+
+        async def draw(take: Callable[[Iterable[bytes]], _T]) -> _T | None:
+            return await self._lower.ask(
+                lambda progress: lower.give(
+                    name, lambda _, pieces: take(_beating(pieces, flight.claim, progress)), size=size
+                )
+            )
+
+        if not await self._tier.keep_pieces(name, draw, in_cache=flight.piece.kind is Kind.WHOLE):
+            return False
+        self._counters.lower_objects += 1
+        self._counters.lower_bytes += size
+        return True
+
+
+def _beating(
+    pieces: Iterable[bytes], claim: Claim | None, progress: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    """Yield the pieces, and refresh the claim's heartbeat with each."""
+    for piece in pieces:
+        if claim is not None:
+            claim.beat()
+        progress()
+        yield piece
+
+
+def _ending() -> RemoteUnavailable:
+    return RemoteUnavailable("the mount is ending")
