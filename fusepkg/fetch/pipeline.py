@@ -29,7 +29,8 @@ from fusepkg.fetch.slots import SMALL_BYTES, Slots
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from fusepkg_cache import Claim, Lower
+    from fusepkg_cache import Claim
+    from fusepkg_cache import LowerCache as LowerDirectory
     from fusepkg_cache.digest import Digest
 
     from fusepkg.fetch.bucket import Outcome
@@ -222,7 +223,7 @@ class Pipeline:
         self._end(flight)
         return True
 
-    async def _from_lower(self, lower: Lower, flights: list[Flight]) -> None:
+    async def _from_lower(self, lower: LowerDirectory, flights: list[Flight]) -> None:
         found: dict[Flight, Verified] = {}
 
         def look(progress: Callable[[], None]) -> bool:
