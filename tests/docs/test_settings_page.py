@@ -55,8 +55,13 @@ def file(home: Path) -> Path:
     return file
 
 
-GIVEN = {"cache_size": ("10%", "20%", "30%"), "cache_free": ("1kB", "2kB", "3kB"),
-    "retry_timeout": ("1.5", "2.5", "3.5"), "read_timeout": ("1.5", "2.5", ""), "request_timeout": ("1.5", "2.5", "")}  # fmt: skip
+GIVEN = {
+    "cache_size": ("10%", "20%", "30%"),
+    "cache_free": ("1kB", "2kB", "3kB"),
+    "retry_timeout": ("1.5", "2.5", "3.5"),
+    "read_timeout": ("1.5", "2.5", ""),
+    "request_timeout": ("1.5", "2.5", ""),
+}
 """Settings that are no names or paths: what the file, the environment and the flag say of them."""
 
 
