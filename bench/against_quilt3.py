@@ -1,7 +1,5 @@
 """Packages with fusepkg and with quilt3: opening a large one, publishing, publishing again, installing.
 
-Owns: the packages, and the order of these steps. Must not know: how either does any of it.
-
 Both talk to the same Ceph RADOS Gateway on this machine and read the same million-entry manifest. A publish or an
 install is a whole process as a user starts it; an opening is one statement, the imports before it not counted.
 """

@@ -1,7 +1,5 @@
 """First reads from a real S3 server on this machine: through our mounts, through rclone's, and with boto3 alone.
 
-Owns: the bucket, its subjects and rows. Must not know: how a row is measured or shown.
-
 The server is the tests' Ceph RADOS Gateway. It shares the machine's processors with whoever asks it, so these rows
 compare the CPU that each way of asking takes, and not what a network would do.
 """

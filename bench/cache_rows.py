@@ -1,7 +1,5 @@
 """The cache as a library, beside plain files on the same disk; and how long a large one takes to open.
 
-Owns: the blobs and the loops over them. Must not know: mounts, packages.
-
 Plain files are what a program would write without a cache: no hash, no check, no sync. What ``put`` promises besides
 (another process sees it, kill -9 does not lose it, its bytes were hashed) has its price in these rows.
 """

@@ -1,7 +1,4 @@
-"""Creating small objects: through our store, and with boto3 alone.
-
-Owns: the loops and their row. Must not know: what a push does besides.
-"""
+"""Creating small objects: through our store, and with boto3 alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Groups of rows: each sets up what it needs once, then measures round by round.
-
-Owns: which subjects and rows belong together. Must not know: how a row is measured or shown.
-"""
+"""Groups of rows: each sets up what it needs once, then measures round by round."""
 
 from __future__ import annotations
 

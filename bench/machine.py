@@ -1,7 +1,4 @@
-"""This machine: what it is, its kernel's caches, and who else uses it.
-
-Owns: what only the kernel can say or do. Must not know: what is measured.
-"""
+"""This machine: what it is, its kernel's caches, and who else uses it."""
 
 from __future__ import annotations
 

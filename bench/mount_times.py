@@ -1,7 +1,5 @@
 """How long `fusepkg mount` takes, as a user sees it: the whole command, from its start to its end.
 
-Owns: the synthetic package, and the timing of commands. Must not know: how a mount works.
-
 The package has a manifest and no objects: a mount reads none before somebody reads a file.
 """
 

@@ -1,7 +1,4 @@
-"""A program run to its end: how long it took.
-
-Owns: starting it and taking its time. Must not know: what it does.
-"""
+"""A program run to its end: how long it took."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Programs that are measured as whole processes, or time one statement of themselves: ``python -m bench.programs``.
 
-Owns: what a user of quilt3, of our Python API or of the cache would write. Must not know: rows, rounds.
-
 Each prints one JSON object: ``seconds`` of the statement, imports not counted, what it found, so that whoever runs it
 can see that the work was done, and ``peak_mb``, the most memory its process had. (Asked of the kernel by the process
 itself: what wait4 tells of a child counts the memory of the parent it was forked from.)

@@ -1,7 +1,4 @@
-"""Readers: forked processes that start together and time only their own loops.
-
-Owns: forking, the common start, and gathering. Must not know: what the loops do.
-"""
+"""Readers: forked processes that start together and time only their own loops."""
 
 from __future__ import annotations
 

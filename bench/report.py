@@ -1,8 +1,6 @@
 """Results as tables: what was measured, how it compares, which targets are met.
 
-    python -m bench.report [--markdown] [RESULTS.json]     the newest results where none are named
-
-Owns: the layout. Must not know: how anything was measured; every figure comes from the results.
+python -m bench.report [--markdown] [RESULTS.json]     the newest results where none are named
 """
 
 from __future__ import annotations

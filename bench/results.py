@@ -1,7 +1,4 @@
-"""The results of one run, as a file keeps them.
-
-Owns: the form of the file. Must not know: how results come about or what is made of them.
-"""
+"""The results of one run, as a file keeps them."""
 
 from __future__ import annotations
 

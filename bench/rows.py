@@ -1,8 +1,5 @@
 """Rows, and how one is measured on one subject.
 
-Owns: the rows over small files and over a large one, the order of a session, passes and samples. Must not know: any
-one subject, or what becomes of the samples.
-
 A session opens a subject with cold caches, measures its rows in their order, and closes it. Sessions of all subjects
 follow one another within a round, so that what is compared was measured within seconds or a minute of each other.
 """

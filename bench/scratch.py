@@ -1,7 +1,4 @@
-"""The run's own directory, in which everything is made, and how it is cleared away.
-
-Owns: the directory, and mounts left in it by this run or by one that was killed. Must not know: who mounted.
-"""
+"""The run's own directory, in which everything is made, and how it is cleared away."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What we hold ourselves to, and whether a run met it.
 
-Owns: the targets and the arithmetic of ratios. Must not know: how results are shown.
-
 A ratio is taken within each round, between things measured close to each other, and the median of the rounds counts:
 the machine may be busy, but it is as busy for both. Where the local folder was read in turn with a subject, the ratio
 is the median of those pairs; otherwise the fastest pass counts, on both sides.

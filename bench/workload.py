@@ -1,7 +1,5 @@
 """What is read: trees of files, and the loops that walk and read them.
 
-Owns: the files, and what one reader does. Must not know: who serves the directory, or how time is taken.
-
 A ``Loop`` is called in the reader's own process: it prepares (encodes paths) and gives a function, which does the work
 and says how much that was. A loop that finds fewer bytes than there are raises: a broken mount must not look fast.
 """

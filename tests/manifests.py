@@ -1,7 +1,4 @@
-"""Entries and manifests for tests, short to write.
-
-Owns: turning a key and some bytes into an entry, and entries into a manifest. Must not know: what a test checks.
-"""
+"""Entries and manifests for tests, short to write."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An S3 server that tells checksums: moto's, a process of its own, spoken to over HTTP like any other.
-
-Owns: starting and ending it. Must not know: fusepkg. It is no reference for anything but checksums (tests/README.md).
-"""
+"""An S3 server that tells checksums: moto's, a process of its own, spoken to over HTTP like any other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """A real S3 for tests: one Ceph monitor, one in-memory OSD and one RADOS Gateway on loopback.
 
-Owns: starting, waiting for, and ending the three processes; users and buckets in it. Must not know: fusepkg.
-
 Nothing is fixed, so several runs may share a machine: ports are free ones, data lies in a directory of the run. The
 processes stay in the foreground under ``setpriv --pdeathsig``, so the kernel ends them when pytest ends, however.
 """

@@ -1,8 +1,4 @@
-"""Real folders for tests to publish, always the same bytes under the same names.
-
-Owns: ``small`` (a dozen files, one of each kind that matters, milliseconds) and ``everything`` (over 5,000 files and
-every name, size and kind that has ever broken a file system). Must not know: fusepkg.
-"""
+"""Real folders for tests to publish, always the same bytes under the same names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""fusepkg itself, through its command line as a user has it, with either engine.
-
-Owns: running our command in a home of its own. Must not know: rows, other subjects.
-"""
+"""fusepkg itself, through its command line as a user has it, with either engine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The form of a subject.
-
-Owns: what the rows may expect of one. Must not know: any one of them.
-"""
+"""The form of a subject."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Console blocks of the documents: found, run as they are printed, compared with what is printed below them.
 
-Owns: how such a block is marked, and what may differ between two runs. Must not know: fusepkg.
-
 A block to be run starts with ```` ```console run ````. Lines from ``$ `` on are commands (``> `` continues one), the
 others what they print; ``...`` stands for anything, alone on a line for any lines. Commands of one document run in one
 shell, in an empty home directory, which documents write as ``/home/ada``. They must end with 0; in a block marked

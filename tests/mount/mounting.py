@@ -1,7 +1,4 @@
-"""Making and ending mounts, and what a test asks of one.
-
-Owns: that a mount a test made is gone when its block ends, however. Must not know: where packages lie.
-"""
+"""Making and ending mounts, and what a test asks of one."""
 
 from __future__ import annotations
 

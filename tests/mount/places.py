@@ -1,7 +1,4 @@
-"""Where the packages of these tests lie: the embedded registry, or a bucket of a real S3 server behind the proxy.
-
-Owns: publishing there, and looking at and tampering with objects behind the product's back. Must not know: mounts.
-"""
+"""Where the packages of these tests lie: the embedded registry, or a bucket of a real S3 server behind the proxy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Fails a run that leaves mounts or daemons behind, names them, and clears them away.
 
-Owns: finding what this run, and no other on the machine, left. Must not know: how a mount or a daemon was started.
-
 A mount is ours if it lies below the run's temporary directory; a process, if its environment carries the run's mark
 (set for everything the run starts) and it runs fusepkg.
 """

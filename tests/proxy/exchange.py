@@ -1,7 +1,4 @@
-"""One request on its way to S3 and its answer on the way back, as it should be or as its fault says.
-
-Owns: passing on, and what each fault looks like on the wire. Must not know: connections' lives, the plan, the log.
-"""
+"""One request on its way to S3 and its answer on the way back, as it should be or as its fault says."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The proxy: listens, keeps the log and the fault plan, gives each connection a thread.
-
-Owns: sockets and threads, being unreachable. Must not know: what a fault looks like on the wire, fusepkg.
-"""
+"""The proxy: listens, keeps the log and the fault plan, gives each connection a thread."""
 
 from __future__ import annotations
 

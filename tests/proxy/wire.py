@@ -1,7 +1,4 @@
-"""HTTP/1.1 on sockets, as far as a proxy needs it: heads read and kept as they came, bodies passed on by their framing.
-
-Owns: heads, body framing, the connection to a server. Must not know: S3, faults, who listens.
-"""
+"""HTTP/1.1 on sockets, as far as a proxy needs it: heads are kept as they came, bodies passed on by their framing."""
 
 from __future__ import annotations
 
