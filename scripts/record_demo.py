@@ -30,7 +30,7 @@ HOME = "/home/ada"
 FILES, FILE_BYTES = 4_000, 300_000
 
 SESSION = (
-    "time fusepkg mount my-bucket/plants:v2 plants",
+    "fusepkg mount my-bucket/plants:v2 plants",
     "find plants -type f | wc -l; du -sh --apparent-size plants",
     "tail -2 plants/labels.csv",
     "cmp plants/images/0042.jpg folder/images/0042.jpg && echo identical",
@@ -168,7 +168,6 @@ def record(command: str, home: Path) -> list[list[Cell]]:
         "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
         "TERM": "xterm-256color",
         "LC_ALL": "C.UTF-8",
-        "TIMEFORMAT": "%1R seconds",
     }
     process = subprocess.Popen(
         ["bash", "--noprofile", "--norc", "-c", command],
