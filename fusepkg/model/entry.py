@@ -29,9 +29,6 @@ EMPTY_DIRECTORY_NAME = ".fusepkg-empty-directory"
 MAX_NAME_BYTES = 255
 """Longest name of one file or directory, in UTF-8 bytes: the kernel's NAME_MAX."""
 
-MAX_PATH_BYTES = 4095
-"""Longest logical key, in UTF-8 bytes: the kernel's PATH_MAX less the closing NUL."""
-
 
 class EntryKind(enum.IntEnum):
     """What a mount shows for an entry; the value is what index files hold."""

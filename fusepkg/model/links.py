@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import ManifestInvalid
-from fusepkg.model.entry import MAX_PATH_BYTES
+from fusepkg.model.physical_key import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

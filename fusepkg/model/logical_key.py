@@ -7,7 +7,8 @@ hash, of the data address space, and of a depth-first walk with sorted directori
 from __future__ import annotations
 
 from fusepkg.errors import ManifestInvalid
-from fusepkg.model.entry import MAX_NAME_BYTES, MAX_PATH_BYTES
+from fusepkg.model.entry import MAX_NAME_BYTES
+from fusepkg.model.physical_key import MAX_PATH_BYTES
 
 _SHOWN_CHARACTERS = 120
 """How much of a key an error message repeats: keys come from strangers and can have megabytes."""

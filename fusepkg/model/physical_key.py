@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from fusepkg.errors import ManifestInvalid
-from fusepkg.model.entry import MAX_PATH_BYTES
+
+MAX_PATH_BYTES = 4095
+"""Longest path and longest logical key, in UTF-8 bytes: the kernel's PATH_MAX less the closing NUL."""
 
 _SAFE = "/-_.~"
 _UNENCODED = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")

@@ -19,7 +19,6 @@ from fusepkg.errors import ManifestInvalid, UnsupportedFormat
 from fusepkg.model.entry import (
     EMPTY_DIRECTORY_NAME,
     MAX_NAME_BYTES,
-    MAX_PATH_BYTES,
     META_KEY,
     Entry,
     EntryKind,
@@ -28,7 +27,7 @@ from fusepkg.model.entry import (
 )
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import check_logical_key
-from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.model.physical_key import MAX_PATH_BYTES, parse_physical_key
 from fusepkg.model.tophash import canonical_json
 
 if TYPE_CHECKING:

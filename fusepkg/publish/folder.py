@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import FolderUnfit, UsageError
-from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, MAX_PATH_BYTES, EntryKind
+from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, EntryKind
 from fusepkg.model.links import LinkGraph, text_stays_inside
+from fusepkg.model.physical_key import MAX_PATH_BYTES
 from fusepkg.state.file_identity import FileIdentity, FileSystems
 
 if TYPE_CHECKING:
