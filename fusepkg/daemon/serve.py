@@ -35,13 +35,13 @@ from fusepkg.engines.errnos import worst
 from fusepkg.engines.handlers import UNDER_WAY
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
 from fusepkg.engines.session_end import wait_for_session_end
-from fusepkg.errors import ControlError
+from fusepkg.errors import ControlError, MountFailed
 from fusepkg.model.times import one_time_s
 from fusepkg.vfs.entry_stat import entry_stat
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from fusepkg.daemon.request import Event, MountRequest
     from fusepkg.fetch.source import BlobSource
@@ -140,8 +140,8 @@ class _Service:
             try:
                 async with mounted(index, self._source, self._choice, options, root_xattrs) as mount:
                     self._choice = mount.choice
-                    nursery.start_soon(_pass_on, mount.ended, stop)
-                    nursery.start_soon(_watch_session, stop)
+                    for session_end in (mount.ended.wait, wait_for_session_end):  # whichever notices first
+                        nursery.start_soon(_watch_session, session_end, self._is_mounted, stop)
                     nursery.start_soon(_watch_detached, self._is_mounted, self._served_bytes, stop)
                     if self._request.owner:
                         nursery.start_soon(_watch_owner, self._request.owner, stop)
@@ -229,13 +229,16 @@ def _plain(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in facts.items()}
 
 
-async def _pass_on(ended: trio.Event, stop: trio.Event) -> None:
-    await ended.wait()
-    stop.set()
+async def _watch_session(
+    session_end: Callable[[], Awaitable[None]], is_mounted: Callable[[], bool], stop: trio.Event
+) -> None:
+    """End when the session has ended. Raises MountFailed if the mount is still there: it was aborted, not unmounted.
 
-
-async def _watch_session(stop: trio.Event) -> None:
-    await wait_for_session_end()
+    The error leaves the mount in the table, so that readers get errors and no empty directory.
+    """
+    await session_end()
+    if not stop.is_set() and is_mounted():
+        raise MountFailed("the kernel ended the session of a mount that nobody unmounted")
     stop.set()
 
 

@@ -96,6 +96,26 @@ def test_a_fork_that_leaves_the_block_ends_nothing(local: Place, engine: str):
         assert not directory.parent.exists()
 
 
+def test_a_session_that_the_kernel_aborts_leaves_errors_not_an_empty_directory(
+    local: Place, engine: str, tmp_path: Path
+):
+    control = tmp_path / "fusectl"
+    control.mkdir()
+    subprocess.run(["mount", "-t", "fusectl", "none", control], check=True)
+    try:
+        others = set(os.listdir(control))
+        with mounted(local.reference("small:v1"), tmp_path / "m", engine) as mount:
+            (session,) = set(os.listdir(control)) - others
+            (control / session / "abort").write_text("1")
+            assert ended(mount.record.pid)
+            assert mounts_below(mount.root) != []
+            with pytest.raises(OSError, match=r"Transport endpoint|Input/output"):
+                (mount / "README.md").read_bytes()
+            subprocess.run(["umount", "-l", mount.root], check=True)
+    finally:
+        subprocess.run(["umount", "-l", control], check=True)
+
+
 @pytest.mark.s3
 @pytest.mark.parametrize("way", ["umount", "SIGTERM"])
 def test_a_request_that_hangs_holds_up_no_end(
