@@ -69,6 +69,7 @@ with Package(sys.argv[1]).mount(engine=sys.argv[2]) as directory:
     ("number", "forks"), [(signal.SIGTERM, "no"), (signal.SIGKILL, "no"), (signal.SIGKILL, "fork")], ids=str
 )
 def test_a_mount_in_a_block_ends_with_its_program(local: Place, engine: str, number: int, forks: str):
+    """`with package.mount()` ends with its program, by whatever signal, and its directory goes."""
     command = [sys.executable, "-c", PROGRAM, local.reference("small:v1"), engine, forks]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
@@ -84,6 +85,7 @@ def test_a_mount_in_a_block_ends_with_its_program(local: Place, engine: str, num
 
 
 def test_a_fork_that_leaves_the_block_ends_nothing(local: Place, engine: str):
+    """A fork of that program may leave the block: the mount ends with the program that made it."""
     command = [sys.executable, "-c", PROGRAM, local.reference("small:v1"), engine, "leave"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
@@ -99,6 +101,7 @@ def test_a_fork_that_leaves_the_block_ends_nothing(local: Place, engine: str):
 def test_a_session_that_the_kernel_aborts_leaves_errors_not_an_empty_directory(
     local: Place, engine: str, tmp_path: Path
 ):
+    """A session that the kernel aborts leaves errors to readers, not an empty directory."""
     control = tmp_path / "fusectl"
     control.mkdir()
     subprocess.run(["mount", "-t", "fusectl", "none", control], check=True)
@@ -121,6 +124,7 @@ def test_a_session_that_the_kernel_aborts_leaves_errors_not_an_empty_directory(
 def test_a_request_that_hangs_holds_up_no_end(
     bucket: Bucket, engine: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """umount and SIGTERM end the process within 10 s, also while a request to the bucket hangs."""
     for name, value in bucket.settings.items():
         monkeypatch.setenv(name, value)
     bucket.proxy.heal()
@@ -146,6 +150,7 @@ def test_a_request_that_hangs_holds_up_no_end(
 def test_an_upgrade_under_a_mount_breaks_no_read(
     local: Place, originals: Originals, engine: str, tmp_path: Path, fusepkg: Fusepkg
 ):
+    """An upgrade of fusepkg under a live mount breaks no read, `status` or `umount` of it."""
     """All modules are loaded before the mount is usable: a later one could be another version's, or gone."""
     old = tmp_path / "old"
     for package in ("fusepkg", "cache/fusepkg_cache"):
@@ -172,6 +177,7 @@ def test_an_upgrade_under_a_mount_breaks_no_read(
 
 
 def test_sigusr1_prints_stacks_and_tasks_into_the_log(local: Place, engine: str, tmp_path: Path):
+    """SIGUSR1 prints the daemon's stacks and tasks into its log."""
     with mounted(local.reference("small:v1"), tmp_path / "m", engine) as mount:
         os.kill(mount.record.pid, signal.SIGUSR1)
         deadline = time.monotonic() + LOG_TIMEOUT_S
@@ -185,6 +191,7 @@ def test_sigusr1_prints_stacks_and_tasks_into_the_log(local: Place, engine: str,
 def test_a_mount_without_a_record_is_listed_and_can_be_ended(
     local: Place, engine: str, tmp_path: Path, fusepkg: Fusepkg
 ):
+    """A mount whose record is lost is listed by `mounts` and ended by `umount`."""
     with mounted(local.reference("small:v1"), tmp_path / "m", engine) as mount:
         records.remove_record(mount.record.mount_id)
         listed = [one for one in json.loads(fusepkg("mounts", "--json").stdout) if one["mountpoint"] == str(mount.root)]
@@ -197,6 +204,7 @@ def test_a_mount_without_a_record_is_listed_and_can_be_ended(
 
 
 def test_status_of_a_mount_loads_nothing_that_fetches_or_serves(local: Place, tmp_path: Path):
+    """`status DIR` loads neither S3 clients nor what serves a mount."""
     with mounted(local.reference("small:v1"), tmp_path / "m", "fuse") as mount:
         for arguments in (("status", str(mount.root)), ("stat", str(mount / "README.md"))):
             assert not loaded_by(*arguments) & HEAVY

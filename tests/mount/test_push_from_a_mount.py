@@ -11,6 +11,7 @@ from tests.machine import why_no_fuse
 
 
 def test_each_version_is_pushed_as_it_is(fusepkg: Fusepkg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount can be pushed from: each version is published as it is, also one mounted in another's place."""
     if reason := why_no_fuse():
         pytest.skip(reason)
     monkeypatch.chdir(tmp_path)
