@@ -56,10 +56,9 @@ async def device_of(index: Index, tmp_path: Path) -> AsyncIterator[tuple[DataDev
         store.inner.overwrite(key, data)
     with Cache(tmp_path / "cache") as cache:
         async with trio.open_nursery() as nursery:
-            yield (
-                DataDevice(index, BlobSource(lambda: cache, lambda place: (store, place.key), lambda _: [], nursery)),
-                store,
-            )
+            source = BlobSource(lambda: cache, lambda place: (store, place.key), lambda _: [], nursery)
+            yield DataDevice(index, source), store
+            source.close()
 
 
 EDGES = sorted({edge + by for edge in range(0, len(DEVICE) + 1, BLOCK_BYTES) for by in (-1, 0, 1, 11)} - {-1})
