@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from fusepkg_cache.eviction import Evictor
     from fusepkg_cache.finding import Finder
-    from fusepkg_cache.index import Index
-    from fusepkg_cache.index_change import Change
-    from fusepkg_cache.layout import Layout
+    from fusepkg_cache.index import BlobIndex
+    from fusepkg_cache.index_change import IndexChange
+    from fusepkg_cache.layout import CacheLayout
     from fusepkg_cache.recency import Recency
     from fusepkg_cache.segments import Segments
 
@@ -55,7 +55,13 @@ class Bound:
     """Upkeep of one directory by one process: ``step`` is called in the background."""
 
     def __init__(
-        self, layout: Layout, index: Index, segments: Segments, evictor: Evictor, finder: Finder, recency: Recency
+        self,
+        layout: CacheLayout,
+        index: BlobIndex,
+        segments: Segments,
+        evictor: Evictor,
+        finder: Finder,
+        recency: Recency,
     ) -> None:
         self._layout = layout
         self._index = index
@@ -99,7 +105,7 @@ class Bound:
         """Something may be evicted now that could not be before."""
         self._evictor.wake()
 
-    def settle(self, change: Change) -> bool:
+    def settle(self, change: IndexChange) -> bool:
         """Let what was just put make room for itself, at the end of its change; whether ``step`` has to go on."""
         added = change.added_bytes
         if added <= 0:

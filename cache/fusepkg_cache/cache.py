@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from fusepkg_cache.claims import Claim
     from fusepkg_cache.digest import Digest, Verified
-    from fusepkg_cache.index_change import Change
-    from fusepkg_cache.index_page import Entry
+    from fusepkg_cache.index_change import IndexChange
+    from fusepkg_cache.index_page import IndexEntry
     from fusepkg_cache.open_directory import OpenDirectory
     from fusepkg_cache.pins import Pin
 
@@ -69,7 +69,7 @@ def _keeping(blobs: list[tuple[Digest, bytes]]) -> str:
     return f"cannot keep {blobs[0][0]}" + (f" and {len(blobs) - 1} more blobs" if len(blobs) > 1 else "")
 
 
-def _emptied(change: Change) -> tuple[int, int, int]:
+def _emptied(change: IndexChange) -> tuple[int, int, int]:
     """Drop all entries; blobs and bytes of small ones there were, and the newest segment."""
     found = (change.header.small_blobs, change.header.small_bytes, change.header.segment)
     change.empty()
@@ -350,7 +350,7 @@ class Cache:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _drop_unwanted(self, wanted: Callable[[Entry], bool], *, dry_run: bool = False) -> Cleared:
+    def _drop_unwanted(self, wanted: Callable[[IndexEntry], bool], *, dry_run: bool = False) -> Cleared:
         opened = self._directory()
         opened.recency.write()
         opened.finder.find_all_files()

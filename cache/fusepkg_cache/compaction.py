@@ -9,16 +9,16 @@ from fusepkg_cache.index_page import SMALL
 from fusepkg_cache.segment_format import BLOB, HEADER_BYTES, MAGIC, padding, parse_header, record_bytes
 
 if TYPE_CHECKING:
-    from fusepkg_cache.index import Index
-    from fusepkg_cache.index_change import Change
-    from fusepkg_cache.index_page import Entry
+    from fusepkg_cache.index import BlobIndex
+    from fusepkg_cache.index_change import IndexChange
+    from fusepkg_cache.index_page import IndexEntry
     from fusepkg_cache.segments import Segments
 
 LEFT_AT_LEAST = 0.75
 """Part of a segment that has to be left, or it is rewritten, when blobs were dropped one by one."""
 
 
-def live_entries(change: Change, segments: Segments, number: int) -> list[Entry]:
+def live_entries(change: IndexChange, segments: Segments, number: int) -> list[IndexEntry]:
     """The entries of the index that lead to a segment."""
     found = []
     for record in segments.records(number):
@@ -28,7 +28,7 @@ def live_entries(change: Change, segments: Segments, number: int) -> list[Entry]
     return found
 
 
-def compact(change: Change, segments: Segments, number: int, *, below: float) -> bool:
+def compact(change: IndexChange, segments: Segments, number: int, *, below: float) -> bool:
     """Copy what is left of a segment to the newest one and drop the file, if less than this part of it is left."""
     size = segments.size(number)
     live = live_entries(change, segments, number)
@@ -37,7 +37,7 @@ def compact(change: Change, segments: Segments, number: int, *, below: float) ->
         return False
     if number == change.header.segment:
         change.header.end = 1 << 62  # the next append begins a new one
-    copies: list[tuple[Entry, tuple[bytes, bytes, bytes]]] = []
+    copies: list[tuple[IndexEntry, tuple[bytes, bytes, bytes]]] = []
     for entry in live:
         record = raw_record(segments, entry)
         if record is not None:
@@ -55,7 +55,7 @@ def compact(change: Change, segments: Segments, number: int, *, below: float) ->
     return True
 
 
-def raw_record(segments: Segments, entry: Entry) -> tuple[bytes, bytes, bytes] | None:
+def raw_record(segments: Segments, entry: IndexEntry) -> tuple[bytes, bytes, bytes] | None:
     """The record an entry leads to, to be copied; None if it is another one, or cannot be read."""
     try:
         length = entry.length
@@ -73,7 +73,7 @@ def raw_record(segments: Segments, entry: Entry) -> tuple[bytes, bytes, bytes] |
     return data[:HEADER_BYTES], data[HEADER_BYTES:], padding(head.length)
 
 
-def tidy(index: Index, segments: Segments) -> None:
+def tidy(index: BlobIndex, segments: Segments) -> None:
     """Rewrite the segments of which much was dropped, one change each. Raises OSError, CacheUnusable."""
     left: dict[int, int] = {}
     for run in index.runs():
@@ -88,5 +88,5 @@ def tidy(index: Index, segments: Segments) -> None:
     index.change(_nothing_dead)
 
 
-def _nothing_dead(change: Change) -> None:
+def _nothing_dead(change: IndexChange) -> None:
     change.header.dead_bytes = 0

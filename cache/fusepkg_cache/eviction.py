@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fusepkg_cache.files import BlobFiles
-    from fusepkg_cache.index import Index
-    from fusepkg_cache.index_change import Change
-    from fusepkg_cache.index_page import Entry
+    from fusepkg_cache.index import BlobIndex
+    from fusepkg_cache.index_change import IndexChange
+    from fusepkg_cache.index_page import IndexEntry
     from fusepkg_cache.pins import Pins
     from fusepkg_cache.recency import Recency
     from fusepkg_cache.segments import Segments
@@ -48,7 +48,7 @@ class Evictor:
         self._recency = recency
         self._place = random.getrandbits(32)
         self._victim = 0
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[IndexEntry] = deque()
         self._looked_at = 0
         self._in_vain = 0
         self._rest_until_s = 0.0
@@ -62,7 +62,7 @@ class Evictor:
         """Try at once, for something may be no longer pinned."""
         self._rest_until_s = 0.0
 
-    def drop(self, change: Change, target_bytes: int, *, steps: int = 1) -> list[int]:
+    def drop(self, change: IndexChange, target_bytes: int, *, steps: int = 1) -> list[int]:
         """Drop some blobs while more than ``target_bytes`` are held; the sizes of what was dropped."""
         sizes: list[int] = []
         for _ in range(steps):
@@ -77,9 +77,9 @@ class Evictor:
         change.count(Counts(evictions=len(sizes), evicted_bytes=sum(sizes)))
         return sizes
 
-    def _sample(self, change: Change) -> list[Entry]:
+    def _sample(self, change: IndexChange) -> list[IndexEntry]:
         """The entries of the next pages, until there are enough, or all were seen."""
-        found: list[Entry] = []
+        found: list[IndexEntry] = []
         self._looked_at = 0
         while len(found) < SAMPLE and self._looked_at < change.header.pages:
             self._place = (self._place + 1) % change.header.pages
@@ -87,7 +87,7 @@ class Evictor:
             found += change.entries_in(self._place)
         return found
 
-    def _choose(self, change: Change, target_bytes: int, sizes: list[int]) -> None:
+    def _choose(self, change: IndexChange, target_bytes: int, sizes: list[int]) -> None:
         """Drop the large ones among the oldest of a sample; make the segment with most of the small ones the victim."""
         run = [entry for entry in self._sample(change) if change.find(entry.key) == entry]
         self._victim = 0
@@ -115,7 +115,7 @@ class Evictor:
             entry for entry in self.unpinned(there) if entry.used <= limit and not (spare_noted and entry.key in noted)
         )
 
-    def drop_unused(self, change: Change, entries: Iterable[Entry]) -> list[int]:
+    def drop_unused(self, change: IndexChange, entries: Iterable[IndexEntry]) -> list[int]:
         """Drop these if they are not pinned and were not used since; the sizes of what was dropped."""
         sizes = []
         for entry in self.unpinned(list(entries)):
@@ -125,13 +125,13 @@ class Evictor:
                     sizes.append(size)
         return sizes
 
-    def unpinned(self, entries: list[Entry]) -> list[Entry]:
+    def unpinned(self, entries: list[IndexEntry]) -> list[IndexEntry]:
         """Those that are not pinned, least recently used first; what was read in the last minute goes last."""
         pinned, noted = self._pins.among(entry.key for entry in entries), self._recency.noted
         free = [entry for entry in entries if entry.key not in pinned]
         return sorted(free, key=lambda entry: (entry.key in noted, entry.used))
 
-    def _empty_victim(self, change: Change, target_bytes: int, sizes: list[int]) -> None:
+    def _empty_victim(self, change: IndexChange, target_bytes: int, sizes: list[int]) -> None:
         if not self._victim or not self._queue:
             return
         pinned = self._pins.among(entry.key for entry in self._queue)
@@ -145,7 +145,7 @@ class Evictor:
             self._victim = 0
 
 
-def drop(change: Change, segments: Segments, files: BlobFiles, entry: Entry) -> int | None:
+def drop(change: IndexChange, segments: Segments, files: BlobFiles, entry: IndexEntry) -> int | None:
     """Drop a blob: its file first, then its entry. Its size; None for an entry whose file was gone."""
     digest = digest_of(entry.key)
     size: int | None = entry.length
@@ -159,9 +159,9 @@ def drop(change: Change, segments: Segments, files: BlobFiles, entry: Entry) -> 
 
 
 def drop_unwanted(
-    index: Index,
+    index: BlobIndex,
     evictor: Evictor,
-    wanted: Callable[[Entry], bool],
+    wanted: Callable[[IndexEntry], bool],
     *,
     dry_run: bool = False,
 ) -> list[int]:

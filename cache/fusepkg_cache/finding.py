@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import compute_digest
-from fusepkg_cache.index_page import SMALL, Entry
+from fusepkg_cache.index_page import SMALL, IndexEntry
 from fusepkg_cache.records import digest_of, key_of
 from fusepkg_cache.segment_format import BLOB, HEADER_BYTES
 from fusepkg_cache.segments import sums_bytes
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg_cache.files import BlobFiles
-    from fusepkg_cache.index import Index
-    from fusepkg_cache.index_change import Change
+    from fusepkg_cache.index import BlobIndex
+    from fusepkg_cache.index_change import IndexChange
     from fusepkg_cache.segments import Record, Segments
 
 FOUND_AT_ONCE = 1024
@@ -30,7 +30,7 @@ FOUND_AT_ONCE = 1024
 class Finder:
     """Looks for what the index lacks, for one directory. ``steps`` does a little with each ``next``."""
 
-    def __init__(self, index: Index, segments: Segments, files: BlobFiles) -> None:
+    def __init__(self, index: BlobIndex, segments: Segments, files: BlobFiles) -> None:
         self._index = index
         self._segments = segments
         self._files = files
@@ -99,24 +99,24 @@ class Finder:
         return digest.matches(compute_digest(digest.algorithm, data))
 
 
-def _put_files(change: Change, found: list[tuple[bytes, int, int]]) -> None:
+def _put_files(change: IndexChange, found: list[tuple[bytes, int, int]]) -> None:
     for key, size, used in found:
         if change.find(key) is None:
             change.put_large(key, size, used=used)
 
 
-def _put_records(change: Change, number: int, records: list[Record], used: int, files: BlobFiles) -> None:
+def _put_records(change: IndexChange, number: int, records: list[Record], used: int, files: BlobFiles) -> None:
     for record in records:
         digest = digest_of(record.key)
         if digest is None or change.find(record.key) is not None:
             continue
         if record.kind == BLOB:
-            change.put(Entry(record.key, SMALL, number, record.offset, record.length, used))
+            change.put(IndexEntry(record.key, SMALL, number, record.offset, record.length, used))
         else:
             size = files.size(digest)
             if size is not None and sums_bytes(size) == record.length:
                 change.put_large(record.key, size, number, record.offset, used)
 
 
-def _note_walked(change: Change) -> None:
+def _note_walked(change: IndexChange) -> None:
     change.header.walked = change.now

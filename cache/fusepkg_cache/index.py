@@ -13,14 +13,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from fusepkg_cache.errors import CacheClosed
-from fusepkg_cache.index_change import Change
-from fusepkg_cache.index_file import IndexDamaged, IndexFile, create
+from fusepkg_cache.index_change import IndexChange
+from fusepkg_cache.index_file import BlobIndexDamaged, IndexFile, create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fusepkg_cache.index_page import Entry, Header
+    from fusepkg_cache.index_page import IndexEntry, IndexHeader
     from fusepkg_cache.write_lock import WriteLock
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _READ_PATIENCE_S = 0.2
 _T = TypeVar("_T")
 
 
-class Index:
+class BlobIndex:
     """The index of one directory, for one process. ``prepare`` makes the directory again if somebody removed it."""
 
     def __init__(self, path: Path, lock: WriteLock, prepare: Callable[[], int]) -> None:
@@ -49,38 +49,38 @@ class Index:
 
     # --- looking ------------------------------------------------------------------------------------------------
 
-    def find(self, key: bytes) -> Entry | None:
+    def find(self, key: bytes) -> IndexEntry | None:
         """Where a blob lies; None if that is not known. Raises OSError, CacheUnusable."""
         for _ in range(_ATTEMPTS):
             file = self._opened()
             try:
                 return file.lookup(key)
-            except IndexDamaged:
+            except BlobIndexDamaged:
                 if not self.refresh():
                     self._recover(_READ_PATIENCE_S)
         return None
 
-    def header(self) -> Header:
+    def header(self) -> IndexHeader:
         """Totals and counts. Raises OSError, CacheUnusable."""
         for _ in range(_ATTEMPTS):
             try:
                 return self._opened().header()
-            except IndexDamaged:
+            except BlobIndexDamaged:
                 if not self.refresh():
                     self._recover(None)
         raise OSError(f"the index in {self._path} is replaced again and again")
 
-    def runs(self, start: int = 0) -> Iterator[list[Entry]]:
+    def runs(self, start: int = 0) -> Iterator[list[IndexEntry]]:
         """All entries, page by page; those that are moved meanwhile may be seen twice. Raises OSError."""
         number = start
         while number < self.header().pages:
             yield self.entries_in(number)
             number += 1
 
-    def entries_in(self, number: int) -> list[Entry]:
+    def entries_in(self, number: int) -> list[IndexEntry]:
         """The entries of one page; none if it cannot be read just now."""
         file = self._opened()
-        with suppress(IndexDamaged):
+        with suppress(BlobIndexDamaged):
             file.load_directory(file.header())
             return list(file.entries(number, lenient=True))
         return []
@@ -98,7 +98,7 @@ class Index:
 
     # --- changing -----------------------------------------------------------------------------------------------
 
-    def change(self, make: Callable[[Change], _T], patience_s: float | None = None) -> _T:
+    def change(self, make: Callable[[IndexChange], _T], patience_s: float | None = None) -> _T:
         """Let ``make`` change what is kept; every process sees it on return. It may run twice.
 
         Raises: CacheClosed, CacheUnusable if the lock cannot be had in time, OSError, what ``make`` raises: then
@@ -110,10 +110,10 @@ class Index:
                 if file is None or not self._is_current(file):
                     self._open()
                 try:
-                    change = Change(self._opened())
+                    change = IndexChange(self._opened())
                     made = make(change)
                     change.finish()
-                except IndexDamaged as exc:
+                except BlobIndexDamaged as exc:
                     self._replace(str(exc))
                     continue
                 return made
@@ -174,7 +174,7 @@ class Index:
             except FileNotFoundError:
                 create(self._path, newest)
                 self.when_lost()
-            except IndexDamaged as exc:
+            except BlobIndexDamaged as exc:
                 self._warn(str(exc))
                 create(self._path, newest)
                 self.when_lost()
@@ -203,7 +203,7 @@ class Index:
                 file.load_directory(header)
                 for number in range(header.pages):
                     file.page(number)
-            except IndexDamaged as exc:
+            except BlobIndexDamaged as exc:
                 self._replace(str(exc))
 
     def _warn(self, wrong: str) -> None:

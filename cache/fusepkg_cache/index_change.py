@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.index_file import IndexDamaged, count_entry
+from fusepkg_cache.index_file import BlobIndexDamaged, count_entry
 from fusepkg_cache.index_page import (
     LARGE,
     SMALL,
-    Entry,
+    IndexEntry,
     covers,
     entry_at,
     hash_of,
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fusepkg_cache.index_file import IndexFile
-    from fusepkg_cache.index_page import Header
+    from fusepkg_cache.index_page import IndexHeader
     from fusepkg_cache.records import Counts
 
 _PAGES_IN_MEMORY = 1024
 """Changed pages after which they are written: 4 MiB."""
 
 
-class Change:
+class IndexChange:
     """What one holder of the write lock does. ``header`` is right at every moment."""
 
     def __init__(self, file: IndexFile) -> None:
-        """Begin. Raises OSError, IndexDamaged."""
+        """Begin. Raises OSError, BlobIndexDamaged."""
         self._file = file
-        self.header: Header = file.header()
+        self.header: IndexHeader = file.header()
         if self.header.dirty:
             file.repair(self.header)
         file.load_directory(self.header)
@@ -58,14 +58,14 @@ class Change:
         """By how much this change has raised that."""
         return self.header.held_bytes - self._before
 
-    def find(self, key: bytes) -> Entry | None:
-        """Where a blob lies. Raises OSError, IndexDamaged."""
+    def find(self, key: bytes) -> IndexEntry | None:
+        """Where a blob lies. Raises OSError, BlobIndexDamaged."""
         page = self._page_for(key)[1]
         at = place_in(page, key)
         return None if at < 0 else entry_at(page, at)
 
-    def put(self, entry: Entry) -> None:
-        """Keep an entry, in place of what its key had. Raises OSError, IndexDamaged."""
+    def put(self, entry: IndexEntry) -> None:
+        """Keep an entry, in place of what its key had. Raises OSError, BlobIndexDamaged."""
         while True:
             number, page = self._page_for(entry.key)
             at = place_in(page, entry.key)
@@ -80,13 +80,13 @@ class Change:
 
     def put_small(self, key: bytes, segment: int, offset: int, length: int) -> None:
         """Keep a small blob whose record is there, used now."""
-        self.put(Entry(key, SMALL, segment, offset, length, self.now))
+        self.put(IndexEntry(key, SMALL, segment, offset, length, self.now))
 
     def put_large(self, key: bytes, length: int, segment: int = 0, offset: int = 0, used: int | None = None) -> None:
         """Keep a blob that lies in a file; its block sums are in that segment, or not known."""
-        self.put(Entry(key, LARGE, segment, offset, length, self.now if used is None else used))
+        self.put(IndexEntry(key, LARGE, segment, offset, length, self.now if used is None else used))
 
-    def drop(self, key: bytes) -> Entry | None:
+    def drop(self, key: bytes) -> IndexEntry | None:
         """Drop an entry; what it was."""
         number, page = self._page_for(key)
         at = place_in(page, key)
@@ -107,7 +107,7 @@ class Change:
                 set_used(page, at, self.now)
                 self._note(number)
 
-    def entries_in(self, number: int) -> list[Entry]:
+    def entries_in(self, number: int) -> list[IndexEntry]:
         """The entries of one page."""
         page = self._pages.get(number)
         return list(self._file.entries(number) if page is None else self._file.found_in(page, number))
@@ -148,7 +148,7 @@ class Change:
         if page is None:
             page = self._pages[number] = bytearray(self._file.page(number))
         if not covers(page, hashed):
-            raise IndexDamaged(f"page {number} has the keys of another one")
+            raise BlobIndexDamaged(f"page {number} has the keys of another one")
         return number, page
 
     def _note(self, number: int) -> None:

@@ -20,7 +20,7 @@ from fusepkg_cache.index_page import (
     PAGE_BYTES,
     PAGES_AT,
     SMALL,
-    Header,
+    IndexHeader,
     covers,
     entries_of,
     entry_at,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusepkg_cache.index_page import Entry
+    from fusepkg_cache.index_page import IndexEntry
 
 _SLOT = struct.Struct("<I")
 
@@ -46,7 +46,7 @@ READ_AGAIN = 8
 """Tries for a page or header that somebody is just writing."""
 
 
-class IndexDamaged(Exception):
+class BlobIndexDamaged(Exception):
     """The index makes no sense; it is made again from the segments and files."""
 
 
@@ -54,7 +54,7 @@ class IndexFile:
     """An index file, open for as long as this object lives. ``slots`` is the directory as it was when it was read."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``. Raises OSError, IndexDamaged."""
+        """Open ``path``. Raises OSError, BlobIndexDamaged."""
         self._descriptor = -1
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         found = os.fstat(self._descriptor)
@@ -72,51 +72,51 @@ class IndexFile:
         """In a forked child: close the copy."""
         self.__del__()
 
-    def header(self) -> Header:
-        """The header as it is now. Raises OSError, IndexDamaged."""
+    def header(self) -> IndexHeader:
+        """The header as it is now. Raises OSError, BlobIndexDamaged."""
         for _ in range(READ_AGAIN):
             found = parse_header(os.pread(self._descriptor, HEADER_BYTES, 0))
             if found is not None:
                 return found
-        raise IndexDamaged("its header is damaged")
+        raise BlobIndexDamaged("its header is damaged")
 
-    def load_directory(self, header: Header) -> None:
-        """Read the directory, if it changed. Raises OSError, IndexDamaged."""
+    def load_directory(self, header: IndexHeader) -> None:
+        """Read the directory, if it changed. Raises OSError, BlobIndexDamaged."""
         if header.splits == self.splits:
             return
         if not 0 <= header.depth <= MAX_DEPTH:
-            raise IndexDamaged(f"it claims {header.depth} bits of directory")
+            raise BlobIndexDamaged(f"it claims {header.depth} bits of directory")
         data = os.pread(self._descriptor, 4 << header.depth, DIRECTORY_AT)
         if len(data) != 4 << header.depth:
-            raise IndexDamaged("its directory is cut off")
+            raise BlobIndexDamaged("its directory is cut off")
         self.secret, self.mask = header.secret, (1 << header.depth) - 1
         self.slots = array("I", data)
         self.splits = header.splits
 
     def page(self, number: int) -> bytes:
-        """A page, checked. Raises OSError, IndexDamaged."""
+        """A page, checked. Raises OSError, BlobIndexDamaged."""
         for _ in range(READ_AGAIN):
             data = os.pread(self._descriptor, PAGE_BYTES, PAGES_AT + number * PAGE_BYTES)
             if is_sound(data):
                 return data
-        raise IndexDamaged(f"page {number} is damaged")
+        raise BlobIndexDamaged(f"page {number} is damaged")
 
     def page_for(self, hashed: int) -> tuple[int, bytes]:
-        """Number and bytes of the page that has the keys of a hash. Raises OSError, IndexDamaged."""
+        """Number and bytes of the page that has the keys of a hash. Raises OSError, BlobIndexDamaged."""
         for _ in range(READ_AGAIN):
             try:
                 number = self.slots[hashed & self.mask]
                 data = self.page(number)
                 if covers(data, hashed):
                     return number, data
-            except (IndexDamaged, IndexError):
+            except (BlobIndexDamaged, IndexError):
                 pass  # cut off or split meanwhile, perhaps
             self.splits = -1
             self.load_directory(self.header())
-        raise IndexDamaged("its directory and its pages do not fit")
+        raise BlobIndexDamaged("its directory and its pages do not fit")
 
-    def lookup(self, key: bytes) -> Entry | None:
-        """The entry of a key; None if there is none. Raises OSError, IndexDamaged."""
+    def lookup(self, key: bytes) -> IndexEntry | None:
+        """The entry of a key; None if there is none. Raises OSError, BlobIndexDamaged."""
         hashed = hash_of(key, self.secret)
         try:
             at = PAGES_AT + self.slots[hashed & self.mask] * PAGE_BYTES
@@ -128,20 +128,20 @@ class IndexFile:
         place = place_in(page, key)
         return None if place < 0 else entry_at(page, place)
 
-    def entries(self, number: int, *, lenient: bool = False) -> Iterator[Entry]:
-        """The entries of a page that are found through the directory. Raises OSError, IndexDamaged.
+    def entries(self, number: int, *, lenient: bool = False) -> Iterator[IndexEntry]:
+        """The entries of a page that are found through the directory. Raises OSError, BlobIndexDamaged.
 
         ``lenient`` gives none of a page that cannot be read.
         """
         try:
             page = self.page(number)
-        except (IndexDamaged, OSError):
+        except (BlobIndexDamaged, OSError):
             if not lenient:
                 raise
             return
         yield from self.found_in(page, number)
 
-    def found_in(self, page: bytes | bytearray, number: int) -> Iterator[Entry]:
+    def found_in(self, page: bytes | bytearray, number: int) -> Iterator[IndexEntry]:
         """The entries of a page that are found through the directory."""
         for entry in entries_of(page):
             if self.slots[hash_of(entry.key, self.secret) & self.mask] == number:
@@ -149,7 +149,7 @@ class IndexFile:
 
     # --- writing: only with the write lock held --------------------------------------------------------------------
 
-    def write_header(self, header: Header) -> None:
+    def write_header(self, header: IndexHeader) -> None:
         """Write the header."""
         self._write(header.packed(), 0)
 
@@ -157,10 +157,10 @@ class IndexFile:
         """Write a page, with its sum."""
         self._write(sealed(page), PAGES_AT + number * PAGE_BYTES)
 
-    def split(self, header: Header, number: int, page: bytes | bytearray) -> None:
+    def split(self, header: IndexHeader, number: int, page: bytes | bytearray) -> None:
         """Move half of a page's entries to a new one. Killed in between, every entry is still found.
 
-        Raises IndexDamaged if the page cannot be split further: 2^22 pages are enough for 190 million blobs.
+        Raises BlobIndexDamaged if the page cannot be split further: 2^22 pages are enough for 190 million blobs.
         """
         depth, prefix, _ = page_head(page)
         if depth >= header.depth:
@@ -178,9 +178,9 @@ class IndexFile:
         header.splits += 1
         self.splits = header.splits
 
-    def _double(self, header: Header) -> None:
+    def _double(self, header: IndexHeader) -> None:
         if header.depth >= MAX_DEPTH:
-            raise IndexDamaged("it is full")
+            raise BlobIndexDamaged("it is full")
         slots = self.slots + self.slots
         self._write(self.slots.tobytes(), DIRECTORY_AT + len(self.slots) * _SLOT.size)
         header.depth += 1
@@ -188,7 +188,7 @@ class IndexFile:
         self.write_header(header)
         self.slots, self.mask, self.splits = slots, len(slots) - 1, header.splits
 
-    def repair(self, header: Header) -> None:
+    def repair(self, header: IndexHeader) -> None:
         """Make right what a process left that was killed while it changed the index, and count anew."""
         self.splits = -1
         self.load_directory(header)
@@ -215,9 +215,9 @@ class IndexFile:
             found.setdefault(number, []).append(slot)
         return found
 
-    def empty(self, header: Header) -> None:
+    def empty(self, header: IndexHeader) -> None:
         """Drop all entries. The file keeps its name; what others know of its directory no longer fits."""
-        fresh = Header(
+        fresh = IndexHeader(
             header.secret, splits=header.splits + 1, changes=header.changes, segment=header.segment, end=header.end
         )
         for name in ("verification_failures", "evictions", "evicted_bytes"):
@@ -236,10 +236,10 @@ class IndexFile:
     def _write(self, data: bytes | bytearray, at: int) -> None:
         if os.pwrite(self._descriptor, data, at) != len(data):
             os.pwrite(self._descriptor, data, at)  # the disk is full: this says so
-            raise IndexDamaged("a write was cut short")
+            raise BlobIndexDamaged("a write was cut short")
 
 
-def count_entry(header: Header, entry: Entry, sign: int) -> None:
+def count_entry(header: IndexHeader, entry: IndexEntry, sign: int) -> None:
     """Add an entry to the totals, or take it out of them."""
     if entry.kind == SMALL:
         header.small_bytes = max(0, header.small_bytes + sign * entry.length)
@@ -254,7 +254,7 @@ def create(path: Path, segment: int) -> None:
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        header = Header(int.from_bytes(secrets.token_bytes(8), "little"), segment=segment, end=1 << 62)
+        header = IndexHeader(int.from_bytes(secrets.token_bytes(8), "little"), segment=segment, end=1 << 62)
         os.pwrite(descriptor, _SLOT.pack(0), DIRECTORY_AT)
         os.pwrite(descriptor, sealed(new_page(0, 0, [])), PAGES_AT)
         os.pwrite(descriptor, header.packed(), 0)

@@ -1,6 +1,6 @@
 """The bytes of the index file: its header, and pages of entries, each with a sum of its own.
 
-    offset 0          header: xxh3_64 of what follows, then magic and numbers of 8 bytes (see ``Header``)
+    offset 0          header: xxh3_64 of what follows, then magic and numbers of 8 bytes (see ``IndexHeader``)
     offset 4096       directory: 4 bytes for each slot, the number of the page that has its keys; 2^22 slots, sparse
     offset 16 MiB+4K  pages of 4096 bytes: 64 of head (sum, depth, prefix, count), then 63 entries of 64 bytes
 
@@ -43,7 +43,7 @@ SMALL = 1
 LARGE = 2
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """Where a blob lies, how large it is, and when it was last known to be used (seconds of Unix time).
 
     A ``SMALL`` blob's record is in ``segment`` at ``offset``. A ``LARGE`` one lies in a file; the record of its block
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(slots=True)
-class Header:
+class IndexHeader:
     """What the index says of the whole cache. ``dirty`` while a change is written: totals may be off then.
 
     ``segment`` is the one that is appended to, the newest, and ``end`` where. ``walked`` is when it was last made sure
@@ -100,19 +100,19 @@ class Header:
         return _HEADER_SUM.pack(xxhash.xxh3_64_intdigest(body)) + body
 
 
-_VALUES = attrgetter(*(field.name for field in fields(Header)))  # astuple copies each, 80 times slower
-_NUMBERS = struct.Struct(f"<{len(fields(Header))}Q")
+_VALUES = attrgetter(*(field.name for field in fields(IndexHeader)))  # astuple copies each, 80 times slower
+_NUMBERS = struct.Struct(f"<{len(fields(IndexHeader))}Q")
 HEADER_BYTES = _HEADER_SUM.size + len(_MAGIC) + _NUMBERS.size
 
 
-def parse_header(data: bytes) -> Header | None:
+def parse_header(data: bytes) -> IndexHeader | None:
     """The header in the first bytes of an index; None if it is damaged."""
     body = data[_HEADER_SUM.size : HEADER_BYTES]
     if len(data) < HEADER_BYTES or not body.startswith(_MAGIC):
         return None
     if _HEADER_SUM.pack(xxhash.xxh3_64_intdigest(body)) != data[: _HEADER_SUM.size]:
         return None
-    return Header(*_NUMBERS.unpack_from(body, len(_MAGIC)))
+    return IndexHeader(*_NUMBERS.unpack_from(body, len(_MAGIC)))
 
 
 def hash_of(key: bytes, secret: int) -> int:
@@ -164,9 +164,9 @@ def place_in(page: bytes | bytearray, key: bytes) -> int:
     return at
 
 
-def entry_at(page: bytes | bytearray, at: int) -> Entry:
+def entry_at(page: bytes | bytearray, at: int) -> IndexEntry:
     """The entry that begins there."""
-    return Entry._make(_ENTRY.unpack_from(page, at))
+    return IndexEntry._make(_ENTRY.unpack_from(page, at))
 
 
 def packed_entries(page: bytes | bytearray) -> list[bytes]:
@@ -176,14 +176,14 @@ def packed_entries(page: bytes | bytearray) -> list[bytes]:
     return [bytes(page[at : at + ENTRY_BYTES]) for at in ends]
 
 
-def entries_of(page: bytes | bytearray) -> Iterator[Entry]:
+def entries_of(page: bytes | bytearray) -> Iterator[IndexEntry]:
     """All entries."""
     count = min(page_head(page)[2], ENTRIES_PER_PAGE)
     for numbers in _ENTRY.iter_unpack(page[PAGE_HEAD_BYTES : PAGE_HEAD_BYTES + count * ENTRY_BYTES]):
-        yield Entry(*numbers)
+        yield IndexEntry(*numbers)
 
 
-def put_entry(page: bytearray, at: int, entry: Entry) -> None:
+def put_entry(page: bytearray, at: int, entry: IndexEntry) -> None:
     """Write an entry in place of the one that begins there, or after the last one for -1. The page must have room."""
     depth, prefix, count = page_head(page)
     if at < 0:

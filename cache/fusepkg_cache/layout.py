@@ -43,7 +43,7 @@ _OURS = re.compile(r"v\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CacheLayout:
     """The paths of one cache directory."""
 
     directory: Path
@@ -99,13 +99,13 @@ class Layout:
         return self.root / "staging"
 
 
-def prepare(directory: Path) -> Layout:
+def prepare(directory: Path) -> CacheLayout:
     """Make the directory a cache, or find that it is one; cheap, and safe to do from many processes at once.
 
     Raises: CacheUnusable if it is no directory, if others can write to it or put another in its place, or if it is
     laid out by a newer program; CacheReadOnly.
     """
-    layout = Layout(directory.absolute())
+    layout = CacheLayout(directory.absolute())
     with translated(f"cannot use {directory} as a cache"):
         if _holds_other_things(layout.directory):  # it keeps the mode that its user chose
             _require_ours(layout.directory)
@@ -131,7 +131,7 @@ def make_below(path: Path) -> None:
             make_private(path)  # says what is wrong
 
 
-def take_over(layout: Layout) -> None:
+def take_over(layout: CacheLayout) -> None:
     """Move the large blobs and pins of an older layout into this one, and drop what else was in it."""
     old = layout.old_root
     try:
@@ -167,7 +167,7 @@ def _require_ours(directory: Path) -> None:
         )
 
 
-def _check_version(layout: Layout) -> None:
+def _check_version(layout: CacheLayout) -> None:
     try:
         found = layout.version_file.read_bytes()
     except FileNotFoundError:

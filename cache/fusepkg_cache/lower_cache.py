@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fusepkg_cache.digest import Hashing
 from fusepkg_cache.errors import DigestMismatch
 from fusepkg_cache.files import BlobFiles
-from fusepkg_cache.layout import Layout
+from fusepkg_cache.layout import CacheLayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class LowerCache:
 
     def __init__(self, directory: Path, on_hit: Callable[[], None] = lambda: None) -> None:
         self.directory = directory.absolute()
-        layout = Layout(self.directory)
+        layout = CacheLayout(self.directory)
         self._blobs = BlobFiles(layout.blobs)
         self._old_blobs = BlobFiles(layout.old_root / "blobs")
         self._has_old_blobs = False

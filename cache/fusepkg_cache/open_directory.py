@@ -18,7 +18,7 @@ from fusepkg_cache.errors import CacheError
 from fusepkg_cache.eviction import Evictor
 from fusepkg_cache.files import BlobFiles
 from fusepkg_cache.finding import Finder
-from fusepkg_cache.index import Index
+from fusepkg_cache.index import BlobIndex
 from fusepkg_cache.layout import prepare
 from fusepkg_cache.pins import Pins
 from fusepkg_cache.recency import Recency
@@ -30,7 +30,7 @@ from fusepkg_cache.write_lock import WriteLock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusepkg_cache.layout import Layout
+    from fusepkg_cache.layout import CacheLayout
 
 _opened: dict[tuple[int, int], OpenDirectory] = {}
 
@@ -57,7 +57,7 @@ os.register_at_fork(
 class OpenDirectory:
     """What is open of one directory. Made by ``acquire``, closed when the last ``release`` is called."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: CacheLayout) -> None:
         self.layout = layout
         self.process = os.getpid()
         self.users = 0
@@ -67,7 +67,7 @@ class OpenDirectory:
         self.pins = Pins(layout.pins, self.unfinished)
         self.claims = Claims(layout.claims_file)
         with translated(f"cannot open the cache in {layout.directory}"):
-            self.index = Index(layout.index_file, WriteLock(layout.lock_file, self._prepared), self._prepared)
+            self.index = BlobIndex(layout.index_file, WriteLock(layout.lock_file, self._prepared), self._prepared)
             self.finder = Finder(self.index, self.segments, self.files)
             self.upkeep = Upkeep(lambda: self.bound.step())
             self.recency = Recency(self.index, self.upkeep.wake)
@@ -125,7 +125,7 @@ def acquire(directory: Path) -> OpenDirectory:
         return opened
 
 
-def _replaced(layout: Layout) -> OpenDirectory | None:
+def _replaced(layout: CacheLayout) -> OpenDirectory | None:
     """What is open of a directory that was removed and made again: it goes on in the new one, under the same path."""
     return next((opened for opened in _opened.values() if opened.layout == layout), None)
 

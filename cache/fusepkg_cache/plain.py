@@ -17,7 +17,7 @@ from fusepkg_cache._translate import translated
 from fusepkg_cache.digest import Hashing
 from fusepkg_cache.errors import CacheUnusable, DigestMismatch
 from fusepkg_cache.files import BlobFiles
-from fusepkg_cache.layout import LAYOUT_VERSION, Layout
+from fusepkg_cache.layout import LAYOUT_VERSION, CacheLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ class PlainFiles:
     """
 
     def __init__(self, directory: Path) -> None:
-        layout = Layout(directory.absolute())
+        layout = CacheLayout(directory.absolute())
         self.directory = layout.directory
         self._blobs = BlobFiles(layout.blobs)
         with translated(f"cannot write to {directory}"):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fusepkg_cache.digest import Digest
-    from fusepkg_cache.index_change import Change
-    from fusepkg_cache.index_page import Entry
+    from fusepkg_cache.index_change import IndexChange
+    from fusepkg_cache.index_page import IndexEntry
     from fusepkg_cache.open_directory import OpenDirectory
     from fusepkg_cache.records import Span
 
@@ -61,7 +61,7 @@ def read(
     Unless it ``is_use``, the read is neither noted nor counted. A ``cheap`` one believes an index that lacks the blob.
     """
     key = key_of(digest)
-    before: Entry | None = None
+    before: IndexEntry | None = None
     for look in range(_LOOKS):
         entry = opened.index.find(key)
         if entry is None and not cheap and opened.index.refresh():
@@ -86,7 +86,7 @@ def read(
 
 
 def _read_large(
-    opened: OpenDirectory, digest: Digest, entry: Entry | None, offset: int, length: int | None
+    opened: OpenDirectory, digest: Digest, entry: IndexEntry | None, offset: int, length: int | None
 ) -> bytes | None:
     descriptor = opened.files.open(digest)
     if descriptor is None:
@@ -114,12 +114,14 @@ def _read_large(
     return data if skip == 0 and wanted == len(data) else data[skip : skip + wanted]
 
 
-def _span(opened: OpenDirectory, digest: Digest, entry: Entry | None, offset: int, length: int | None) -> Span | None:
+def _span(
+    opened: OpenDirectory, digest: Digest, entry: IndexEntry | None, offset: int, length: int | None
+) -> Span | None:
     record = known_sums(opened, digest, entry)
     return None if record is None else span_of(record, offset, length)
 
 
-def known_sums(opened: OpenDirectory, digest: Digest, entry: Entry | None) -> bytes | None:
+def known_sums(opened: OpenDirectory, digest: Digest, entry: IndexEntry | None) -> bytes | None:
     """Size and block sums of a large blob, if they are known and sound."""
     if entry is None or entry.kind == SMALL or not entry.segment:
         return None
@@ -129,7 +131,7 @@ def known_sums(opened: OpenDirectory, digest: Digest, entry: Entry | None) -> by
         return None
 
 
-def put_large(change: Change, opened: OpenDirectory, digest: Digest, record: bytes) -> None:
+def put_large(change: IndexChange, opened: OpenDirectory, digest: Digest, record: bytes) -> None:
     """Note a file whose size and block sums are ``record``."""
     key = key_of(digest)
     head = segment_format.header(BLOCK_SUMS, key, len(record), payload_sum(digest, record))
@@ -143,7 +145,7 @@ def _mend(opened: OpenDirectory, make: object) -> None:
         opened.index.change(make, _MEND_PATIENCE_S)  # type: ignore[arg-type]  # any change
 
 
-def drop_damaged_small(change: Change, opened: OpenDirectory, digest: Digest, entry: Entry) -> None:
+def drop_damaged_small(change: IndexChange, opened: OpenDirectory, digest: Digest, entry: IndexEntry) -> None:
     """Drop a small blob if it is damaged indeed, and count it."""
     if change.find(entry.key) != entry or opened.segments.read(entry, digest) is not None:
         return  # another thread or process was first
@@ -162,14 +164,14 @@ def drop_damaged_file(opened: OpenDirectory, digest: Digest, descriptor: int) ->
         _mend(opened, lambda change: _count_damaged(change, digest))
 
 
-def _count_damaged(change: Change, digest: Digest) -> None:
+def _count_damaged(change: IndexChange, digest: Digest) -> None:
     entry = change.find(key_of(digest))
     if entry is not None and entry.kind != SMALL:
         change.drop(entry.key)
     change.header.verification_failures += 1
 
 
-def drop_entry_of_missing(change: Change, opened: OpenDirectory, digest: Digest) -> None:
+def drop_entry_of_missing(change: IndexChange, opened: OpenDirectory, digest: Digest) -> None:
     """Drop the entry of a large blob, unless its file has come back."""
     entry = change.find(key_of(digest))
     if entry is not None and entry.kind != SMALL and opened.files.size(digest) is None:

@@ -14,8 +14,8 @@ from fusepkg_cache.records import Counts
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from fusepkg_cache.index import Index
-    from fusepkg_cache.index_change import Change
+    from fusepkg_cache.index import BlobIndex
+    from fusepkg_cache.index_change import IndexChange
 
 NOTES = 8192
 """Blobs noted before the notes are written: under a MiB of memory, and tens of milliseconds of a change."""
@@ -33,7 +33,7 @@ class Recency:
     ``wake`` is called with the seconds after which the notes are to be written.
     """
 
-    def __init__(self, index: Index, wake: Callable[[float], None]) -> None:
+    def __init__(self, index: BlobIndex, wake: Callable[[float], None]) -> None:
         self._index = index
         self._wake = wake
         self._noted: dict[bytes, None] = {}
@@ -95,7 +95,7 @@ class Recency:
         if not noted and counts == Counts():
             return
 
-        def make(change: Change) -> None:
+        def make(change: IndexChange) -> None:
             change.use(noted, RESOLUTION_S)
             change.count(counts)
 

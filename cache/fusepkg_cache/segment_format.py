@@ -45,7 +45,7 @@ _FRONT = struct.Struct("<4sBBHQ")
 _SUMMED = 56
 
 
-class Header(NamedTuple):
+class SegmentHeader(NamedTuple):
     """What a record's header says. ``key`` is the algorithm's code and the digest, as in the index."""
 
     kind: int
@@ -80,14 +80,16 @@ def record_bytes(length: int) -> int:
     return HEADER_BYTES + length + -length % ALIGN_BYTES
 
 
-def parse_header(data: bytes) -> Header | None:
+def parse_header(data: bytes) -> SegmentHeader | None:
     """What a header says; None if these are not the bytes of one."""
     if len(data) < HEADER_BYTES or xxhash.xxh3_64_digest(data[:_SUMMED]) != data[_SUMMED:HEADER_BYTES]:
         return None
     magic, kind, code, _, length = _FRONT.unpack_from(data)
     if magic != RECORD_MAGIC:
         return None
-    return Header(kind, bytes([code]) + data[_FRONT.size : _FRONT.size + KEY_BYTES - 1], length, data[48:_SUMMED])
+    return SegmentHeader(
+        kind, bytes([code]) + data[_FRONT.size : _FRONT.size + KEY_BYTES - 1], length, data[48:_SUMMED]
+    )
 
 
 def payload_of(record: bytes, kind: int, digest: Digest, key: bytes, length: int) -> bytes | None:

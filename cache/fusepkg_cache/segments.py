@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg_cache.digest import Digest
-    from fusepkg_cache.index_page import Entry
-    from fusepkg_cache.index_page import Header as IndexHeader
+    from fusepkg_cache.index_page import IndexEntry, IndexHeader
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """Size of a segment: dropping one takes tens of milliseconds, and a terabyte has 16,000."""
@@ -113,7 +112,7 @@ class Segments:
         """When a segment was last written."""
         return int(os.stat(self._path(number)).st_mtime)
 
-    def read(self, entry: Entry, digest: Digest) -> bytes | None:
+    def read(self, entry: IndexEntry, digest: Digest) -> bytes | None:
         """The payload that an index entry leads to, checked; None if it is damaged, or no longer there.
 
         Raises OSError.
@@ -129,7 +128,7 @@ class Segments:
                 return payload
         return None
 
-    def exists(self, entry: Entry) -> bool:
+    def exists(self, entry: IndexEntry) -> bool:
         """Whether the segment of an entry is there at all."""
         return os.path.exists(self._path(entry.segment))
 
@@ -182,7 +181,7 @@ class Segments:
         header.end = at
         return places
 
-    def mark_removed(self, entry: Entry) -> None:
+    def mark_removed(self, entry: IndexEntry) -> None:
         """Mark a record as removed, so that it is not found again when the index is lost. Raises OSError."""
         opened = self._opened(entry.segment)
         if opened is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable
 
-    from fusepkg_cache.index_page import Entry
+    from fusepkg_cache.index_page import IndexEntry
     from fusepkg_cache.open_directory import OpenDirectory
 
 
@@ -84,7 +84,7 @@ class _Check:
                     if self.repair:
                         self.opened.index.change(partial(drop_entry_of_missing, opened=self.opened, digest=digest))
 
-    def _small(self, digest: Digest, entry: Entry) -> None:
+    def _small(self, digest: Digest, entry: IndexEntry) -> None:
         data = self.opened.segments.read(entry, digest)
         if data is None:
             now = self.opened.index.find(entry.key)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fusepkg_cache.digest import Digest
-    from fusepkg_cache.index_change import Change
+    from fusepkg_cache.index_change import IndexChange
     from fusepkg_cache.open_directory import OpenDirectory
 
 _AT_ONCE = 1024
@@ -55,7 +55,7 @@ def _batches(
 
 
 def _put_records(
-    change: Change, opened: OpenDirectory, records: list[tuple[bytes, tuple[bytes, bytes, bytes]]]
+    change: IndexChange, opened: OpenDirectory, records: list[tuple[bytes, tuple[bytes, bytes, bytes]]]
 ) -> bool:
     fresh = {key: record for key, record in records if change.find(key) is None}
     places = opened.segments.append(change.header, list(fresh.values())) if fresh else []
@@ -115,7 +115,7 @@ def keep_large(opened: OpenDirectory, blobs: Sequence[tuple[Digest, bytes]]) -> 
 
 
 def _note_files(opened: OpenDirectory, noted: list[tuple[Digest, bytes]]) -> None:
-    def make(change: Change) -> bool:
+    def make(change: IndexChange) -> bool:
         for digest, record in noted:
             put_large(change, opened, digest, record)
         return opened.bound.settle(change)
@@ -133,7 +133,7 @@ def remove(opened: OpenDirectory, digests: Iterable[Digest]) -> list[int]:
     return sizes
 
 
-def _drop_all(change: Change, opened: OpenDirectory, digests: list[Digest]) -> list[int]:
+def _drop_all(change: IndexChange, opened: OpenDirectory, digests: list[Digest]) -> list[int]:
     sizes = []
     for digest in digests:
         entry = change.find(key_of(digest))

@@ -21,7 +21,7 @@ from fusepkg.errors import CacheFailure, FusepkgError, NotMounted, UsageError
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.install.repair import describe, find_differences, force_to_match, shown_key
 from fusepkg.install.run import install
-from fusepkg.work.progress import Counters, Phase
+from fusepkg.work.progress import Phase, PhaseCounters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ def cache_entries(version: OpenVersion, numbers: range, progress: ProgressCallba
     """Have these entries in the cache, fetching what is not. Raises RemoteError, IntegrityError, CacheFailure."""
     version.context.cache()  # raises where there is none: reading would go round it
     entries, source = version.index.entries, version.context.blocking_source(version.reference.bucket)
-    counters = Counters(progress, Phase.DOWNLOAD, total=len(numbers))
+    counters = PhaseCounters(progress, Phase.DOWNLOAD, total=len(numbers))
 
     def fetch(number: int) -> int:
         entry = entries.entry(number)

@@ -21,7 +21,7 @@ from fusepkg.package.fallback import open_with_fallback
 from fusepkg.package.open import resolve_or_remember
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.state.damaged_objects import DamagedObjects
-from fusepkg.state.hints import Remembered
+from fusepkg.state.hints import Hints
 from fusepkg.store.opening import StoreSet
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Context:
     def _start_empty(self) -> None:
         self._stores: StoreSet | None = None
         self._cache: Cache | None = None
-        self._hints: Remembered | None = None
+        self._hints: Hints | None = None
         self._sources: dict[BucketUrl, BlockingSource] = {}
 
     @property
@@ -77,11 +77,11 @@ class Context:
         return self.stores.for_bucket(bucket)
 
     @property
-    def hints(self) -> Remembered:
+    def hints(self) -> Hints:
         """What this machine remembers to save work."""
         with self._lock:
             if self._hints is None:
-                self._hints = Remembered(self.settings.hints_dir)
+                self._hints = Hints(self.settings.hints_dir)
             return self._hints
 
     def cache(self) -> Cache:

@@ -17,7 +17,7 @@ from fusepkg_cache.digest import Hashing, compute_digest
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EntryKind
 from fusepkg.model.links import blunted
-from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 from fusepkg.work.walk import place_of, walk_directory
 
@@ -90,7 +90,7 @@ def compare_directory(
     """
     if not directory.is_dir():
         raise FolderUnfit(f"{directory} is not a directory", hint="Name the directory to compare")
-    counters = Counters(progress, Phase.CHECK, total=count, total_bytes=total_bytes)
+    counters = PhaseCounters(progress, Phase.CHECK, total=count, total_bytes=total_bytes)
     differences: list[Difference] = []
     stop = StopFlag()
 

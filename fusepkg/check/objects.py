@@ -17,7 +17,7 @@ from fusepkg_cache.digest import Hashing
 from fusepkg.check.directory import Difference, DifferenceKind
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
 from fusepkg.model.checksums import matches_checksums
-from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def check_objects(
 
     Raises RemoteUnavailable where the bucket cannot be reached at all: then nothing is known of the objects.
     """
-    counters = Counters(progress, Phase.CHECK, total=count, total_bytes=total_bytes)
+    counters = PhaseCounters(progress, Phase.CHECK, total=count, total_bytes=total_bytes)
     checked = Checked()
     stop = StopFlag()
     check = _Check(store_for, stop)

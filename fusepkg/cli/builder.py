@@ -20,9 +20,9 @@ from fusepkg.cli.builder_draft import add_source, draft_of, make_change, referen
 from fusepkg.cli.builder_state import (
     FORMAT,
     Add,
+    BuilderChange,
+    BuilderHeader,
     BuilderState,
-    Change,
-    Header,
     Move,
     Remove,
     Set,
@@ -89,7 +89,7 @@ class Builder:
         """The version that is being made."""
         return draft_of(self.app, state or self.state)
 
-    def change(self, change: Change) -> Item | None:
+    def change(self, change: BuilderChange) -> Item | None:
         """Make one more change and write it down; gives what was added, where it is one line."""
         draft = self.draft()
         item = make_change(self.app, draft, change)
@@ -127,11 +127,11 @@ def init(
     directory = Path.cwd()
     with locked(directory):
         if not set(ref.rpartition("/")[2]) & set(":@"):
-            create_state(directory, BuilderState(Header(reference.package, FORMAT)))
+            create_state(directory, BuilderState(BuilderHeader(reference.package, FORMAT)))
             say(f"New PackageBuilder {reference.package} created")
             return
         opened = open_package(app, ref)
-        header = Header(reference.package, FORMAT, base=opened.index.top_hash, tag=opened.resolved.tag)
+        header = BuilderHeader(reference.package, FORMAT, base=opened.index.top_hash, tag=opened.resolved.tag)
         draft = draft_of(app, BuilderState(header))
         create_state(directory, BuilderState(header, items=shown_items(draft)))
     say(f"New PackageBuilder {reference.package} created from {opened.resolved.reference} ({short(header.base or '')})")

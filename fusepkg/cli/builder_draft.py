@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.cli.builder_state import Add, Change, Move, Remove, Set, SetMeta, Shown
+from fusepkg.cli.builder_state import Add, BuilderChange, Move, Remove, Set, SetMeta, Shown
 from fusepkg.cli.output import progress_bar
 from fusepkg.daemon.records import mounts_below
 from fusepkg.model.reference import parse_reference
@@ -72,7 +72,7 @@ def _empty_draft(app: Context, state: BuilderState) -> Draft:
     return draft
 
 
-def make_change(app: Context, draft: Draft, change: Change) -> Item | None:
+def make_change(app: Context, draft: Draft, change: BuilderChange) -> Item | None:
     """Make one change; gives what was added, where it is one line."""
     match change:
         case Add(key, source, package) if package:

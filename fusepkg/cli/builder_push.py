@@ -17,7 +17,7 @@ import typer
 
 from fusepkg.cli.builder import Builder, opened_builder
 from fusepkg.cli.builder_draft import draft_of_version, reference_of, shown_items
-from fusepkg.cli.builder_state import FORMAT, BuilderState, Header
+from fusepkg.cli.builder_state import FORMAT, BuilderHeader, BuilderState
 from fusepkg.cli.options import CheckOption, JsonErrorsOption, app_of
 from fusepkg.cli.output import note, progress_bar, say, short, show_phase
 from fusepkg.cli.versions import describe_move, link_tag
@@ -176,7 +176,7 @@ def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_lo
         note("  For one that can be read: push-data, then push-manifest")
         return
     items = shown_items(draft) if placed is None else state.items
-    builder.save(BuilderState(Header(state.header.builder, FORMAT, base=top_hash, tag=tag), items=items))
+    builder.save(BuilderState(BuilderHeader(state.header.builder, FORMAT, base=top_hash, tag=tag), items=items))
     shutil.rmtree(_kept_root(builder), ignore_errors=True)
     if tag is None:
         note(f"No tag names it: fusepkg tag {reference_of(state).package}@{short(top_hash)} TAG")

@@ -77,10 +77,10 @@ class Remove(_Line, frozen=True, tag="rm"):
     key: str
 
 
-Change = Add | Set | SetMeta | Move | Remove
+BuilderChange = Add | Set | SetMeta | Move | Remove
 
 
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class BuilderHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The first line.
 
     ``base`` is the version the changes start from, ``tag`` the tag it was last pushed to. ``built`` is the version the
@@ -107,8 +107,8 @@ class Shown(_Line, frozen=True, tag="show", rename={"source": "from"}):
 class BuilderState(msgspec.Struct, frozen=True):
     """A builder, as its file holds it."""
 
-    header: Header
-    changes: tuple[Change, ...] = ()
+    header: BuilderHeader
+    changes: tuple[BuilderChange, ...] = ()
     items: tuple[Shown, ...] = ()
 
     @property
@@ -116,12 +116,12 @@ class BuilderState(msgspec.Struct, frozen=True):
         """Whether it is a version that lies in the bucket, unchanged."""
         return self.header.base is not None and not self.changes
 
-    def with_change(self, change: Change, items: Iterable[Shown]) -> BuilderState:
+    def with_change(self, change: BuilderChange, items: Iterable[Shown]) -> BuilderState:
         """The same with one more change: what was built and pushed is not it any more."""
         header = msgspec.structs.replace(self.header, built=None, pushed=None)
         return BuilderState(header, (*self.changes, change), tuple(items))
 
-    def with_header(self, **fields: Any) -> BuilderState:  # noqa: ANN401 - the fields of Header
+    def with_header(self, **fields: Any) -> BuilderState:  # noqa: ANN401 - the fields of BuilderHeader
         """The same with another header."""
         return BuilderState(msgspec.structs.replace(self.header, **fields), self.changes, self.items)
 
@@ -192,12 +192,12 @@ def state_from(text: str, path: Path) -> BuilderState:
     lines = text.split("\n")  # not splitlines: names may hold what that takes for an end
     header = _read_header(path, lines[0])
     items: list[Shown] = []
-    changes: list[Change] = []
+    changes: list[BuilderChange] = []
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         try:
-            one = msgspec.convert(_parse(line), Shown | Change)
+            one = msgspec.convert(_parse(line), Shown | BuilderChange)
         except (ValueError, RecursionError) as exc:  # msgspec's own are ValueErrors too
             _refuse(path, number, str(exc))
         if isinstance(one, Shown):
@@ -213,12 +213,12 @@ def text_of(state: BuilderState) -> str:
     return "".join(f"{json.dumps(msgspec.to_builtins(line), ensure_ascii=False)}\n" for line in lines)
 
 
-def _read_header(path: Path, line: str) -> Header:
+def _read_header(path: Path, line: str) -> BuilderHeader:
     try:
         content = _parse(line)
         if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
             _refuse(path, 1, f"format {content['format']} is not known to this version of fusepkg")
-        header = msgspec.convert(content, Header)
+        header = msgspec.convert(content, BuilderHeader)
         parse_reference(header.builder)
     except (ValueError, RecursionError, InvalidReference) as exc:
         _refuse(path, 1, str(exc))

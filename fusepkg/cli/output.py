@@ -34,7 +34,7 @@ _STEERING = ("Cc", "Cs", "Zl", "Zp")
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
-class Progress(Protocol):
+class ShowProgress(Protocol):
     """A progress line: ``what`` is done, ``done`` of ``total`` (0: unknown), in bytes or things."""
 
     def __call__(self, what: str, done: int, total: int, *, is_bytes: bool = False) -> None:
@@ -150,7 +150,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console().print(table)
 
 
-def show_phase(show: Progress) -> Callable[[PhaseProgress], None]:
+def show_phase(show: ShowProgress) -> Callable[[PhaseProgress], None]:
     """Show the phases of long work on a progress line: in bytes where there are any, in things otherwise."""
 
     def shown(phase: PhaseProgress) -> None:
@@ -164,7 +164,7 @@ def show_phase(show: Progress) -> Callable[[PhaseProgress], None]:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar() -> Iterator[ShowProgress]:
     """A progress bar on standard error while the block runs; nothing where that is not a terminal."""
     if not sys.stderr.isatty():
         yield lambda what, done, total, *, is_bytes=False: None

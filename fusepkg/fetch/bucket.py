@@ -52,7 +52,7 @@ def mismatch(entry: Entry) -> DigestMismatch:
     )
 
 
-class Bucket:
+class BucketReader:
     """The stores behind entries.
 
     ``chunk_list`` asks the registry, blocking. ``arrived`` is called from any thread when ``drain`` has something new;

@@ -30,7 +30,7 @@ class _Abandoned(Exception):
     """Ends a thread that nobody waits for any longer."""
 
 
-class LowerCache:
+class LowerCacheThreads:
     """The lower cache as the pipeline asks it."""
 
     def __init__(self) -> None:

@@ -20,9 +20,9 @@ from fusepkg_cache.digest import Verified, verified
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.errors import CacheFailure, DigestMismatch, FusepkgError, RemoteUnavailable
-from fusepkg.fetch.bucket import Bucket, is_transient
+from fusepkg.fetch.bucket import BucketReader, is_transient
 from fusepkg.fetch.flight import Flight
-from fusepkg.fetch.lower_cache import LowerCache
+from fusepkg.fetch.lower_cache import LowerCacheThreads
 from fusepkg.fetch.piece import Kind
 from fusepkg.fetch.slots import SMALL_BYTES, Slots
 
@@ -92,8 +92,8 @@ class Pipeline:
         self._counters = counters
         self._nursery = nursery
         self._retry_timeout_s = retry_timeout_s
-        self._bucket = Bucket(store_for, chunk_list, arrived, note_damaged)
-        self._lower = LowerCache()
+        self._bucket = BucketReader(store_for, chunk_list, arrived, note_damaged)
+        self._lower = LowerCacheThreads()
         self._slots = Slots()
         self._flights: dict[PieceKey, Flight] = {}
         self._later: list[tuple[float, int, Flight]] = []

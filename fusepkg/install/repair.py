@@ -37,7 +37,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """One file that was removed, or written; ``source`` is where its bytes came from, None for a removed one."""
 
     logical_key: str
@@ -110,7 +110,7 @@ def force_to_match(
     outside_links: bool = False,
     dry_run: bool = False,
     progress: ProgressCallback = no_progress,
-) -> list[Change]:
+) -> list[FileChange]:
     """Make a directory exactly what the package says: files it does not have are removed, wrong ones replaced.
 
     Return what was changed, in tree order; with ``dry_run`` what would be. With ``any_directory`` files are removed and
@@ -134,7 +134,7 @@ def force_to_match(
             progress=progress,
         )
     return [
-        Change(shown_key(found), found.kind, found.entry.physical_key.readable if found.entry is not None else None)
+        FileChange(shown_key(found), found.kind, found.entry.physical_key.readable if found.entry is not None else None)
         for found in differences
     ]
 

@@ -17,7 +17,7 @@ from fusepkg.install.target import STAGING, opened_target
 from fusepkg.install.write import Job, Result, Writer
 from fusepkg.model.entry import EntryKind
 from fusepkg.state.install_record import InstallRecord
-from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 from fusepkg.work.walk import place_of
 
@@ -70,7 +70,7 @@ def install(
 
     Raises InstallError, RemoteError, IntegrityError.
     """
-    counters = Counters(progress, Phase.DOWNLOAD, total=len(index.entries), total_bytes=index.total_bytes)
+    counters = PhaseCounters(progress, Phase.DOWNLOAD, total=len(index.entries), total_bytes=index.total_bytes)
     with opened_target(directory) as target, _recorded(data_dir, directory) as record:
         record.start(reference, index.top_hash, into_empty=target.was_empty)
         stop = StopFlag()
@@ -97,7 +97,9 @@ def write_anew(
     Raises InstallError, RemoteError, IntegrityError.
     """
     wanted = list(entries)
-    counters = Counters(progress, Phase.DOWNLOAD, total=len(wanted), total_bytes=sum(entry.size for entry in wanted))
+    counters = PhaseCounters(
+        progress, Phase.DOWNLOAD, total=len(wanted), total_bytes=sum(entry.size for entry in wanted)
+    )
     with opened_target(directory) as target, _recorded(data_dir, directory) as record:
         record.start(reference, index.top_hash, into_empty=target.was_empty)
         for name, is_directory in removed:
@@ -141,7 +143,7 @@ def _with_known(entries: Iterable[Entry], files: Iterator[WrittenFile]) -> Itera
 class _Run:
     """One install; everything but the work of the threads happens in the calling thread."""
 
-    def __init__(self, writer: Writer, record: InstallRecord, counters: Counters, stop: StopFlag) -> None:
+    def __init__(self, writer: Writer, record: InstallRecord, counters: PhaseCounters, stop: StopFlag) -> None:
         self._writer = writer
         self._record = record
         self._counters = counters

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fusepkg.model.reference import Reference
     from fusepkg.package.open import OpenedPackage
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def open_with_fallback(
     store: ObjectStore,
     reference: Reference,
     indexes: Path,
-    hints: Remembered,
+    hints: Hints,
     progress: Callable[[str, int, int], None],
     temporary: ExitStack,
 ) -> OpenedPackage:

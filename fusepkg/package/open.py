@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,7 @@ class OpenedPackage:
     manifest_key: str
 
 
-def resolve_or_remember(
-    store: ObjectStore, reference: Reference, remembered: Remembered
-) -> tuple[Resolved, float | None]:
+def resolve_or_remember(store: ObjectStore, reference: Reference, hints: Hints) -> tuple[Resolved, float | None]:
     """Resolve a reference, from memory where the bucket cannot be reached; gives that memory's time, or None.
 
     Raises what ``resolve`` raises; RemoteUnavailable where nothing is remembered.
@@ -69,13 +67,13 @@ def resolve_or_remember(
     except (RemoteUnavailable, BucketNotFound) as exc:
         if isinstance(exc, BucketNotFound) and reference.bucket.scheme == "s3":
             raise  # S3 has answered; a directory that is not there is a disk that is not
-        last = remembered.tag(registry, reference.name, reference.tag) if reference.top_hash is None else None
+        last = hints.tag(registry, reference.name, reference.tag) if reference.top_hash is None else None
         if last is None:
             raise
         log.warning("%s; using the version %s was last seen to name", exc.message, reference)
         return Resolved(reference, last.top_hash, reference.tag), last.time
     if resolved.tag is not None:
-        remembered.remember_tag(registry, reference.name, resolved.tag, resolved.top_hash)
+        hints.remember_tag(registry, reference.name, resolved.tag, resolved.top_hash)
     return resolved, None
 
 
@@ -101,7 +99,7 @@ def open_package(
     store: ObjectStore,
     reference: Reference,
     indexes: Path,
-    remembered: Remembered,
+    hints: Hints,
     progress: Callable[[str, int, int], None],
 ) -> OpenedPackage:
     """Open one version of a package. ``progress`` hears what is done, how much of it, and of how much (0: unknown).
@@ -109,7 +107,7 @@ def open_package(
     Raises PackageError, RemoteError, IntegrityError, CacheFailure.
     """
     progress(f"Resolving {reference}", 0, 0)
-    resolved, offline_since_s = resolve_or_remember(store, reference, remembered)
+    resolved, offline_since_s = resolve_or_remember(store, reference, hints)
     index_root = index_root_for(indexes, store, reference.name)
 
     def refetch(where: Path) -> None:

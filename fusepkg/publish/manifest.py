@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg.publish.draft.draft import Draft
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.work.progress import ProgressCallback
 
 _LINES_WRITTEN_BYTES = 1 << 20
 """Manifest lines collected before they are written."""
 
 
-def build_manifest(draft: Draft, *, hints: Remembered | None = None, progress: ProgressCallback = no_progress) -> str:
+def build_manifest(draft: Draft, *, hints: Hints | None = None, progress: ProgressCallback = no_progress) -> str:
     """Hash what is not hashed, and return the top hash, which the draft keeps until it changes.
 
     Raises: UsageError for a version without entries, ManifestInvalid for links that lead out of it, FileChanged,

@@ -29,14 +29,14 @@ from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import ManifestPut, has_manifest
 from fusepkg.store.opening import StoreSet
 from fusepkg.store.s3 import S3Settings
-from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fusepkg.model.reference import Reference
     from fusepkg.registry.tags import TagState
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.progress import ProgressCallback
 
@@ -86,7 +86,7 @@ def push_folder(
     registry_format: str = "fusepkg",
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
-    hints: Remembered | None = None,
+    hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Pushed:
     """Publish a folder as a version of a package and make the reference's tag name it.
@@ -120,11 +120,11 @@ def push_folder(
         data = push_data(
             draft, prefix, check=check, suspects=suspects, versions=versions, hints=hints, progress=progress
         )
-        writing = Counters(progress, Phase.MANIFEST, total=1)
+        writing = PhaseCounters(progress, Phase.MANIFEST, total=1)
         published = publish_manifest(draft, tag, where, before, broken=data.broken)
         put, after = published.put, published.state
         writing.add(1, 0)
-    Counters(progress, Phase.TAG, total=1).add(1, 0)
+    PhaseCounters(progress, Phase.TAG, total=1).add(1, 0)
     assert after is not None, "the tag names it now"
     warnings = [*data.warnings, *([NOTES[put]] if put in NOTES else [])]
     if before is None and where is Layout.FUSEPKG and (hidden := _hidden_tag(store, reference)):
@@ -139,7 +139,7 @@ def folder_hash(
     message: str | None = None,
     user_meta: Mapping[str, Any] | None = None,
     symlinks: Symlinks = Symlinks.REFUSE,
-    hints: Remembered | None = None,
+    hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> str:
     """Return the top hash a push of the folder would give. Raises FolderUnfit, FileChanged."""
@@ -159,7 +159,7 @@ def _new_draft(
 
 
 def _gather(draft: Draft, directory: Path, symlinks: Symlinks, progress: ProgressCallback) -> None:
-    scanning = Counters(progress, Phase.SCAN)
+    scanning = PhaseCounters(progress, Phase.SCAN)
     draft.add_folder(directory, symlinks=symlinks)
     scanning.add(len(draft), draft.total_bytes())
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from fusepkg.publish.draft.draft import Draft
     from fusepkg.registry.tags import TagState
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.work.progress import ProgressCallback
 
 _NAMED_OBJECTS = 3
@@ -100,7 +100,7 @@ def push_manifest(
     registry_format: str = "fusepkg",
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
-    hints: Remembered | None = None,
+    hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[ManifestBuilt | ManifestPushed | TagLinked], None] = lambda _: None,
     keep: Callable[[Path, ManifestPut], None] = lambda _manifest, _put: None,

@@ -57,7 +57,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class RememberedTag:
+class TagHint:
     """Where a tag stood when it was last seen; ``time`` in seconds since 1970."""
 
     top_hash: str
@@ -95,7 +95,7 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
         return value
 
 
-class Remembered:
+class Hints:
     """What is remembered under one directory, made if need be with mode 0700."""
 
     def __init__(self, directory: Path) -> None:
@@ -110,7 +110,7 @@ class Remembered:
         with self._lock:
             self._close()
 
-    def tag(self, registry: str, name: str, tag: str) -> RememberedTag | None:
+    def tag(self, registry: str, name: str, tag: str) -> TagHint | None:
         """Where a tag stood when it was last resolved."""
         data = self._guarded(lambda cache: cache.get(_tag_key(registry, name, tag)), None)
         if not isinstance(data, bytes):
@@ -119,7 +119,7 @@ class Remembered:
             value = msgspec.msgpack.decode(data, type=_TagValue)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
-        return RememberedTag(value.top_hash, value.time)
+        return TagHint(value.top_hash, value.time)
 
     def remember_tag(self, registry: str, name: str, tag: str, top_hash: str, *, now: float | None = None) -> None:
         """Remember where a tag stands; ``registry`` is the bucket as the user names it, with its endpoint if any."""

@@ -24,7 +24,7 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counters of one phase. ``total`` and ``total_bytes`` are 0 where they are not known yet."""
+    """Numbers of one phase. ``total`` and ``total_bytes`` are 0 where they are not known yet."""
 
     phase: Phase
     done: int
@@ -41,7 +41,7 @@ def no_progress(_progress: Progress) -> None:
     """For callers that do not show any."""
 
 
-class Counters:
+class PhaseCounters:
     """Counts one phase and tells the callback; used by one thread."""
 
     __slots__ = ("_callback", "_done", "_done_bytes", "_phase", "_total", "_total_bytes")

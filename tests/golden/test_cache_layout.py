@@ -18,7 +18,7 @@ from fusepkg_cache.index_page import (
     HEADER_BYTES,
     PAGE_HEAD_BYTES,
     PAGES_AT,
-    Header,
+    IndexHeader,
     packed_entries,
 )
 from fusepkg_cache.records import BLOCK_BYTES
@@ -65,7 +65,9 @@ def index_entries(path: Path) -> Iterator[str]:
     """The header, without what is random, and the entries with what is around them."""
     file = IndexFile(path)
     header = file.header()
-    shown = {name: getattr(header, name) for name in Header.__dataclass_fields__ if name not in ("secret", "walked")}
+    shown = {
+        name: getattr(header, name) for name in IndexHeader.__dataclass_fields__ if name not in ("secret", "walked")
+    }
     yield f"index header {path.read_bytes()[8:16].hex()} of {HEADER_BYTES} bytes: {shown}"
     yield f"index directory {list(file.slots)} at {DIRECTORY_AT}, page at {PAGES_AT}"
     page = file.page(0)

@@ -24,7 +24,7 @@ from fusepkg.publish.push import Pushed, push_folder
 from fusepkg.registry.layout import manifest_key
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.registry.tags import TagState, read_tag, tag_history
-from fusepkg.state.hints import Remembered
+from fusepkg.state.hints import Hints
 from fusepkg.store.s3 import S3Settings, S3Store
 from tests.proxy import Proxy, Stall
 from tests.rgw import Gateway, aws_environment
@@ -113,7 +113,7 @@ def test_an_unchanged_folder_is_looked_for_and_sends_no_data(
     proxy: Proxy, bucket: str, folder: Path, tmp_path: Path
 ) -> None:
     fill(folder, V1)
-    hints = Remembered(tmp_path / "hints")
+    hints = Hints(tmp_path / "hints")
     first = push(bucket, folder, hints=hints)
     proxy.forget()
     again = push(bucket, folder, hints=hints)

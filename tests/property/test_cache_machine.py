@@ -12,7 +12,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from fusepkg_cache import Algorithm, Cache, Digest, DigestMismatch, index_page, verified
-from fusepkg_cache.index_change import Change
+from fusepkg_cache.index_change import IndexChange
 from fusepkg_cache.reading import put_large
 from fusepkg_cache.records import BLOCK_BYTES, key_of, record_of
 from fusepkg_cache.unfinished import sweep
@@ -251,7 +251,7 @@ class CacheMachine(RuleBasedStateMachine):
     def lose_sums(self, digest: Digest, wrong: bool) -> None:
         opened = self.cache._directory()
 
-        def change(change: Change) -> None:
+        def change(change: IndexChange) -> None:
             change.drop(key_of(digest))
             if wrong:
                 put_large(change, opened, digest, record_of(digest, bytes(len(BLOBS[digest]))))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusepkg.state.file_identity import SETTLED_NS, FileIdentity
-from fusepkg.state.hints import Remembered
+from fusepkg.state.hints import Hints
 
 TICK_NS = 4_000_000
 
@@ -33,7 +33,7 @@ inodes = count(2)
 
 @pytest.fixture(scope="module")
 def hints(tmp_path_factory: pytest.TempPathFactory):
-    hints = Remembered(tmp_path_factory.mktemp("hints"))
+    hints = Hints(tmp_path_factory.mktemp("hints"))
     yield hints
     hints.close()
 
@@ -79,7 +79,7 @@ class World:
 
 @given(steps)
 @settings(max_examples=200)
-def test_a_hint_is_right_or_missing(hints: Remembered, steps: list[tuple[str, int]]) -> None:
+def test_a_hint_is_right_or_missing(hints: Hints, steps: list[tuple[str, int]]) -> None:
     world = World()
     for step, value in steps:
         world.do(step, value)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from fusepkg.publish.draft.draft import Draft
     from fusepkg.publish.hashes import Hashed
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.work.progress import ProgressCallback
 
 
 def hash_entries(
-    draft: Draft, keys: Iterable[str], *, hints: Remembered | None, progress: ProgressCallback = no_progress
+    draft: Draft, keys: Iterable[str], *, hints: Hints | None, progress: ProgressCallback = no_progress
 ) -> bool:
     """Hash those of the entries that have no hash yet, or whose file has changed. Return whether there were any.
 

@@ -16,7 +16,7 @@ from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks
 
 from fusepkg.publish.hash.read import opened_unchanged, read_into, read_whole
 from fusepkg.publish.hashes import Hashed
-from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fusepkg.publish.folder import ScannedFile
     from fusepkg.state.file_identity import FileIdentity
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.work.progress import ProgressCallback
 
 HASH_THREADS = max(2, os.cpu_count() or 2)
@@ -57,7 +57,7 @@ def hash_files(
     files: Sequence[ScannedFile],
     found: Callable[[int, Hashed], None],
     *,
-    hints: Remembered | None = None,
+    hints: Hints | None = None,
     stop: StopFlag | None = None,
     progress: ProgressCallback = no_progress,
 ) -> None:
@@ -82,7 +82,7 @@ class _Hashing:
         self,
         files: Sequence[ScannedFile],
         found: Callable[[int, Hashed], None],
-        hints: Remembered | None,
+        hints: Hints | None,
         stop: StopFlag,
         progress: ProgressCallback,
     ) -> None:
@@ -95,7 +95,7 @@ class _Hashing:
         self._missing: dict[int, int] = {}
         self._new: dict[FileIdentity, tuple[bytes, ...]] = {}
         total_bytes = sum(file.size for file in files)
-        self._counters = Counters(progress, Phase.HASH, total=len(files), total_bytes=total_bytes)
+        self._counters = PhaseCounters(progress, Phase.HASH, total=len(files), total_bytes=total_bytes)
 
     def run(self) -> None:
         try:

@@ -15,13 +15,13 @@ from fusepkg.errors import FileChanged
 from fusepkg.model.checksums import digest_from_checksums
 from fusepkg.publish.hash.files import hashed_of
 from fusepkg.publish.hashes import Hashed
-from fusepkg.work.progress import Counters, Phase
+from fusepkg.work.progress import Phase, PhaseCounters
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.draft.entry_sources import RemoteObjects
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.store.opening import StoreSet
     from fusepkg.store.protocol import ObjectInfo
     from fusepkg.work.progress import ProgressCallback
@@ -38,7 +38,7 @@ def hash_objects(
     stores: StoreSet,
     temporary: Path | None,
     *,
-    hints: Remembered | None,
+    hints: Hints | None,
     stop: StopFlag,
     progress: ProgressCallback,
 ) -> None:
@@ -50,7 +50,7 @@ def hash_objects(
 
 
 class _ObjectHashing:
-    def __init__(self, stores: StoreSet, temporary: Path | None, hints: Remembered | None, stop: StopFlag) -> None:
+    def __init__(self, stores: StoreSet, temporary: Path | None, hints: Hints | None, stop: StopFlag) -> None:
         self._stores = stores
         self._stop = stop
         self._hints = hints
@@ -58,7 +58,7 @@ class _ObjectHashing:
 
     def run(self, objects: list[tuple[RemoteObjects, int]], progress: ProgressCallback) -> None:
         total_bytes = sum(source.objects[number][1] for source, number in objects)
-        counters = Counters(progress, Phase.HASH, total=len(objects), total_bytes=total_bytes)
+        counters = PhaseCounters(progress, Phase.HASH, total=len(objects), total_bytes=total_bytes)
         unattested: list[tuple[RemoteObjects, int]] = []
 
         def asked(answer: _Answer) -> None:

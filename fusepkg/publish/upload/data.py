@@ -22,7 +22,7 @@ from fusepkg.publish.upload.presence import NamedObject, Presence
 from fusepkg.registry.layout import chunk_list_key
 from fusepkg.registry.manifests import put_chunk_list
 from fusepkg.registry.tags import read_tag
-from fusepkg.work.progress import Counters, Phase, no_progress
+from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fusepkg.publish.draft.entry_sources import Places
     from fusepkg.publish.upload.lines import DataPushed
     from fusepkg.publish.upload.upload import Uploaded
-    from fusepkg.state.hints import Remembered
+    from fusepkg.state.hints import Hints
     from fusepkg.work.progress import ProgressCallback
 
 READ_MANIFEST_ABOVE = 100
@@ -72,7 +72,7 @@ def push_data(
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
     versions: Iterable[str] = (),
-    hints: Remembered | None = None,
+    hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[DataPushed], None] | None = None,
 ) -> DataReport:
@@ -115,7 +115,7 @@ class _DataPush:
     def run(
         self,
         versions: list[str],
-        hints: Remembered | None,
+        hints: Hints | None,
         progress: ProgressCallback,
         report: Callable[[DataPushed], None] | None,
     ) -> DataReport:
@@ -237,7 +237,7 @@ class _DataPush:
     ) -> tuple[int, int]:
         """Upload what has to be; gives how many objects, and bytes, were not there."""
         count, count_bytes = self._count[:2]
-        counters = Counters(progress, Phase.UPLOAD, total=count, total_bytes=count_bytes)
+        counters = PhaseCounters(progress, Phase.UPLOAD, total=count, total_bytes=count_bytes)
         new = [0, 0]
 
         def waiting() -> Iterator[Blob | StoredBlob]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fusepkg_cache import Algorithm, BlobTooLarge, Cache, Cleared, Digest, bound, eviction, index_change, verified
 from fusepkg_cache.eviction import Evictor
-from fusepkg_cache.index_change import Change
+from fusepkg_cache.index_change import IndexChange
 from fusepkg_cache.records import key_of
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob
@@ -324,7 +324,7 @@ def test_a_round_misses_nobody(cache: Cache, monkeypatch: pytest.MonkeyPatch) ->
     evictor = evictor_of(cache)
     found: set[bytes] = set()
 
-    def look(change: Change) -> None:
+    def look(change: IndexChange) -> None:
         for _ in range(change.header.pages):
             found.update(entry.key for entry in evictor._sample(change))
 

@@ -16,8 +16,8 @@ from fusepkg.cli import builder_state
 from fusepkg.cli.builder_state import (
     STATE_NAME,
     Add,
+    BuilderHeader,
     BuilderState,
-    Header,
     Move,
     Remove,
     Set,
@@ -35,7 +35,9 @@ from fusepkg.errors import BuilderUnfit
 HASH = "82" * 32
 FIRST = '{"builder": "bucket/dataset", "format": 1}\n'
 WHOLE = BuilderState(
-    Header("bucket/ns/dataset", 1, base=HASH, tag="v0", message="é\u2028\x85", built="3e" * 32, pushed="3e" * 32),
+    BuilderHeader(
+        "bucket/ns/dataset", 1, base=HASH, tag="v0", message="é\u2028\x85", built="3e" * 32, pushed="3e" * 32
+    ),
     (
         Add("train/", "./train/"),
         Add("", package=f"bucket/new-data@{HASH}"),
@@ -58,7 +60,7 @@ def test_what_was_written_is_read(here: Path):
 
 
 def test_it_is_a_change_a_line_in_words(here: Path):
-    state = BuilderState(Header("bucket/dataset", 1)).with_change(Add("a/", "./a/"), ())
+    state = BuilderState(BuilderHeader("bucket/dataset", 1)).with_change(Add("a/", "./a/"), ())
     state = state.with_change(Set("a/b", "./b", meta={"k": 1}), [Shown("a/", "./a/"), Shown("a/b", "./b")])
     create_state(here, state)
     assert (here / STATE_NAME).read_text() == (
@@ -96,7 +98,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
     ),
 )
 def test_any_names_and_metadata_survive(key: str, source: str, meta: dict[str, object]):
-    state = BuilderState(Header("bucket/dataset", 1, message=key), (Set(key, source, meta), Add(key, source)))
+    state = BuilderState(BuilderHeader("bucket/dataset", 1, message=key), (Set(key, source, meta), Add(key, source)))
     lines = builder_state.text_of(state)
     assert lines.count("\n") == 3
     assert builder_state.state_from(lines, Path("x")) == state
@@ -144,7 +146,7 @@ def test_line_ends_of_another_system_are_taken(here: Path):
 def test_a_second_builder_is_refused(here: Path):
     create_state(here, WHOLE)
     with pytest.raises(BuilderUnfit, match="holds a builder already"):
-        create_state(here, BuilderState(Header("bucket/other", 1)))
+        create_state(here, BuilderState(BuilderHeader("bucket/other", 1)))
     assert read_state(here) == WHOLE
     assert os.listdir(here) == [STATE_NAME]
 
@@ -185,7 +187,7 @@ def test_a_full_disk_leaves_the_old_file(here: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_file_that_others_can_write_is_not_obeyed(tmp_path: Path) -> None:
-    create_state(tmp_path, BuilderState(Header("bucket/name", 1)))
+    create_state(tmp_path, BuilderState(BuilderHeader("bucket/name", 1)))
     (tmp_path / STATE_NAME).chmod(0o666)
     with pytest.raises(BuilderUnfit, match=f"{STATE_NAME} is not used: it can be written to by other users"):
         read_state(tmp_path)
@@ -193,7 +195,7 @@ def test_a_file_that_others_can_write_is_not_obeyed(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
 def test_another_users_file_in_a_directory_above_is_not_obeyed(tmp_path: Path) -> None:
-    create_state(tmp_path, BuilderState(Header("bucket/name", 1)))
+    create_state(tmp_path, BuilderState(BuilderHeader("bucket/name", 1)))
     os.chown(tmp_path / STATE_NAME, 12345, -1)
     (tmp_path / "deep" / "er").mkdir(parents=True)
     directory = require_directory(tmp_path / "deep" / "er")
@@ -205,5 +207,5 @@ def test_no_builder_begins_where_others_can_write(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o777)
     with pytest.raises(BuilderUnfit, match="which can be written to by other users"):
-        create_state(tmp_path / "shared", BuilderState(Header("bucket/name", 1)))
+        create_state(tmp_path / "shared", BuilderState(BuilderHeader("bucket/name", 1)))
     assert list((tmp_path / "shared").iterdir()) == []

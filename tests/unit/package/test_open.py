@@ -11,7 +11,7 @@ from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import OpenedPackage, open_package
 from fusepkg.registry.layout import Layout, manifest_key, pointers_prefix
 from fusepkg.registry.tags import move_tag
-from fusepkg.state.hints import Remembered
+from fusepkg.state.hints import Hints
 from fusepkg.store.faulty import FaultyStore
 from fusepkg.store.protocol import ObjectStore
 from tests.manifests import file_entry, manifest_of, top_hash_of
@@ -27,7 +27,7 @@ class Opener:
     def __init__(self, store: ObjectStore, directory: Path) -> None:
         self.store = FaultyStore(store)
         self.indexes = directory / "index"
-        self.remembered = Remembered(directory / "remembered")
+        self.remembered = Hints(directory / "remembered")
 
     def __call__(self, rest: str) -> OpenedPackage:
         self.store.calls.clear()

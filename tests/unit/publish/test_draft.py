@@ -14,7 +14,7 @@ from fusepkg.model.manifest import MAX_LINE_BYTES
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.manifest import build_manifest, write_manifest
-from fusepkg.state.hints import Remembered
+from fusepkg.state.hints import Hints
 from fusepkg.store.opening import StoreSet
 from fusepkg.store.s3 import S3Settings
 
@@ -127,7 +127,7 @@ def test_a_file_that_changes_before_the_build_is_built_as_it_is_then(draft: Draf
     after = build_manifest(draft)
     assert before != after
     assert build_manifest(draft) == after
-    remembered = Remembered(tmp_path / "remembered")
+    remembered = Hints(tmp_path / "remembered")
     Path("train/2.jpg").unlink()
     with pytest.raises(FileChanged, match=r"2\.jpg"):
         build_manifest(draft, hints=remembered)

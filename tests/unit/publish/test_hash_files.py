@@ -17,7 +17,7 @@ from fusepkg.publish.hash.files import hash_bytes
 from fusepkg.publish.hash.files import hash_files as hash_each
 from fusepkg.publish.hashes import Hashed
 from fusepkg.state.file_identity import SETTLED_NS
-from fusepkg.state.hints import Remembered
+from fusepkg.state.hints import Hints
 from fusepkg.work.progress import Phase, Progress
 from fusepkg.work.threads import StopFlag
 
@@ -127,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(folder: Path, monkeypatch
 def test_an_unchanged_file_is_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "small").write_bytes(b"small")
     (folder / "large").write_bytes(bytes(9 * MIB))
-    hints = Remembered(tmp_path / "hints")
+    hints = Hints(tmp_path / "hints")
     soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)  # the files have been at rest for long
     first = hash_files(scan(folder), hints=hints)
@@ -150,7 +150,7 @@ def test_a_file_rewritten_with_its_old_time_is_read_again(
     path = folder / "file"
     path.write_bytes(b"before")
     os.utime(path, (OLD_S, OLD_S))
-    hints = Remembered(tmp_path / "hints")
+    hints = Hints(tmp_path / "hints")
     soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)
     hash_files(scan(folder), hints=hints)
@@ -172,7 +172,7 @@ def test_what_was_hashed_before_a_failure_is_hints(
     (folder / "b").write_bytes(b"b")
     files = scan(folder)
     (folder / "b").write_bytes(b"bb")
-    hints = Remembered(tmp_path / "hints")
+    hints = Hints(tmp_path / "hints")
     soon = time.time_ns() + 2 * SETTLED_NS
     monkeypatch.setattr(time, "time_ns", lambda: soon)
     with pytest.raises(FileChanged):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg.state.file_identity import SETTLED_NS, FileIdentity
-from fusepkg.state.hints import Remembered, RememberedTag
+from fusepkg.state.hints import Hints, TagHint
 
 NOW_NS = 1_700_000_000_000_000_123
 OLD_NS = NOW_NS - SETTLED_NS
@@ -29,7 +29,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def remembered(directory: Path):
-    remembered = Remembered(directory)
+    remembered = Hints(directory)
     yield remembered
     remembered.close()
 
@@ -38,14 +38,14 @@ def database(directory: Path) -> Path:
     return directory / "cache.db"
 
 
-def test_a_tag_is_remembered_with_its_time_per_registry(remembered: Remembered) -> None:
+def test_a_tag_is_remembered_with_its_time_per_registry(remembered: Hints) -> None:
     remembered.remember_tag("s3://bucket", "ns/name", "latest", "ab" * 32, now=12.5)
-    assert remembered.tag("s3://bucket", "ns/name", "latest") == RememberedTag("ab" * 32, 12.5)
+    assert remembered.tag("s3://bucket", "ns/name", "latest") == TagHint("ab" * 32, 12.5)
     assert remembered.tag("s3://other", "ns/name", "latest") is None
     assert remembered.tag("s3://bucket", "ns/name", "v1") is None
 
 
-def test_a_file_is_remembered_while_nothing_about_it_changes(remembered: Remembered) -> None:
+def test_a_file_is_remembered_while_nothing_about_it_changes(remembered: Hints) -> None:
     remembered.remember_chunk_hashes({IDENTITY: CHUNKS}, read_at_ns=NOW_NS)
     assert remembered.chunk_hashes([IDENTITY]) == {IDENTITY: CHUNKS}
     for changed in (
@@ -60,13 +60,13 @@ def test_a_file_is_remembered_while_nothing_about_it_changes(remembered: Remembe
 
 
 @pytest.mark.parametrize("filesystem", ["", "mount 0123 9", "unknown 0123"])
-def test_a_file_of_an_unnamed_file_system_is_not_remembered(remembered: Remembered, filesystem: str) -> None:
+def test_a_file_of_an_unnamed_file_system_is_not_remembered(remembered: Hints, filesystem: str) -> None:
     identity = replace(IDENTITY, filesystem=filesystem)
     remembered.remember_chunk_hashes({identity: CHUNKS}, read_at_ns=NOW_NS)
     assert remembered.chunk_hashes([identity]) == {}
 
 
-def test_an_empty_file_and_a_long_chunk_list_are_remembered(remembered: Remembered) -> None:
+def test_an_empty_file_and_a_long_chunk_list_are_remembered(remembered: Hints) -> None:
     empty = FileIdentity(1, 3, 0, 0, 1, DISK)
     large = FileIdentity(1, 4, 10_000 << 23, 0, 1, DISK)
     many = tuple(hashlib.sha256(b"%d" % number).digest() for number in range(10_000))
@@ -83,21 +83,21 @@ def test_an_empty_file_and_a_long_chunk_list_are_remembered(remembered: Remember
     ],
     ids=["just now", "in the future", "whole seconds"],
 )
-def test_a_file_touched_just_now_is_not_remembered(remembered: Remembered, identity: FileIdentity) -> None:
+def test_a_file_touched_just_now_is_not_remembered(remembered: Hints, identity: FileIdentity) -> None:
     remembered.remember_chunk_hashes({identity: CHUNKS}, read_at_ns=NOW_NS)
     assert remembered.chunk_hashes([identity]) == {}
 
 
-def test_it_survives_closing_and_another_process_s_view(directory: Path, remembered: Remembered) -> None:
+def test_it_survives_closing_and_another_process_s_view(directory: Path, remembered: Hints) -> None:
     remembered.remember_tag("r", "n", "t", "ab" * 32, now=1.0)
-    other = Remembered(directory)
-    assert other.tag("r", "n", "t") == RememberedTag("ab" * 32, 1.0)
+    other = Hints(directory)
+    assert other.tag("r", "n", "t") == TagHint("ab" * 32, 1.0)
     other.close()
     remembered.close()
-    assert remembered.tag("r", "n", "t") == RememberedTag("ab" * 32, 1.0)
+    assert remembered.tag("r", "n", "t") == TagHint("ab" * 32, 1.0)
 
 
-def test_the_directory_is_private(directory: Path, remembered: Remembered) -> None:
+def test_the_directory_is_private(directory: Path, remembered: Hints) -> None:
     directory.mkdir(parents=True, mode=0o755)
     remembered.remember_tag("r", "n", "t", "ab" * 32)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
@@ -105,7 +105,7 @@ def test_the_directory_is_private(directory: Path, remembered: Remembered) -> No
 
 @pytest.mark.parametrize("damage", [b"", b"this is no database" * 1000, None])
 def test_a_damaged_database_is_forgotten_and_started_again(directory: Path, damage: bytes | None) -> None:
-    remembered = Remembered(directory)
+    remembered = Hints(directory)
     remembered.remember_tag("r", "n", "t", "ab" * 32)
     remembered.close()
     path = database(directory)
@@ -116,22 +116,22 @@ def test_a_damaged_database_is_forgotten_and_started_again(directory: Path, dama
     for extra in directory.glob("cache.db-*"):
         extra.unlink()
     path.write_bytes(damage)
-    remembered = Remembered(directory)
+    remembered = Hints(directory)
     assert remembered.tag("r", "n", "t") is None
     remembered.remember_tag("r", "n", "t", "ab" * 32, now=2.0)
     remembered.remember_tag("r", "n", "t", "ab" * 32, now=2.0)
-    assert remembered.tag("r", "n", "t") == RememberedTag("ab" * 32, 2.0)
+    assert remembered.tag("r", "n", "t") == TagHint("ab" * 32, 2.0)
     remembered.close()
 
 
-def test_a_missing_table_is_forgotten(directory: Path, remembered: Remembered) -> None:
+def test_a_missing_table_is_forgotten(directory: Path, remembered: Hints) -> None:
     remembered.remember_tag("r", "n", "t", "ab" * 32)
     with sqlite3.connect(database(directory)) as connection:
         connection.execute("DROP TABLE Cache")
     connection.close()
     assert remembered.tag("r", "n", "t") is None
     remembered.remember_tag("r", "n", "t", "ab" * 32, now=2.0)
-    assert remembered.tag("r", "n", "t") == RememberedTag("ab" * 32, 2.0)
+    assert remembered.tag("r", "n", "t") == TagHint("ab" * 32, 2.0)
 
 
 class Payload:
@@ -145,7 +145,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("mode", [1, 2, 3, 4])
-def test_nothing_is_ever_unpickled(directory: Path, remembered: Remembered, tmp_path: Path, mode: int) -> None:
+def test_nothing_is_ever_unpickled(directory: Path, remembered: Hints, tmp_path: Path, mode: int) -> None:
     remembered.remember_tag("r", "n", "t", "ab" * 32)
     trap = tmp_path / "unpickled"
     with sqlite3.connect(database(directory)) as connection:
@@ -157,7 +157,7 @@ def test_nothing_is_ever_unpickled(directory: Path, remembered: Remembered, tmp_
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-32], lambda data: b"\0" + data[1:]])
-def test_a_damaged_value_is_forgotten(directory: Path, remembered: Remembered, damage) -> None:
+def test_a_damaged_value_is_forgotten(directory: Path, remembered: Hints, damage) -> None:
     remembered.remember_chunk_hashes({IDENTITY: CHUNKS}, read_at_ns=NOW_NS)
     with sqlite3.connect(database(directory)) as connection:
         ((value,),) = connection.execute("SELECT value FROM Cache").fetchall()
@@ -168,7 +168,7 @@ def test_a_damaged_value_is_forgotten(directory: Path, remembered: Remembered, d
 
 def test_without_a_usable_directory_nothing_is_remembered_and_nothing_raised(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
-    remembered = Remembered(tmp_path / "file" / "remembered")
+    remembered = Hints(tmp_path / "file" / "remembered")
     remembered.remember_tag("r", "n", "t", "ab" * 32)
     assert remembered.tag("r", "n", "t") is None
     assert remembered.chunk_hashes([IDENTITY]) == {}
@@ -178,13 +178,13 @@ def test_what_else_lies_in_the_directory_is_left_alone(directory: Path) -> None:
     directory.mkdir(parents=True)
     (directory / "precious").write_text("mine")
     database(directory).write_bytes(b"no database" * 1000)
-    remembered = Remembered(directory)
+    remembered = Hints(directory)
     remembered.remember_tag("r", "n", "t", "ab" * 32)
     remembered.close()
     assert (directory / "precious").read_text() == "mine"
 
 
-def test_many_threads_share_it(remembered: Remembered) -> None:
+def test_many_threads_share_it(remembered: Hints) -> None:
     start = threading.Barrier(8, timeout=60)
 
     def work(number: int) -> bool:
