@@ -19,8 +19,9 @@ from fusepkg.fetch.source import BlobSource
 from fusepkg.install.fetch import Origin
 from fusepkg.package.fallback import open_with_fallback
 from fusepkg.package.open import resolve_or_remember
+from fusepkg.package.replaced import ReplacedPlaces
 from fusepkg.registry.manifests import get_chunk_list
-from fusepkg.state.damaged_objects import DamagedObjects
+from fusepkg.state.damage import note_damaged
 from fusepkg.state.hints import Hints
 from fusepkg.store.opening import StoreSet
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
 
     from fusepkg.app.settings import Settings
+    from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
     from fusepkg.package.open import OpenedPackage
     from fusepkg.registry.resolve import Resolved
@@ -63,6 +65,7 @@ class Context:
         self._cache: Cache | None = None
         self._hints: Hints | None = None
         self._sources: dict[BucketUrl, BlockingSource] = {}
+        self._replaced: dict[BucketUrl, ReplacedPlaces] = {}
 
     @property
     def stores(self) -> StoreSet:
@@ -106,7 +109,8 @@ class Context:
             chunk_list,
             nursery,
             retry_timeout_s=self.settings.retry_timeout_s,
-            note_damaged=DamagedObjects(self.settings.damaged_dir).note,
+            note_damaged=self._note_damaged,
+            elsewhere=self._replaced_in(registry).find,
         )
 
     def blocking_source(self, registry: BucketUrl) -> BlockingSource:
@@ -124,7 +128,22 @@ class Context:
             cache = self.cache()
         except CacheFailure:
             cache = None
-        return Origin(cache, self.stores.for_key, partial(get_chunk_list, self.store(registry)))
+        return Origin(
+            cache,
+            self.stores.for_key,
+            partial(get_chunk_list, self.store(registry)),
+            self._note_damaged,
+            self._replaced_in(registry).find,
+        )
+
+    def _note_damaged(self, place: PhysicalKey) -> None:
+        note_damaged(self.settings.data_dir, [str(place)])
+
+    def _replaced_in(self, registry: BucketUrl) -> ReplacedPlaces:
+        with self._lock:
+            if registry not in self._replaced:
+                self._replaced[registry] = ReplacedPlaces(self.store(registry), lambda: self.hints)
+            return self._replaced[registry]
 
     def _open_cache(self) -> Cache:
         try:
@@ -156,7 +175,9 @@ class Context:
         """
         store, indexes = self.store(reference.bucket), self.settings.indexes_dir
         with ExitStack() as now:
-            return open_with_fallback(store, reference, indexes, self.hints, progress, temporary or now)
+            opened = open_with_fallback(store, reference, indexes, self.hints, progress, temporary or now)
+        self._replaced_in(reference.bucket).note(opened)
+        return opened
 
     # --- the end ---------------------------------------------------------------------------------------------
 

@@ -79,11 +79,6 @@ class Settings:
         return self.cache_dir / "remembered"
 
     @property
-    def damaged_dir(self) -> Path:
-        """Where objects are noted that were found damaged."""
-        return self.cache_dir / "damaged"
-
-    @property
     def blobs_dir(self) -> Path:
         """The cache of blobs."""
         return self.cache.directory

@@ -56,7 +56,8 @@ class BucketReader:
     """The stores behind entries.
 
     ``chunk_list`` asks the registry, blocking. ``arrived`` is called from any thread when ``drain`` has something new;
-    ``note_damaged`` likewise, with objects that are missing or hold other bytes.
+    ``note_damaged`` likewise, with objects that are missing or hold other bytes; ``elsewhere``, which may block, is
+    asked once for each of those where its bytes lie now (None: nowhere else).
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class BucketReader:
         chunk_list: Callable[[Digest], list[bytes]],
         arrived: Callable[[], None],
         note_damaged: Callable[[PhysicalKey], None],
+        elsewhere: Callable[[Entry], PhysicalKey | None],
     ) -> None:
         self._store_for = store_for
         self._ask_chunk_list = chunk_list
         self._call_arrived = arrived
         self._note_damaged = note_damaged
+        self._elsewhere = elsewhere
         self._outcomes: deque[tuple[Flight, Outcome]] = deque()
         self._is_told = False
         self._workers = Workers(THREADS, "fusepkg-fetch")
@@ -92,7 +95,7 @@ class BucketReader:
                 continue
             piece = flight.piece
             try:
-                number, key = self._contained(piece.entry, partial(self._reads_of, piece.entry))
+                number, key = self._contained(flight.entry, partial(self._reads_of, flight.entry))
             except FusepkgError as exc:
                 self._put(flight, exc)
                 continue
@@ -101,7 +104,7 @@ class BucketReader:
             # A range, for whole blobs too: an object that somebody replaced by a huge one must not fill the memory. One
             # byte more than the blob has tells such an object from the right one.
             length = piece.length + (piece.length == piece.entry.size)
-            one = Wanted(ticket, key, piece.entry.physical_key.version, piece.offset, length)
+            one = Wanted(ticket, key, flight.entry.physical_key.version, piece.offset, length)
             wanted.setdefault(number, []).append(one)
         for number, some in wanted.items():
             self._reads[number][1].submit(some)
@@ -143,11 +146,29 @@ class BucketReader:
 
     def _answer(self, flight: Flight, fetch: Callable[[], Outcome | None]) -> None:
         try:
-            outcome = self._contained(flight.piece.entry, fetch)
+            outcome = self._contained(flight.entry, fetch)
         except FusepkgError as exc:
+            if flight.place is None and isinstance(exc, ObjectMissing | DigestMismatch):
+                self._workers.submit(partial(self._try_elsewhere, flight, exc))
+                return
             outcome = exc
         if outcome is not None:
             self._put(flight, outcome)
+
+    def _try_elsewhere(self, flight: Flight, error: FusepkgError) -> None:
+        if self.has_moved(flight):
+            self.submit([flight])
+        else:
+            self._put(flight, error)
+
+    def has_moved(self, flight: Flight) -> bool:
+        """Return whether the bytes of a flight lie elsewhere by now; it is then to be fetched from there. Blocks."""
+        entry = flight.piece.entry
+        if flight.place is None:
+            with suppress(FusepkgError):
+                flight.place, flight.wrong = self._contained(entry, partial(self._elsewhere, entry)), 0
+            return flight.place is not None
+        return False
 
     def _checked(self, flight: Flight, answer: bytes | FusepkgError) -> Verified | None:
         """Return the bytes, verified; None if they are wrong and were asked for again. Raises FusepkgError."""
@@ -159,8 +180,8 @@ class BucketReader:
                 return verified(piece.name, answer)
         flight.wrong += 1
         if flight.wrong >= MISMATCH_TRIES:
-            raise mismatch(piece.entry)
-        log.warning("%s: wrong bytes from %s, fetching again", piece.entry.logical_key, piece.entry.physical_key)
+            raise mismatch(flight.entry)
+        log.warning("%s: wrong bytes from %s, fetching again", piece.entry.logical_key, flight.entry.physical_key)
         self.submit([flight])
         return None
 

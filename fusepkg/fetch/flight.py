@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from fusepkg.errors import FusepkgError
     from fusepkg.fetch.piece import Piece
+    from fusepkg.model.entry import Entry
+    from fusepkg.model.physical_key import PhysicalKey
 
 
 @dataclass(eq=False, slots=True)
@@ -38,8 +40,16 @@ class Flight:
     """Requests under way."""
     wrong: int = 0
     """How often wrong bytes have come."""
+    place: PhysicalKey | None = None
+    """Where the bytes are fetched from, if not where the entry says."""
     blob: Verified | None = None
     """The bytes as the cache takes them."""
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, with the place that is asked."""
+        entry = self.piece.entry
+        return entry if self.place is None else replace(entry, physical_key=self.place)
 
     def land(self, data: bytes) -> None:
         """Give the bytes to all readers."""

@@ -19,7 +19,7 @@ import trio
 from fusepkg_cache.digest import Verified, verified
 from fusepkg_cache.errors import CacheError
 
-from fusepkg.errors import CacheFailure, DigestMismatch, FusepkgError, RemoteUnavailable
+from fusepkg.errors import CacheFailure, DigestMismatch, FusepkgError, ObjectMissing, RemoteUnavailable
 from fusepkg.fetch.bucket import BucketReader, is_transient
 from fusepkg.fetch.flight import Flight
 from fusepkg.fetch.lower_cache import LowerCacheThreads
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.counters import Counters
     from fusepkg.fetch.piece import Piece, PieceKey
+    from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.protocol import ObjectStore
 
@@ -81,6 +82,7 @@ class Pipeline:
         *,
         retry_timeout_s: float,
         note_damaged: Callable[[PhysicalKey], None],
+        elsewhere: Callable[[Entry], PhysicalKey | None],
     ) -> None:
         token = trio.lowlevel.current_trio_token()
 
@@ -92,7 +94,7 @@ class Pipeline:
         self._counters = counters
         self._nursery = nursery
         self._retry_timeout_s = retry_timeout_s
-        self._bucket = BucketReader(store_for, chunk_list, arrived, note_damaged)
+        self._bucket = BucketReader(store_for, chunk_list, arrived, note_damaged, elsewhere)
         self._lower = LowerCacheThreads()
         self._slots = Slots()
         self._flights: dict[PieceKey, Flight] = {}
@@ -356,14 +358,19 @@ class Pipeline:
         now = trio.current_time
 
         async def from_bucket(take: Callable[[Iterable[bytes]], _T]) -> _T | None:
-            give = partial(self._bucket.give, entry, lambda pieces: take(_beating(pieces, flight.claim)))
+            give = partial(self._bucket.give, flight.entry, lambda pieces: take(_beating(pieces, flight.claim)))
             return await trio.to_thread.run_sync(give, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
         try:
             if await self._whole_from_lower(flight):
                 flight.land(b"")
             else:
-                await self._tier.keep_pieces(name, from_bucket, in_cache=in_cache)
+                try:
+                    await self._tier.keep_pieces(name, from_bucket, in_cache=in_cache)
+                except (ObjectMissing, DigestMismatch):
+                    if not await trio.to_thread.run_sync(self._bucket.has_moved, flight, abandon_on_cancel=True):
+                        raise
+                    await self._tier.keep_pieces(name, from_bucket, in_cache=in_cache)
                 self._counters.fetched_objects += 1
                 self._counters.fetched_bytes += entry.size
                 flight.land(b"")

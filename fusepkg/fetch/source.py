@@ -44,7 +44,7 @@ class BlobSource:
     """Bytes of entries. ``open_cache`` may raise CacheError: then reads go to the bucket until it succeeds later.
 
     ``chunk_list`` asks the registry (ObjectMissing where it has none), blocking. ``note_damaged`` hears of objects that
-    are missing or wrong, in any thread.
+    are missing or wrong, in any thread; ``elsewhere`` may say where the bytes of such a one lie now, blocking.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class BlobSource:
         *,
         retry_timeout_s: float = RETRY_TIMEOUT_S,
         note_damaged: Callable[[PhysicalKey], None] = lambda _: None,
+        elsewhere: Callable[[Entry], PhysicalKey | None] = lambda _: None,
     ) -> None:
         self.counters = Counters()
         self._tier = CacheTier(open_cache, self.counters)
@@ -67,6 +68,7 @@ class BlobSource:
             nursery,
             retry_timeout_s=retry_timeout_s,
             note_damaged=note_damaged,
+            elsewhere=elsewhere,
         )
         self._readahead = Readahead()
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()

@@ -1,14 +1,12 @@
 """Bytes on their way into files: out of the cache where it has them, else straight from the bucket; always verified.
 
-Owns: the order of the two, and how wrong bytes are met. Must not know: files, directories.
-
 Nothing is put into the cache: what is installed lies in files, and need not be written twice. Safe for many threads.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Hashing, chunk_count, chunk_size, combine_chunks, compute_digest
@@ -33,11 +31,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where bytes come from. ``cache`` is None where there is none to ask; ``chunk_list`` asks the registry."""
+    """Where bytes come from. ``cache`` is None where there is none to ask; ``chunk_list`` asks the registry.
+
+    ``note_damaged`` hears of objects that are missing or wrong; ``elsewhere`` may say where the bytes of one lie now.
+    """
 
     cache: Cache | None
     store_for: Callable[[PhysicalKey], tuple[ObjectStore, str]]
     chunk_list: Callable[[Digest], list[bytes]]
+    note_damaged: Callable[[PhysicalKey], None] = lambda _: None
+    elsewhere: Callable[[Entry], PhysicalKey | None] = lambda _: None
 
     def whole(self, entry: Entry) -> bytes:
         """A blob of one chunk. Raises RemoteError, DigestMismatch."""
@@ -95,6 +98,16 @@ class Origin:
             raise mismatch(entry)
 
     def _fetch(self, entry: Entry, offset: int, length: int, expected: Digest | None) -> bytes:
+        try:
+            return self._fetch_from(entry, offset, length, expected)
+        except (ObjectMissing, DigestMismatch):
+            self.note_damaged(entry.physical_key)
+            place = self.elsewhere(entry)
+            if place is None:
+                raise
+            return self._fetch_from(replace(entry, physical_key=place), offset, length, expected)
+
+    def _fetch_from(self, entry: Entry, offset: int, length: int, expected: Digest | None) -> bytes:
         store, key = self.store_for(entry.physical_key)
         version = entry.physical_key.version
         for attempt in range(1, MISMATCH_TRIES + 1):

@@ -37,6 +37,8 @@ class Desk:
     """By default a request that fails is not made again."""
     damaged: list[PhysicalKey] = field(default_factory=list)
     """Objects that were found damaged."""
+    moved: dict[str, PhysicalKey] = field(default_factory=dict)
+    """Where the bytes of entries lie now, by logical key."""
 
     def put(self, key: str, data: bytes, *, algorithm: Algorithm = Algorithm.SHA2_256_CHUNKED) -> Entry:
         """Put an object, and give its entry; no chunk list."""
@@ -68,6 +70,7 @@ class Desk:
                 nursery,
                 retry_timeout_s=self.retry_timeout_s,
                 note_damaged=self.damaged.append,
+                elsewhere=lambda entry: self.moved.get(entry.logical_key),
             )
             try:
                 yield source

@@ -13,7 +13,7 @@ from fusepkg_cache import Cache, Verified
 from fusepkg_cache.errors import CacheReadOnly
 from trio.testing import wait_all_tasks_blocked
 
-from fusepkg.errors import AccessDenied, FusepkgError, ObjectMissing, RemoteError, RemoteUnavailable
+from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteUnavailable
 from fusepkg.fetch import pipeline
 from fusepkg.fetch.slots import LARGE_SLOTS, SMALL_SLOTS
 from fusepkg.fetch.source import BlobSource
@@ -218,6 +218,31 @@ async def test_objects_found_missing_or_wrong_are_noted(desk: Desk):
             with suppress(FusepkgError):
                 await source.read(entry, 0, 10)
     assert desk.damaged == [PhysicalKey("s3", "memory", key) for key in ("missing", "wrong", "unlisted")]
+
+
+async def test_objects_missing_or_wrong_are_fetched_from_where_they_lie_now(desk: Desk):
+    small, large, unlisted = desk.put("small", SMALL), desk.put_large(), desk.put("unlisted", LARGE[1:])
+    for entry, data in ((small, SMALL), (large, LARGE), (unlisted, LARGE[1:])):
+        desk.put(f"new/{entry.logical_key}", data)
+        desk.store.inner.overwrite(entry.physical_key.key, b"?" * len(data))
+        desk.moved[entry.logical_key] = PhysicalKey("s3", "memory", f"new/{entry.logical_key}")
+    desk.store.add(Fault("get", key="small", error=ObjectMissing("gone")))
+    async with desk.source() as source:
+        assert await source.read(small, 0, small.size) == SMALL
+        assert await read_in_pages(source, large) == LARGE
+        assert await source.read(unlisted, 5, 100) == LARGE[6:106]
+        desk.moved.clear()
+    assert set(desk.damaged) == {entry.physical_key for entry in (small, large, unlisted)}
+
+
+async def test_an_object_that_is_damaged_where_it_lies_now_too_is_an_error(desk: Desk):
+    entry, other = desk.put("a", SMALL), desk.put("b", SMALL[1:])
+    desk.moved["a"] = other.physical_key
+    desk.store.inner.overwrite("a", SMALL[2:])
+    async with desk.source() as source:
+        with pytest.raises(DigestMismatch, match="memory/b"):
+            await source.read(entry, 0, 10)
+    assert desk.damaged == [entry.physical_key, other.physical_key]
 
 
 # --- without a cache ---------------------------------------------------------------------------------------------
