@@ -68,6 +68,20 @@ def check_unchanged(file: ScannedFile, descriptor: int | None = None) -> None:
         raise file_changed(file)
 
 
+def is_surely_unchanged(file: ScannedFile, since_ns: int) -> bool:
+    """Whether its time of last change says that the file has the bytes it had when it was scanned.
+
+    ``since_ns`` is when its reading began (``time.time_ns``). False: only its bytes can tell.
+    """
+    assert file.path is not None
+    if not file.identity.is_settled(since_ns):
+        return False
+    try:
+        return os.stat(file.path, follow_symlinks=False).st_ctime_ns == file.identity.ctime_ns
+    except OSError as exc:
+        raise file_changed(file) from exc
+
+
 def file_changed(file: ScannedFile) -> FileChanged:
     """The error that names a file that changed."""
     return FileChanged(

@@ -11,16 +11,18 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import chunk_size, combine_chunks
 
-from fusepkg.errors import DigestMismatch, FileChanged, ObjectCollision, ObjectExists, ObjectMissing
-from fusepkg.publish.hash.files import hash_bytes
-from fusepkg.publish.hash.read import check_unchanged, file_changed, read_whole, unreadable
+from fusepkg.errors import DigestMismatch, FileChanged, FolderUnfit, ObjectCollision, ObjectExists, ObjectMissing
+from fusepkg.publish.hash.files import hash_bytes, hash_files
+from fusepkg.publish.hash.read import check_unchanged, file_changed, is_surely_unchanged, read_whole, unreadable
 from fusepkg.publish.upload.blobs import Blob, StoredBlob
 from fusepkg.publish.upload.copy import copy_blob
 from fusepkg.publish.upload.keys import candidate_keys, is_named_by_content
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
 
     from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.hashes import Hashed
     from fusepkg.publish.upload.presence import Presence
     from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.threads import StopFlag
@@ -168,18 +171,29 @@ class Uploader:
     def _upload_large(self, key: str, blob: Blob) -> ObjectInfo:
         assert blob.file.path is not None
         check_unchanged(blob.file)
+        began_ns = time.time_ns()
         try:
             info = self._store.overwrite(key, Path(os.fsdecode(blob.file.path)), metadata=_metadata(blob))
         except OSError as exc:
             raise unreadable(blob.file, exc) from exc
         try:
-            check_unchanged(blob.file)
+            self._check_sent(blob, began_ns)
             if info.size != blob.file.size:
                 raise file_changed(blob.file)
-        except FileChanged:
+        except (FileChanged, FolderUnfit):
             self._store.overwrite(key, b"", metadata={_ABANDONED_METADATA: "1"})
             raise
         return info
+
+    def _check_sent(self, blob: Blob, began_ns: int) -> None:
+        """Raise FileChanged if a file that was sent from ``began_ns`` on may not have the bytes that were hashed.
+
+        Where stat data cannot tell, it is hashed once more.
+        """
+        check_unchanged(blob.file)
+        if is_surely_unchanged(blob.file, began_ns):
+            return
+        hash_files([blob.file], partial(_compare, blob), stop=self._stop)
 
     def _is_complete(self, found: ObjectInfo, blob: Blob) -> bool:
         """Whether a large object holds what its metadata says, although a killed push may have left it.
@@ -226,6 +240,11 @@ class Uploader:
 
 def _metadata(blob: Blob | StoredBlob) -> dict[str, str]:
     return {DIGEST_METADATA if isinstance(blob, Blob) else COPIED_METADATA: str(blob.identity)}
+
+
+def _compare(blob: Blob, _number: int, hashed: Hashed) -> None:
+    if hashed.digest != blob.hashed.digest:
+        raise file_changed(blob.file)
 
 
 def _is_blob(found: ObjectInfo, blob: Blob | StoredBlob) -> bool:

@@ -226,8 +226,9 @@ def test_a_killed_push_s_right_bytes_are_read_once_and_taken(store: ObjectStore,
 
 
 @pytest.mark.usefixtures("small_puts")
+@pytest.mark.parametrize("restore_mtime", [False, True])
 def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing_that_could_be_used(
-    store: ObjectStore, folder: Path
+    store: ObjectStore, folder: Path, restore_mtime: bool
 ) -> None:
     blob = blob_of(folder, b"before")
     key = f"p/file~{blob.hashed.digest.hex[:16]}"
@@ -238,6 +239,8 @@ def test_a_large_file_that_changes_while_it_is_sent_leaves_nothing_that_could_be
         if call == "overwrite" and not changed:
             changed = True
             (folder / "file").write_bytes(b"after!")
+            if restore_mtime:
+                os.utime(folder / "file", ns=(blob.file.identity.mtime_ns,) * 2)
 
     with pytest.raises(FileChanged):
         upload(RecordingStore(store, change), blob)
