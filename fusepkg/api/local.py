@@ -21,6 +21,7 @@ from fusepkg.errors import CacheFailure, FusepkgError, NotMounted, UsageError
 from fusepkg.fetch.chunks import cached_digests
 from fusepkg.install.repair import describe, find_differences, force_to_match, shown_key
 from fusepkg.install.run import install
+from fusepkg.model.times import check_times, one_time_s
 from fusepkg.work.progress import Phase, PhaseCounters
 
 if TYPE_CHECKING:
@@ -48,12 +49,21 @@ def download(
     progress: ProgressCallback,
     *,
     outside_links: bool,
+    times: str,
 ) -> None:
     """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
+    check_times(times)
     context, target = version.context, _named(directory)
     origin = context.install_origin(version.reference.bucket)
     report = install(
-        version.index, name, target, origin, context.settings.data_dir, outside_links=outside_links, progress=progress
+        version.index,
+        name,
+        target,
+        origin,
+        context.settings.data_dir,
+        outside_links=outside_links,
+        time_s=one_time_s(times),
+        progress=progress,
     )
     if report.kept:
         named = ", ".join(report.kept[:_KEPT_NAMED]) + (", ..." if len(report.kept) > _KEPT_NAMED else "")

@@ -258,17 +258,19 @@ class Package:
         directory: str | os.PathLike[str],
         *,
         outside_links: bool = False,
+        times: str = "content",
         progress: ProgressCallback = no_progress,
     ) -> None:
         """Make a directory hold this package, fetching only what is missing or out of date.
 
         What you have changed there stays, with a warning, and so do files that are not in the package:
         ``verify_directory_matches_manifest`` names them. Symbolic links that lead out of the package can only be
-        followed if ``outside_links`` is True.
+        followed if ``outside_links`` is True. Files that are written get the time of their content, with ``times``
+        ``fixed`` 1980-01-01, with ``now`` the time of the call.
 
         Raises UsageError, InstallError, RemoteError, IntegrityError.
         """
-        local.download(self._version, self.name, directory, progress, outside_links=outside_links)
+        local.download(self._version, self.name, directory, progress, outside_links=outside_links, times=times)
 
     def install(
         self, directory: str | os.PathLike[str], *, lazy: bool = False, progress: ProgressCallback = no_progress

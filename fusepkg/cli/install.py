@@ -11,13 +11,14 @@ import typer
 from fusepkg.app.context import Context
 from fusepkg.cli.mount import mount_behind
 from fusepkg.cli.opening import open_package
-from fusepkg.cli.options import JsonOption, RefArgument, app_of
+from fusepkg.cli.options import JsonOption, RefArgument, TimesOption, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.daemon.request import MountRequest
 from fusepkg.errors import UsageError
 from fusepkg.install.repair import find_changes, force_to_match, shown_key
 from fusepkg.install.run import install as install_package
 from fusepkg.model.reference import parse_reference
+from fusepkg.model.times import check_times, one_time_s
 from fusepkg.package.open import OpenedPackage
 
 if TYPE_CHECKING:
@@ -61,13 +62,15 @@ def install(
             "--outside-links", help="Write symbolic links that lead out of the package so that they can be followed."
         ),
     ] = False,
+    times: TimesOption = "content",
     as_json: JsonOption = False,
 ) -> None:
     """Bring a package into a directory: what is missing or out of date is fetched, verified, and put in its place."""
     app = app_of(context)
     reference = parse_reference(ref)
     _check_directory_is_an_option(ref, context.args)
-    forced = _Forced(any_directory=force_any_directory, dry_run=dry_run, outside_links=outside_links)
+    check_times(times)
+    how = _How(force_any_directory, dry_run, outside_links, one_time_s(times))
     if (force_any_directory or dry_run) and not force:
         given = "--dry-run" if dry_run else "--force-any-directory"
         raise UsageError(f"{given} goes with --force", hint="Without --force nothing of yours is removed or replaced")
@@ -76,16 +79,16 @@ def install(
     if lazy_download:
         _say_where(ref, location, as_json)
         directory.mkdir(parents=True, exist_ok=True)
-        ready = mount_behind(MountRequest(reference, directory, app.settings))
+        ready = mount_behind(MountRequest(reference, directory, app.settings, times=times))
         if as_json:
             print_json({"reference": ref, "top_hash": ready.record.top_hash, "directory": ready.record.mountpoint})
         return
     opened = open_package(app, ref)
     _say_where(ref, location, as_json)
     if force:
-        _force(app, opened, directory, location, forced, as_json)
+        _force(app, opened, directory, location, how, as_json)
         return
-    report = _bring(app, opened, directory, outside_links=outside_links)
+    report = _bring(app, opened, directory, how)
     _describe(report, opened, directory, location, as_json)
 
 
@@ -97,7 +100,7 @@ def _check_directory_is_an_option(ref: str, others: list[str]) -> None:
         )
 
 
-def _bring(app: Context, opened: OpenedPackage, directory: Path, *, outside_links: bool) -> InstallReport:
+def _bring(app: Context, opened: OpenedPackage, directory: Path, how: _How) -> InstallReport:
     installed = opened.resolved.reference
     with progress_bar() as show:
         return install_package(
@@ -106,7 +109,8 @@ def _bring(app: Context, opened: OpenedPackage, directory: Path, *, outside_link
             directory,
             app.install_origin(installed.bucket),
             app.settings.data_dir,
-            outside_links=outside_links,
+            outside_links=how.outside_links,
+            time_s=how.time_s,
             progress=show_phase(show),
         )
 
@@ -140,14 +144,17 @@ def _describe(report: InstallReport, opened: OpenedPackage, directory: Path, loc
 
 
 @dataclass(frozen=True, slots=True)
-class _Forced:
-    any_directory: bool = False
-    dry_run: bool = False
-    outside_links: bool = False
+class _How:
+    """What the flags say; ``time_s`` is the one time of all files, None for that of their content."""
+
+    any_directory: bool
+    dry_run: bool
+    outside_links: bool
+    time_s: int | None
 
 
-def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, forced: _Forced, as_json: bool) -> None:
-    if not forced.dry_run:
+def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, how: _How, as_json: bool) -> None:
+    if not how.dry_run:
         directory.mkdir(parents=True, exist_ok=True)
     reference = opened.resolved.reference
     with progress_bar() as show:
@@ -157,15 +164,16 @@ def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, 
             directory,
             app.install_origin(reference.bucket),
             app.settings.data_dir,
-            any_directory=forced.any_directory,
-            dry_run=forced.dry_run,
-            outside_links=forced.outside_links,
+            any_directory=how.any_directory,
+            dry_run=how.dry_run,
+            outside_links=how.outside_links,
+            time_s=how.time_s,
             progress=show_phase(show),
         )
     if as_json:
         print_json([{"logical_key": one.logical_key, "kind": one.kind.value, "source": one.source} for one in changes])
         return
-    heading = "Nothing was changed. These changes would be made:" if forced.dry_run else "Changes:"
+    heading = "Nothing was changed. These changes would be made:" if how.dry_run else "Changes:"
     say(heading if changes else "No changes")
     for change in changes:
         say(f"  {location.rstrip('/')}/{change}")

@@ -108,6 +108,7 @@ def force_to_match(
     *,
     any_directory: bool = False,
     outside_links: bool = False,
+    time_s: int | None = None,
     dry_run: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[FileChange]:
@@ -131,6 +132,7 @@ def force_to_match(
             entries=[found.entry for found in differences if found.entry is not None],
             removed=[_to_remove(found) for found in differences if found.kind is DifferenceKind.EXTRA],
             outside_links=outside_links,
+            time_s=time_s,
             progress=progress,
         )
     return [

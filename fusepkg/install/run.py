@@ -61,12 +61,14 @@ def install(
     data_dir: Path,
     *,
     outside_links: bool = False,
+    time_s: int | None = None,
     progress: ProgressCallback = no_progress,
 ) -> InstallReport:
     """Make a directory hold one version of a package; ``reference`` is noted in its record.
 
     What the user changed stays, and so do files that are not in the package. With ``outside_links``, links that lead
-    out of the package are written as they are, otherwise so that they cannot be followed.
+    out of the package are written as they are, otherwise so that they cannot be followed. What is written gets the time
+    ``time_s`` (Unix), or that of its content.
 
     Raises InstallError, RemoteError, IntegrityError.
     """
@@ -74,7 +76,7 @@ def install(
     with opened_target(directory) as target, _recorded(data_dir, directory) as record:
         record.start(reference, index.top_hash, into_empty=target.was_empty)
         stop = StopFlag()
-        run = _Run(Writer(target, origin, stop, outside_links=outside_links), record, counters, stop)
+        run = _Run(Writer(target, origin, stop, outside_links=outside_links, time_s=time_s), record, counters, stop)
         run.all(_with_known(index.entries, record.files()))
         record.finish()
         return run.report()
@@ -90,6 +92,7 @@ def write_anew(
     entries: Iterable[Entry],
     removed: Iterable[tuple[str, bool]] = (),
     outside_links: bool = False,
+    time_s: int | None = None,
     progress: ProgressCallback = no_progress,
 ) -> InstallReport:
     """Remove files (by name, and whether each is an empty directory), and write entries whatever is there.
@@ -105,7 +108,7 @@ def write_anew(
         for name, is_directory in removed:
             target.remove(name, is_directory=is_directory)
         stop = StopFlag()
-        run = _Run(Writer(target, origin, stop, outside_links=outside_links), record, counters, stop)
+        run = _Run(Writer(target, origin, stop, outside_links=outside_links, time_s=time_s), record, counters, stop)
         run.all(Job(entry, replace=True) for entry in wanted)
         report = run.report()
         if report.kept:

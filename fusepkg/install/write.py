@@ -86,11 +86,14 @@ class LargeFile:
 
 
 class Writer:
-    """Writes entries into a target."""
+    """Writes entries into a target. ``time_s`` is the one time of what it writes, None for that of its content."""
 
-    def __init__(self, target: Target, origin: Origin, stop: StopFlag, *, outside_links: bool = False) -> None:
+    def __init__(
+        self, target: Target, origin: Origin, stop: StopFlag, *, outside_links: bool = False, time_s: int | None = None
+    ) -> None:
         self._target = target
         self._outside_links = outside_links
+        self._time_s = time_s
         self._origin = origin
         self._stop = stop
         self._pieces = threading.BoundedSemaphore(LARGE_PIECES)
@@ -262,8 +265,9 @@ class Writer:
 
     def _place(self, job: Job, name: str) -> Outcome:
         entry = job.entry
+        time_s = entry_time_s(entry) if self._time_s is None else self._time_s
         try:
-            status = self._target.place(name, entry.logical_key, entry_time_s(entry))
+            status = self._target.place(name, entry.logical_key, time_s)
         except Blocked:
             self._target.drop(name)
             return Outcome(entry, Result.KEPT)

@@ -16,8 +16,9 @@ from fusepkg_cache import Cache
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm
 
 from fusepkg.errors import DigestMismatch, InstallError, RemoteUnavailable
+from fusepkg.install.repair import force_to_match
 from fusepkg.install.run import install
-from fusepkg.model.times import entry_time_s
+from fusepkg.model.times import FIXED_S, entry_time_s
 from fusepkg.state.install_record import installed_at
 from fusepkg.store.faulty import Fault, Gate, flip
 from fusepkg.work.progress import Phase, Progress
@@ -336,3 +337,12 @@ def test_files_and_links_have_the_time_of_their_content(shop: Shop) -> None:
         assert (shop.directory / entry.logical_key).lstat().st_mtime_ns == entry_time_s(entry) * 10**9
     shop.install(shop.version(shop.file("a", b"ONE"), *entries[1:]))
     assert (shop.directory / "a").lstat().st_mtime_ns != entry_time_s(entries[0]) * 10**9
+
+
+def test_what_is_written_has_the_one_time_that_was_asked_for(shop: Shop) -> None:
+    index = shop.version(shop.file("a", b"one"), shop.file("large", LARGE), shop.link("l", "a"))
+    install(index, "local/a:v1", shop.directory, shop.origin, shop.data_dir, time_s=FIXED_S)
+    assert {(shop.directory / name).lstat().st_mtime for name in ("a", "large", "l")} == {FIXED_S}
+    (shop.directory / "a").unlink()
+    force_to_match(index, "local/a:v1", shop.directory, shop.origin, shop.data_dir, time_s=FIXED_S + 2)
+    assert {name: (shop.directory / name).lstat().st_mtime - FIXED_S for name in ("a", "l")} == {"a": 2, "l": 0}
