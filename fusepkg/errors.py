@@ -1,25 +1,21 @@
-"""Every error fusepkg raises, as one tree.
+"""The errors that fusepkg raises, as one tree, with their stable codes and exit codes.
 
-Owns: the classes, their stable codes and exit codes, and the shape of a message: what happened, to which
-object, what to do next. Must not know: errno (``engines.errnos``), botocore or LMDB (translated where they are
-imported), or how an error is printed (``cli``).
-
-    FusepkgError
-      UsageError            InvalidReference
-      PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
-                            EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat
-      PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
-                            ManifestNotPushed, BuilderUnfit
-      RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
-                            CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
-      IntegrityError        DigestMismatch, IndexDamaged
-      CacheFailure
-      SystemFailure
-      InstallError
-      FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
-                            NameTooLong, InvalidArgument
-      MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed
-      ControlError          DaemonNotRunning, ProtocolMismatch
+FusepkgError
+  UsageError            InvalidReference
+  PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
+                        EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat
+  PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
+                        ManifestNotPushed, BuilderUnfit
+  RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
+                        CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
+  IntegrityError        DigestMismatch, IndexDamaged
+  CacheFailure
+  SystemFailure
+  InstallError
+  FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
+                        NameTooLong, InvalidArgument
+  MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed
+  ControlError          DaemonNotRunning, ProtocolMismatch
 """
 
 from __future__ import annotations
@@ -30,9 +26,9 @@ from typing import ClassVar
 class FusepkgError(Exception):
     """Base of all errors a caller may want to catch.
 
-    ``message`` says what happened and to which object, ``hint`` what to do next (empty where nothing helps).
-    ``code`` is stable and for programs; ``exit_code`` is what the command line ends with; ``retryable`` says that
-    the same call may succeed later without anybody changing anything.
+    ``message`` says what happened and to which object, ``hint`` what to do next (empty if there is nothing to do).
+    Programs compare ``code``, which never changes; the command line ends with ``exit_code``. ``retryable`` is True if
+    the same call may succeed later without any change.
     """
 
     code: ClassVar[str] = "error"
@@ -68,7 +64,7 @@ class InvalidReference(UsageError):
 
 
 class PackageError(FusepkgError):
-    """A package, one of its versions, or its manifest is not as asked for."""
+    """A package, version or entry does not exist, or its manifest cannot be used."""
 
     code = "package"
     exit_code = 3
@@ -93,13 +89,13 @@ class TagNotFound(PackageError):
 
 
 class HashNotFound(PackageError):
-    """No version of the package has a top hash that starts so."""
+    """No version of the package has a top hash with this beginning."""
 
     code = "package.hash_not_found"
 
 
 class HashAmbiguous(PackageError):
-    """Several versions of the package have a top hash that starts so."""
+    """Several versions of the package have a top hash with this beginning."""
 
     code = "package.hash_ambiguous"
 
@@ -139,14 +135,14 @@ class UnsupportedFormat(PackageError):
 
 
 class PublishError(FusepkgError):
-    """A folder cannot be published as it is."""
+    """A folder or a builder cannot be published as it is."""
 
     code = "publish"
     exit_code = 10
 
 
 class FolderUnfit(PublishError):
-    """The folder holds what a package cannot: sockets, unreadable files, names that are not UTF-8."""
+    """The folder holds files that a package cannot hold: sockets, unreadable files, names that are not UTF-8."""
 
     code = "publish.folder_unfit"
 
@@ -192,7 +188,7 @@ class BuilderUnfit(PublishError):
 
 
 class RemoteError(FusepkgError):
-    """Object storage did not do what was asked."""
+    """A request to object storage failed."""
 
     code = "remote"
     exit_code = 5
@@ -212,7 +208,7 @@ class ObjectArchived(RemoteError):
 
 
 class ObjectTooLarge(RemoteError):
-    """The object is larger than one of its kind may be."""
+    """The object is larger than the limit for its kind."""
 
     code = "remote.object_too_large"
 
@@ -225,20 +221,20 @@ class ObjectExists(RemoteError):
 
 
 class CopyUnsupported(RemoteError):
-    """The object lies where the bucket's server cannot copy it from."""
+    """The bucket's server cannot copy the object from where it is."""
 
     code = "remote.copy_unsupported"
 
 
 class AccessDenied(RemoteError):
-    """The credentials do not allow it, or are wrong or expired."""
+    """The credentials are wrong, expired, or do not allow the request."""
 
     code = "remote.access_denied"
     exit_code = 4
 
 
 class CredentialsMissing(AccessDenied):
-    """No credentials were found at all."""
+    """No credentials were found."""
 
     code = "remote.credentials_missing"
 
@@ -257,7 +253,7 @@ class RemoteTimeout(RemoteUnavailable):
 
 
 class RemoteProtocol(RemoteError):
-    """The endpoint answered something that makes no sense, such as a range of the wrong length."""
+    """The endpoint sent an invalid answer, such as a range of the wrong length."""
 
     code = "remote.protocol"
 
@@ -266,7 +262,7 @@ class RemoteProtocol(RemoteError):
 
 
 class IntegrityError(FusepkgError):
-    """Bytes are not what their hash says."""
+    """Bytes do not have the hash they should have."""
 
     code = "integrity"
     exit_code = 6
@@ -299,7 +295,7 @@ class SystemFailure(FusepkgError):
 
 
 class InstallError(FusepkgError):
-    """A package cannot be written into a directory, or not all of it; what is there already stays."""
+    """A package cannot be written into a directory, or only in part. Files that are there already stay."""
 
     code = "install"
     exit_code = 13
@@ -309,7 +305,7 @@ class InstallError(FusepkgError):
 
 
 class FsError(FusepkgError):
-    """A file-system question with a negative answer."""
+    """A file-system call failed."""
 
     code = "fs"
 
@@ -345,7 +341,7 @@ class NoAttribute(FsError):
 
 
 class BadHandle(FsError):
-    """An inode or handle this mount never gave out."""
+    """The mount has no such inode or handle."""
 
     code = "fs.bad_handle"
 
@@ -357,13 +353,13 @@ class ReadOnly(FsError):
 
 
 class NameTooLong(FsError):
-    """A name above 255 bytes."""
+    """A name is longer than 255 bytes."""
 
     code = "fs.name_too_long"
 
 
 class InvalidArgument(FsError):
-    """An offset or length that makes no sense."""
+    """An offset or length is invalid."""
 
     code = "fs.invalid_argument"
 
@@ -391,7 +387,7 @@ class MountpointBusy(MountError):
 
 
 class NotMounted(MountError):
-    """Nothing of ours is mounted there."""
+    """No mount of fusepkg is there."""
 
     code = "mount.not_mounted"
 
@@ -403,13 +399,13 @@ class EngineUnavailable(MountError):
 
 
 class MountFailed(MountError):
-    """The kernel or the daemon refused for another reason."""
+    """The kernel or the daemon refused the mount for another reason."""
 
     code = "mount.failed"
 
 
 class ControlError(FusepkgError):
-    """The daemon of a mount cannot be asked."""
+    """The daemon of a mount does not answer as expected."""
 
     code = "control"
     exit_code = 12
@@ -431,7 +427,7 @@ class ProtocolMismatch(ControlError):
 
 
 def error_from_code(code: str, message: str, hint: str) -> FusepkgError:
-    """The error another process reported, as the same class here where it is known."""
+    """Return the error that another process reported, by its code; a FusepkgError if the code is unknown."""
     waiting: list[type[FusepkgError]] = [FusepkgError]
     while waiting:
         kind = waiting.pop()

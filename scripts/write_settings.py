@@ -1,10 +1,7 @@
 """docs/reference/config.md: settings, out of the tables below, which its test holds to the code.
 
-Owns: that page, and which settings it tells of. Must not know: commands and errors; their pages have
-scripts/write_commands_and_errors.py.
-
-    python scripts/write_settings.py           writes the page
-    python scripts/write_settings.py --check   ends with 1 if it is not as it would be written
+python scripts/write_settings.py           writes the page
+python scripts/write_settings.py --check   ends with 1 if it is not as it would be written
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The next version of a package in the making, for Python programs: add, change, build, push.
-
-Owns: the class ``PackageBuilder``, and what its calls say on standard output. Must not know: how a version is hashed
-or pushed.
-"""
+"""The next version of a package in the making, for Python programs: add, change, build, push."""
 
 from __future__ import annotations
 

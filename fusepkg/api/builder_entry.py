@@ -1,7 +1,4 @@
-"""One entry of a version in the making, for Python programs.
-
-Owns: the same names that the entries of packages have. Must not know: how versions are made.
-"""
+"""One entry of a version in the making, for Python programs."""
 
 from __future__ import annotations
 

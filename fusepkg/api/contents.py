@@ -1,8 +1,4 @@
-"""What a package holds at its top level and where that lies, for people to see at a glance.
-
-Owns: the ranges of directories in an entry table, and which lines sum up a package. Must not know: how they are
-printed.
-"""
+"""Summarize a package for people: its top-level names and where their objects are."""
 
 from __future__ import annotations
 

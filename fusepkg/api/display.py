@@ -1,7 +1,4 @@
-"""How packages, builders and listings print themselves, as the use cases show it.
-
-Owns: the layout of these texts. Must not know: where their values come from.
-"""
+"""How packages, builders and listings print themselves, as the use cases show it."""
 
 from __future__ import annotations
 

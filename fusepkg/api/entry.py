@@ -1,7 +1,5 @@
 """One entry, or one directory, of a package as a Python program sees it.
 
-Owns: their properties and how bytes are handed out. Must not know: how bytes are found or checked.
-
 Neither holds more than its place in the package: a list of a million entries is a list of a million small objects.
 """
 

@@ -1,7 +1,4 @@
-"""An entry as a file object.
-
-Owns: the position in it. Must not know: where bytes come from.
-"""
+"""An entry as a file object."""
 
 from __future__ import annotations
 

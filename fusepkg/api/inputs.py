@@ -1,7 +1,4 @@
-"""The packages a process has opened: what a run has read, so that its results can say so.
-
-Owns: the list. Must not know: what opens packages, who asks.
-"""
+"""The packages that this process has opened, recorded as inputs of those it builds."""
 
 from __future__ import annotations
 

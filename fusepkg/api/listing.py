@@ -1,7 +1,4 @@
-"""A list of entries that is made as it is read, and prints one name per line.
-
-Owns: this sequence. Must not know: what a package is.
-"""
+"""A list of entries that is made as it is read, and prints one name per line."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _Item = TypeVar("_Item")
 
 
 class Listing(Sequence[_Item], Generic[_Item]):
-    """Items that ``walk`` gives anew each time: a directory of a million names costs memory only if it is kept."""
+    """Items made by calling ``walk`` for each iteration, so that a million names are not held in memory."""
 
     __slots__ = ("_count", "_walk")
 

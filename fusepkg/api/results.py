@@ -1,7 +1,4 @@
-"""What comparing, checking and changing gives back, printed as the use cases show it.
-
-Owns: these values. Must not know: how anything is compared or changed.
-"""
+"""Results of comparing, verifying and changing, and how they print themselves."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What stays in the cache and what leaves it: shares of packages, pins, collecting what nothing names, exports."""
+"""Cache administration: shares of packages, pins, garbage collection, exports for a lower cache."""

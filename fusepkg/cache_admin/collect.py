@@ -1,9 +1,7 @@
-"""Collecting what nothing names: blobs and indexes of versions that no tag, no mount and no pin stands for.
+"""Garbage collection: drop blobs and indexes of versions that no tag, mount or pin names.
 
-Owns: which versions are kept and why, and the order of steps. Must not know: printing, how tags are asked for.
-
-A bucket that cannot be asked, and an index that nobody knows the package of, are kept. So is what is put or read
-while this runs: it may belong to a version that is being opened.
+Versions of a bucket that does not answer, and indexes of an unknown package, are kept. So are blobs put or read
+meanwhile: they may belong to a version that is being opened.
 """
 
 from __future__ import annotations

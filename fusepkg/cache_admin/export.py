@@ -1,9 +1,7 @@
-"""Writing a version's blobs as plain files, for other machines to look into.
+"""Write a version's blobs as plain files, for use as a lower cache.
 
-Owns: in which pieces, fetching what is missing. Must not know: how the files are laid out, printing.
-
-A blob of several chunks is written as its chunks and the list of them, as a cache keeps it: whoever reads a part of
-it over a network then reads no more than that part. One that is named by another kind of hash is written whole.
+A blob of several chunks is written as its chunks and the chunk list, as a cache keeps it, so that a part can be read
+alone over a network. One that is named by another kind of hash is written whole.
 """
 
 from __future__ import annotations

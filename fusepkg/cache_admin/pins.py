@@ -1,6 +1,4 @@
-"""Pins: versions whose bytes the cache never gives up to make room.
-
-Owns: what a pin of a version is called, and which blobs it covers. Must not know: references as typed, printing.
+"""Pin versions: their blobs are not evicted from the cache.
 
 Of a blob of several chunks, the chunks are what is cached. So the lists of chunk hashes are fetched when a version is
 pinned, and pinned too; nothing else is fetched.
@@ -35,7 +33,7 @@ _TOLD_EVERY = 4096
 
 
 def pin_name(reference: Reference, top_hash: str) -> str:
-    """What the pin of a version is called: the version as a user writes it, by its whole hash."""
+    """Return the name of a version's pin: its reference with the whole hash."""
     return f"{reference.package}@{top_hash}"
 
 
@@ -46,10 +44,10 @@ def pin_version(
     get_chunk_list: Callable[[Digest], list[bytes]],
     progress: Callable[[int, int], None],
 ) -> None:
-    """Pin all blobs of a version, those that are not here yet too.
+    """Pin all blobs of a version, cached or not.
 
     Raises CacheUnusable, and what ``get_chunk_list`` raises, except for ObjectMissing, AccessDenied and DigestMismatch:
-    a blob whose chunks nobody knows is kept whole.
+    a blob without a chunk list is pinned as a whole.
     """
     digests: list[Digest] = []
     large: list[Entry] = []

@@ -1,7 +1,4 @@
-"""How much of each package the cache holds.
-
-Owns: the names under which its bytes may lie there, and their sum. Must not know: buckets, printing.
-"""
+"""Compute how much of each version is in the cache."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class Share:
 
 
 def share_of(cache: Cache, index: Index, progress: Callable[[int, int], None]) -> Share:
-    """What of one version the cache holds. Raises CacheUnusable, IndexDamaged."""
+    """Return how much of a version is in the cache. Raises CacheUnusable, IndexDamaged."""
     files_here = bytes_here = done = 0
     contents = index.entries.contents()
     while batch := list(islice(contents, BATCH)):

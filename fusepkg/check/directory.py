@@ -54,7 +54,7 @@ _KIND_WORDS = {
 
 
 class DifferenceKind(enum.Enum):
-    """What is wrong with one name."""
+    """The kind of difference at one name."""
 
     MISSING = "missing"
     EXTRA = "extra"
@@ -63,7 +63,7 @@ class DifferenceKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One entry or file that is not as the manifest has it, and how, in words that follow its name."""
+    """An entry or file that differs from the manifest, and how, in words that follow its name."""
 
     logical_key: str
     reason: str
@@ -82,11 +82,11 @@ def compare_directory(
     trusted: Callable[[Entry, Found], bool] = lambda _entry, _found: False,
     progress: ProgressCallback = no_progress,
 ) -> list[Difference]:
-    """All differences, in tree order. ``entries`` come in tree order; ``leave_out`` are names at the top.
+    """Return all differences, in tree order. ``entries`` come in tree order; ``leave_out`` are names at the top.
 
     ``trusted`` is asked in that order, and says which files need not be read.
 
-    Raises FolderUnfit where there is no such directory.
+    Raises FolderUnfit if there is no such directory.
     """
     if not directory.is_dir():
         raise FolderUnfit(f"{directory} is not a directory", hint="Name the directory to compare")
@@ -113,7 +113,7 @@ _Pair = tuple["Entry | None", "Found | None"]
 
 
 def _side_by_side(entries: Iterable[Entry], found: Iterator[Found]) -> Iterator[_Pair]:
-    """Each name once, with what the manifest and the directory have of it."""
+    """Yield each name once, with its entry in the manifest and its file in the directory, None if missing."""
     local = next(found, None)
     for entry in entries:
         place = place_of(entry.logical_key)
@@ -172,14 +172,14 @@ def _what_differs(entry: Entry, found: Found, stop: StopFlag) -> str:
 
 
 def _is_blunted(entry: Entry, found: Found) -> bool:
-    """Whether a link out of the package is as mounts and installs show it."""
+    """Return whether a link out of the package has the text that mounts and installs give it."""
     with suppress(OSError):  # then it cannot be read, which is told below
         return os.readlink(found.path) == blunted(entry.logical_key.encode(), entry.link_text.encode())
     return False
 
 
 def hash_found(found: Found, like: Digest, stop: StopFlag) -> Digest:
-    """What a file's bytes, or a link's target, hash to by the algorithm of another digest. Raises OSError."""
+    """Return the digest of a file's bytes, or a link's target, by the algorithm of ``like``. Raises OSError."""
     if found.kind is EntryKind.SYMLINK:
         return compute_digest(like.algorithm, os.readlink(found.path))
     hashing = Hashing(like.algorithm, found.status.st_size)

@@ -1,9 +1,7 @@
 """Check every object a manifest names, in the bucket itself: by the checksum its server keeps, else by reading it.
 
-Owns: which objects are read, and what is said of a bad one. Must not know: caches, mounts, printing.
-
-Every object is asked for, nothing remembered counts. S3 keeps a checksum of what it holds and tells it in answer to a
-HEAD; where that proves the digest, or the opposite, no byte is downloaded.
+Hints are not used. S3 returns its checksum of an object in answer to a HEAD; if that proves the digest right or
+wrong, no byte is downloaded.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(slots=True)
 class Checked:
-    """What a check found, in order of logical keys, and how each object was checked.
+    """The result of a check: differences in order of logical keys, and how many objects were checked how.
 
     ``by_checksum`` objects were found right or wrong by the server's own checksum or by their size; ``read`` ones were
     downloaded and hashed. Those that are missing or denied are in neither.
@@ -61,9 +59,9 @@ def check_objects(
     total_bytes: int,
     progress: ProgressCallback = no_progress,
 ) -> Checked:
-    """All entries whose object is missing, unreadable or has other bytes.
+    """Return all entries whose object is missing, unreadable or has other bytes.
 
-    Raises RemoteUnavailable where the bucket cannot be reached at all: then nothing is known of the objects.
+    Raises RemoteUnavailable if the bucket cannot be reached.
     """
     counters = PhaseCounters(progress, Phase.CHECK, total=count, total_bytes=total_bytes)
     checked = Checked()
@@ -87,7 +85,7 @@ def check_objects(
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One object's; ``read_bytes`` is None where it was not read."""
+    """The result for one object; ``read_bytes`` is None if it was not read."""
 
     entry: Entry
     problem: str | None = None

@@ -1,4 +1,4 @@
-"""Which commands there are. The modules of a command are imported when that command is typed."""
+"""The list of commands. A command's module is imported when that command is typed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WORDS = {
 
 
 def application(words: Collection[str] = ()) -> typer.Typer:
-    """Return the commands that occur among these words, or all of them where none does (for help and mistakes)."""
+    """Return the commands among these words, or all commands if there is none (for help and mistakes)."""
     app = typer.Typer(
         name="fusepkg",
         no_args_is_help=True,

@@ -1,6 +1,6 @@
-"""init, add, set, set-meta, mv, rm: saying step by step what the next version of a package holds.
+"""The commands init, add, set, set-meta, mv and rm, which make the next version of a package step by step.
 
-Each command makes all changes again before it writes its own down, so that what cannot be is refused at once.
+Each command replays all changes before saving its own, so that an invalid one is never saved.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(slots=True)
 class Builder:
-    """The builder a command works on, which holds its lock; the process is in its working directory.
+    """The builder a command works on, locked; the process is in its working directory.
 
     ``typed_in`` is the directory the command was typed in, which its paths are relative to.
     """
@@ -81,23 +81,23 @@ class Builder:
         return reference_of(self.state).package
 
     def save(self, state: BuilderState) -> None:
-        """Write the file anew."""
+        """Write the file."""
         write_state(self.directory, state)
         self.state = state
 
     def draft(self, state: BuilderState | None = None) -> Draft:
-        """The version that is being made."""
+        """Return the version that is being made."""
         return draft_of(self.app, state or self.state)
 
     def change(self, change: BuilderChange) -> Item | None:
-        """Make one more change and write it down; gives what was added, where it is one line."""
+        """Make one more change and save it; return the added item if it is one line."""
         draft = self.draft()
         item = make_change(self.app, draft, change)
         self.save(self.state.with_change(change, shown_items(draft)))
         return item
 
     def source(self, text: str) -> str:
-        """A source as typed, relative to the working directory; URLs and absolute paths stay as they are."""
+        """Return a source relative to the working directory; URLs and absolute paths are unchanged."""
         if "://" in text or text.startswith("/") or not text:
             return text
         closing = "/" if text.endswith("/") or (self.typed_in / text).is_dir() else ""
@@ -239,7 +239,7 @@ def rm(context: typer.Context, key: KeyArgument, _json_errors: JsonErrorsOption 
 
 
 def parse_meta(text: str, what: str) -> dict[str, Any]:
-    """Metadata as typed. Raises UsageError."""
+    """Parse metadata from JSON. Raises UsageError."""
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as exc:

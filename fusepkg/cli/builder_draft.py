@@ -1,4 +1,4 @@
-"""From a builder's file to the version it describes."""
+"""Make a draft from a builder's file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def reference_of(state: BuilderState) -> Reference:
-    """The package that is being made."""
+    """Return the reference of the package being made."""
     return parse_reference(state.header.builder)
 
 
@@ -73,7 +73,7 @@ def _empty_draft(app: Context, state: BuilderState) -> Draft:
 
 
 def make_change(app: Context, draft: Draft, change: BuilderChange) -> Item | None:
-    """Make one change; gives what was added, where it is one line."""
+    """Make one change; return the added item if it is one line."""
     match change:
         case Add(key, source, package) if package:
             draft.add_package(open_version(app, parse_reference(package)), key)
@@ -114,5 +114,5 @@ def _leave_out(source: str) -> Callable[[str, bool], bool]:
 
 
 def shown_items(draft: Draft) -> tuple[Shown, ...]:
-    """The contents as lines: folders and files as they were added, exceptions below their folder."""
+    """Return the contents as lines: folders and files as added, exceptions below their folder."""
     return tuple(Shown(item.logical, item.source) for item in draft.items())

@@ -1,4 +1,4 @@
-"""build-manifest, push-data, push-manifest: publishing step by step what a builder describes.
+"""The commands build-manifest, push-data and push-manifest.
 
 What `push-data` has placed is kept as an index in the data directory, so that `push-manifest` looks at no data. It may
 be lost: then the data are pushed again, which sends nothing that is there.
@@ -123,7 +123,7 @@ def push_manifest(
 
 
 def _push_again(builder: Builder, tag: str | None) -> None:
-    """Nothing has changed since: another tag at most."""
+    """Move the tag only: the version is unchanged since the last push."""
     header, reference = builder.state.header, reference_of(builder.state)
     assert header.base is not None, "it has been pushed"
     if tag is None:
@@ -138,7 +138,7 @@ def _push_again(builder: Builder, tag: str | None) -> None:
 
 
 def _require_not_moved(store: ObjectStore, target: Reference, top_hash: str) -> None:
-    """Leave a tag alone that named this version, and that another publisher has moved since. Raises TagConflict."""
+    """Raise TagConflict if the tag named this version and another publisher has moved it since."""
     newest = tag_history(store, target.name, target.tag, limit=1)
     if newest and newest[0].top_hash != top_hash:
         raise tag_conflict(target.name, target.tag, top_hash, newest)

@@ -1,4 +1,4 @@
-"""The file that says what the package being made in a directory will be: what it starts from, and every change since.
+"""The file of a builder: the version it starts from, and every change since.
 
 JSON lines: the package first, then one change a line in the order they were made, then the contents as they are shown,
 so that a person can read the file, git can merge it, and an error can name a line. The changes say where data come
@@ -105,7 +105,7 @@ class Shown(_Line, frozen=True, tag="show", rename={"source": "from"}):
 
 
 class BuilderState(msgspec.Struct, frozen=True):
-    """A builder, as its file holds it."""
+    """The content of a builder's file."""
 
     header: BuilderHeader
     changes: tuple[BuilderChange, ...] = ()
@@ -113,27 +113,27 @@ class BuilderState(msgspec.Struct, frozen=True):
 
     @property
     def is_pushed(self) -> bool:
-        """Whether it is a version that lies in the bucket, unchanged."""
+        """Whether this version is in the bucket, with no change since."""
         return self.header.base is not None and not self.changes
 
     def with_change(self, change: BuilderChange, items: Iterable[Shown]) -> BuilderState:
-        """The same with one more change: what was built and pushed is not it any more."""
+        """Return a copy with one more change, and without the hashes of what was built and pushed."""
         header = msgspec.structs.replace(self.header, built=None, pushed=None)
         return BuilderState(header, (*self.changes, change), tuple(items))
 
     def with_header(self, **fields: Any) -> BuilderState:  # noqa: ANN401 - the fields of BuilderHeader
-        """The same with another header."""
+        """Return a copy with another header."""
         return BuilderState(msgspec.structs.replace(self.header, **fields), self.changes, self.items)
 
 
 def find_directory(start: Path) -> Path | None:
-    """The working directory that ``start`` lies in or is; None if there is no builder up to the root."""
+    """Return the nearest directory with a builder, from ``start`` up to the root; None if there is none."""
     start = start.absolute()
     return next((directory for directory in (start, *start.parents) if (directory / STATE_NAME).is_file()), None)
 
 
 def require_directory(start: Path) -> Path:
-    """The same. Raises BuilderUnfit where there is none."""
+    """Return the same. Raises BuilderUnfit if there is none."""
     directory = find_directory(start)
     if directory is None:
         raise BuilderUnfit(
@@ -145,7 +145,7 @@ def require_directory(start: Path) -> Path:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep other commands that change the builder out. Raises BuilderUnfit where one is at work.
+    """Lock the builder while the block runs. Raises BuilderUnfit if another command has locked it.
 
     The lock is a flock of the working directory: the kernel drops it with the process, however that ends.
     """
@@ -208,7 +208,7 @@ def state_from(text: str, path: Path) -> BuilderState:
 
 
 def text_of(state: BuilderState) -> str:
-    """The text of a file."""
+    """Return the text of a builder's file."""
     lines = [state.header, *state.changes, *state.items]
     return "".join(f"{json.dumps(msgspec.to_builtins(line), ensure_ascii=False)}\n" for line in lines)
 
@@ -256,7 +256,7 @@ def create_state(directory: Path, state: BuilderState) -> None:
 
 
 def write_state(directory: Path, state: BuilderState) -> None:
-    """Replace the file, whole or not at all."""
+    """Replace the file atomically."""
     _write_beside(directory, state).replace(directory / STATE_NAME)
 
 

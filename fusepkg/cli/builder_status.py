@@ -1,4 +1,4 @@
-"""What `status` prints of a version in the making."""
+"""The `status` of a builder."""
 
 from __future__ import annotations
 

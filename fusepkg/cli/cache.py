@@ -116,7 +116,7 @@ def _say_facts(facts: CacheInfo, free_bytes: int) -> None:
 
 
 def _shares(settings: Settings, cache: Cache) -> list[tuple[str, str, Share]]:
-    """Of every version that has an index here: the package, the hash, and what of it is cached."""
+    """Return package, hash and cached share of every version that has an index here."""
     found = []
     with progress_bar() as show:
         for package in known_packages(settings.indexes_dir):
@@ -164,7 +164,7 @@ def _seconds(age: str) -> float:
 
 
 def _drop_indexes(settings: Settings) -> None:
-    """All but those of live mounts, which `verify` compares with, and of whoever builds one just now."""
+    """Remove all indexes except those of live mounts and those being built."""
     live = _live_indexes()
     for package in known_packages(settings.indexes_dir):
         for top_hash in package.top_hashes:

@@ -1,4 +1,4 @@
-"""doctor: this machine as fusepkg sees it, in one text to paste into a report. No secrets are in it."""
+"""The command doctor: a report on this machine to paste into an issue. It contains no secrets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 def _asked(tell: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What one part tells; a part that fails tells why, and hides no other."""
+    """Return the lines of one part of the report, or the reason why it failed."""
     try:
         return tell()
     except FusepkgError as exc:
@@ -159,7 +159,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _without_password(value: str) -> str:
-    """A URL may hold a user's name and password."""
+    """Return a URL without its user name and password."""
     return re.sub(r"//[^/@\s]*@", "//...@", value)
 
 

@@ -1,4 +1,4 @@
-"""install: a package as an ordinary directory, and what is known of one afterwards."""
+"""The command install, and the `status` of an installed directory."""
 
 from __future__ import annotations
 
@@ -183,13 +183,13 @@ def _force(app: Context, opened: OpenedPackage, directory: Path, location: str, 
 
 
 def index_of(app: Context, installed: Installed) -> Index:
-    """What was installed; without a request where its index is on this machine. Raises as ``open_package``."""
+    """Return the index of an installed version; no request if it is on this machine. Raises as ``open_package``."""
     package = parse_reference(installed.reference).package
     return open_package(app, f"{package}@{installed.top_hash}").index
 
 
 def show_installed(app: Context, directory: Path, installed: Installed, as_json: bool) -> None:
-    """What `status` prints of an installed directory: which package, and what has been changed."""
+    """Print the `status` of an installed directory: its package, and which files have changed."""
     changes = find_changes(index_of(app, installed), directory, app.settings.data_dir)
     if as_json:
         print_json(

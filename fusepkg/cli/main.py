@@ -1,4 +1,4 @@
-"""The entry point: run a command, and turn what goes wrong into a message and an exit code."""
+"""The entry point: run a command, and turn errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READER_GONE = 141
 
 
 def app() -> object:
-    """Run the command line's library; gives the exit code of a command that chose one."""
+    """Run the command and return its exit code."""
     from fusepkg.cli.application import application
 
     # Its own messages for wrong arguments are text; for programs it hands the errors to us.
@@ -29,7 +29,7 @@ def app() -> object:
 
 
 def main() -> None:
-    """Run the command line; ends the process with the documented exit code."""
+    """Run the command line, and end the process with the documented exit code."""
     prepare_streams()
     if sys.argv[1:] == ["--version"]:  # no library is loaded for it
         print(__version__)
@@ -77,7 +77,7 @@ def _run() -> int | str | None:
 
 
 def _as_ours(error: BaseException) -> FusepkgError:
-    """Say what an error of a library or of the system means for the user."""
+    """Return the FusepkgError for an error of a library or of the system."""
     cache = sys.modules.get("fusepkg_cache.errors")  # the cache is a library of its own, with errors of its own
     if cache is not None and isinstance(error, cache.CacheError):
         return CacheFailure(error.message, hint=error.hint or "Name another directory with --cache-dir")
@@ -93,12 +93,12 @@ def _as_ours(error: BaseException) -> FusepkgError:
 
 
 def _holds(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether it is one of that kind, or a group with one in it."""
+    """Return whether an error is of that kind, or a group that contains one."""
     return isinstance(error, kind) or (isinstance(error, BaseExceptionGroup) and error.subgroup(kind) is not None)
 
 
 def _failed(error: FusepkgError) -> int:
-    """Called while the error, or the one it stands for, is handled."""
+    """Print an error and return its exit code. Call it in the ``except`` block."""
     if "--debug" in sys.argv:
         import traceback
 
@@ -114,12 +114,12 @@ def _wants_json() -> bool:
 
 
 def _reader_gone() -> int:
-    """The reader of our output has left (`fusepkg ls ... | head`), which is no error: end as quietly as others do."""
+    """End without a message after a broken pipe (`fusepkg ls ... | head`)."""
     _drop_output()
     return _READER_GONE
 
 
 def _drop_output() -> None:
-    """Send what is still buffered nowhere: Python would complain once more when it flushes at exit."""
+    """Discard buffered output: Python would report the broken pipe again at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

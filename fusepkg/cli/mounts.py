@@ -60,7 +60,7 @@ def _unrecorded_row(mount: Mounted) -> tuple[str, str, str, str]:
 
 
 def _unrecorded_facts(mount: Mounted) -> dict[str, object]:
-    """What the kernel's table tells of a mount that has no record."""
+    """Return what the kernel's table says of a mount that has no record."""
     source, _, path, engine = _unrecorded_row(mount)
     return {"reference": source, "mountpoint": path, "engine": engine, "device": mount.device, "alive": False}
 
@@ -76,7 +76,7 @@ def _state(record: MountRecord) -> str:
 
 
 def show_mount(record: MountRecord, as_json: bool) -> None:
-    """What `status` prints of a mount: which package, and what it has fetched."""
+    """Print the `status` of a mount: its package, and what it has fetched."""
     facts = control.ask(Path(record.socket), control.Question("status"))
     if as_json:
         print_json(msgspec.to_builtins(record) | facts)

@@ -92,7 +92,7 @@ def settings_of(context: typer.Context) -> Settings:
 
 
 def app_of(context: typer.Context) -> Context:
-    """Return what the command opens packages with. Closed when the command ends."""
+    """Return the command's Context, which is closed when the command ends."""
     from fusepkg.app.context import Context  # here, because it loads what only commands that open packages need
     from fusepkg.cli.opening import warn_of_cache
 
@@ -148,10 +148,10 @@ def decide_settings(
 
 
 class SettingsAnywhere(typer.core.TyperGroup):
-    """The application's own options are taken wherever they stand before ``--``, also behind the command."""
+    """Accepts the application's options before and after the command's name, up to ``--``."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - its class differs between releases
-        """Run the command; a broken pipe passes by Typer, which would end with 1, the code for differences."""
+        """Run the command. A broken pipe is not left to Typer, which would end with 1, the code for differences."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as exc:

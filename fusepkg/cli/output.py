@@ -35,7 +35,7 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 class ShowProgress(Protocol):
-    """A progress line: ``what`` is done, ``done`` of ``total`` (0: unknown), in bytes or things."""
+    """Shows one line of progress: ``what``, ``done`` of ``total`` (0: unknown), in bytes or items."""
 
     def __call__(self, what: str, done: int, total: int, *, is_bytes: bool = False) -> None:
         """Show it."""
@@ -47,7 +47,7 @@ _bar_on_terminal: list[Console] = []
 
 
 def say(text: str) -> None:
-    """One line of result."""
+    """Print one line of a result."""
     if _bar_on_terminal and sys.stdout.isatty():
         _bar_on_terminal[0].print(
             _legible(text, sys.stdout), markup=False, highlight=False, emoji=False, soft_wrap=True
@@ -59,7 +59,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def writing_output() -> Iterator[None]:
-    """Raise SystemFailure where standard output cannot take what is written in the block, but for a closed pipe."""
+    """Raise SystemFailure if the block cannot write to standard output; a closed pipe passes as it is."""
     try:
         yield
     except BrokenPipeError:
@@ -71,18 +71,18 @@ def writing_output() -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """One line beside the result, for a person."""
+    """Print one line for people on standard error."""
     print(_legible(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """A result for programs."""
+    """Print a result as JSON."""
     with writing_output():
         print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def print_error(error: FusepkgError, *, as_json: bool = False) -> None:
-    """Say on standard error what happened and what to do next; as one line of JSON for programs."""
+    """Print an error and its hint on standard error, as one line of JSON with ``--json``."""
     if as_json:
         facts = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
         print(json.dumps({"error": facts}), file=sys.stderr, flush=True)
@@ -93,7 +93,7 @@ def print_error(error: FusepkgError, *, as_json: bool = False) -> None:
 
 
 def _legible(text: str, stream: TextIO) -> str:
-    """On a terminal, escaped where it could steer it: names in packages are whatever their publisher chose."""
+    """Return the text with control characters escaped if ``file`` is a terminal: publishers choose names freely."""
     if not stream.isatty():
         return text
     return "".join(
@@ -105,12 +105,12 @@ def _legible(text: str, stream: TextIO) -> str:
 
 
 def short(top_hash: str) -> str:
-    """A top hash for people."""
+    """Return the first digits of a top hash."""
     return top_hash[:SHORT_HASH_DIGITS]
 
 
 def human_bytes(count: float) -> str:
-    """``1536`` as ``1.5 KiB``."""
+    """Return ``1.5 KiB`` for 1536."""
     for unit in _UNITS:
         if count < 1024 or unit == _UNITS[-1]:
             return f"{count:.0f} {unit}" if unit == _UNITS[0] else f"{count:.1f} {unit}"
@@ -124,12 +124,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """A Unix time for people, in UTC."""
+    """Return a Unix time in words, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table whose first line names the columns; plain columns where the output is not a terminal."""
+    """Print a table with a header line; tab-separated if the output is not a terminal."""
     rows = list(rows)
     if not sys.stdout.isatty():
         with writing_output():
@@ -151,7 +151,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def show_phase(show: ShowProgress) -> Callable[[PhaseProgress], None]:
-    """Show the phases of long work on a progress line: in bytes where there are any, in things otherwise."""
+    """Return a callback that shows phases on a progress line, in bytes if there are any, else in items."""
 
     def shown(phase: PhaseProgress) -> None:
         what = phase.phase.value.capitalize()
@@ -165,7 +165,7 @@ def show_phase(show: ShowProgress) -> Callable[[PhaseProgress], None]:
 
 @contextmanager
 def progress_bar() -> Iterator[ShowProgress]:
-    """A progress bar on standard error while the block runs; nothing where that is not a terminal."""
+    """Show a progress bar on standard error while the block runs, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda what, done, total, *, is_bytes=False: None
         return

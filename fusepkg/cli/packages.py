@@ -1,4 +1,4 @@
-"""ls, cat, hash, verify, list: looking at packages without mounting them."""
+"""The commands ls, cat, hash, verify and list."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def ls(
 
 
 def _names(tree: PackageTree, path: str, *, recursive: bool) -> Iterator[tuple[str, int]]:
-    """Logical keys below a path and their inodes; a directory's ends with a slash."""
+    """Yield logical keys below a path and their inodes; a directory's ends with a slash."""
     inode = _resolve(tree, path)
     if not inode.is_directory:
         yield path, inode.nid

@@ -62,7 +62,7 @@ def unpin(context: typer.Context, ref: RefArgument, as_json: JsonOption = False)
 
 
 def _pin_meant(app: Context, ref: str) -> str:
-    """The name of the pin of a version. A hash is looked for among the pins, so that it needs no bucket."""
+    """Return the name of the pin of a version. A hash is looked up among the pins, so that no request is needed."""
     reference = parse_reference(ref)
     names = [pin.name for pin in app.cache().pins() if pin.name.startswith(f"{reference.package}@")]
     top_hash = reference.top_hash

@@ -1,4 +1,4 @@
-"""status: what a directory is, whether a package is mounted, installed or being made there."""
+"""The command status: whether a package is mounted, installed or being made in a directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output that takes every name, in whatever encoding it has."""
+"""Make standard output accept every file name, in any encoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMES = "fusepkg-names"
 
 
 def prepare_streams() -> None:
-    """Open standard streams that are closed, and let every name be printed. Must run before anything is opened."""
+    """Open closed standard streams, and make every name printable. Call it before any file is opened."""
     open_standard_streams()
     codecs.register_error(_NAMES, _printable)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -21,7 +21,7 @@ def prepare_streams() -> None:
 
 
 def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """File names are bytes, and leave as they came; what the encoding does not have is escaped."""
+    """Print file names as their bytes; escape characters that the encoding lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

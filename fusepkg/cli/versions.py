@@ -1,4 +1,4 @@
-"""diff, tags, log, tag, rollback: the versions of a package beside each other."""
+"""The commands diff, tags, log, tag and rollback."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def tag(
 def link_tag(
     store: ObjectStore, target: Reference, top_hash: str, *, message: str | None = None
 ) -> tuple[TagMove, bool]:
-    """Make a tag name a version that is there; False beside its last move where it did so before.
+    """Move a tag to an existing version; return its last move, and False if it named that version already.
 
     Raises TagConflict.
     """
@@ -217,7 +217,7 @@ def rollback(
 
 
 def describe_move(target: Reference, move: TagMove, moved: bool, *, as_json: bool = False) -> None:
-    """Tell what a tag names now."""
+    """Print the version that a tag names now."""
     if as_json:
         print_json({"reference": str(target), **_move_facts(move), "previous": move.previous, "tag_moved": moved})
     elif not moved:

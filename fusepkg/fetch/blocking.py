@@ -1,10 +1,7 @@
 """The source of bytes for programs that are not a mount: one call, the bytes, from any thread.
 
-Owns: the event loop in a thread of its own, and what becomes of it in a forked child. Must not know: packages, what the
-bytes are for.
-
 A forked child has none of its parent's threads and must not touch its parent's clients, so the first call in a child
-starts everything anew there; what was inherited is left alone, not closed.
+opens new ones; inherited ones are neither used nor closed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """What a mount has fetched and served, and where it came from, as plain numbers.
 
-Owns: the counters of one source of bytes. Must not know: who shows them.
-
 Incremented from the event loop's thread only, so that no lock is needed.
 """
 

@@ -43,14 +43,14 @@ class Origin:
     elsewhere: Callable[[Entry], PhysicalKey | None] = lambda _: None
 
     def whole(self, entry: Entry) -> bytes:
-        """A blob of one chunk. Raises RemoteError, DigestMismatch."""
+        """Return a blob of one chunk. Raises RemoteError, DigestMismatch."""
         if not entry.size:
             return b""
         data = self.cache.get(cache_name(entry)) if self.cache is not None else None
         return self._fetch(entry, 0, entry.size, entry.digest) if data is None else data
 
     def chunks(self, entry: Entry) -> list[Digest] | None:
-        """The names of the chunks of a larger blob; None where nobody knows them: then only the whole can be checked.
+        """Return the names of a larger blob's chunks; None if unknown: then only the whole can be checked.
 
         Raises RemoteError.
         """
@@ -71,7 +71,7 @@ class Origin:
         return digests
 
     def chunk(self, entry: Entry, index: int, expected: Digest | None) -> bytes:
-        """One chunk of a larger blob; where it is not known what it should be, the caller checks the whole.
+        """Return one chunk of a larger blob; if its hash is unknown, the caller checks the whole.
 
         Raises RemoteError, DigestMismatch.
         """
@@ -85,7 +85,7 @@ class Origin:
         return self._fetch(entry, offset, length, expected)
 
     def pieces(self, entry: Entry) -> Iterator[bytes]:
-        """A larger blob that can only be checked as a whole, piece by piece.
+        """Yield the pieces of a larger blob that can only be checked as a whole.
 
         Raises RemoteError, and DigestMismatch after the last piece.
         """

@@ -1,4 +1,4 @@
-"""Whether a directory is what a package says, and making it so: what is removed, written, and whether it may be."""
+"""Compare a directory with a package, and make it match: remove and rewrite files, if that is allowed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """One file that was removed, or written; ``source`` is where its bytes came from, None for a removed one."""
+    """One file that was removed or written; ``source`` is the physical key of its bytes, None if removed."""
 
     logical_key: str
     kind: DifferenceKind
@@ -54,7 +54,7 @@ class FileChange:
 
 
 def find_differences(index: Index, directory: Path, *, progress: ProgressCallback = no_progress) -> list[Difference]:
-    """How a directory differs from a package, every byte read. Raises FolderUnfit where there is none."""
+    """Return how a directory differs from a package; every byte is read. Raises FolderUnfit if there is none."""
     return compare_directory(
         directory,
         index.entries,
@@ -66,7 +66,7 @@ def find_differences(index: Index, directory: Path, *, progress: ProgressCallbac
 
 
 def find_changes(index: Index, directory: Path, data_dir: Path) -> list[Difference]:
-    """What has changed in a directory since a package was installed there: files as they were written are not read.
+    """Return what has changed in a directory since the install; files whose record says unchanged are not read.
 
     Raises FolderUnfit, InstallError.
     """
@@ -93,7 +93,7 @@ def _as_written(files: Iterator[WrittenFile]) -> Callable[[Entry, Found], bool]:
 
 
 def describe(difference: Difference, name: str) -> str:
-    """A difference in words that follow the file's name; ``name`` is the package's."""
+    """Return a difference in words that follow the file's name; ``name`` is the package's."""
     if difference.reason.startswith("is ") and difference.kind is DifferenceKind.CHANGED:
         return f"{difference.reason} {name}"  # such as: is a plain file, but an executable file in the manifest
     return _REASONS[difference.kind].format(name=name)
@@ -112,7 +112,7 @@ def force_to_match(
     dry_run: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[FileChange]:
-    """Make a directory exactly what the package says: files it does not have are removed, wrong ones replaced.
+    """Make a directory match a package: extra files are removed, wrong ones replaced.
 
     Return what was changed, in tree order; with ``dry_run`` what would be. With ``any_directory`` files are removed and
     replaced also where no install began with an empty directory.
@@ -164,7 +164,7 @@ def _check_only_installed_files_go(directory: Path, data_dir: Path, differences:
 
 
 def shown_key(difference: Difference) -> str:
-    """What a person calls it: an empty directory by its name."""
+    """Return the name shown to people: an empty directory's own instead of its marker's."""
     return difference.logical_key.removesuffix(EMPTY_DIRECTORY_NAME)
 
 

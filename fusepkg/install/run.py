@@ -1,4 +1,4 @@
-"""A package brought into a directory: what is missing or out of date is fetched, what the user changed stays.
+"""Install a package into a directory: fetch missing and outdated files, keep files that the user changed.
 
 Files land one by one, each whole and verified, so an install can be interrupted at any time; the next one goes on from
 there.
@@ -45,7 +45,7 @@ _END_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class InstallReport:
-    """What an install did. ``kept`` are the logical keys that the user has changed, and that stayed as they are."""
+    """The result of an install. ``kept`` are the logical keys of files that the user changed; they were not touched."""
 
     written: int
     written_bytes: int
@@ -64,7 +64,7 @@ def install(
     time_s: int | None = None,
     progress: ProgressCallback = no_progress,
 ) -> InstallReport:
-    """Make a directory hold one version of a package; ``reference`` is noted in its record.
+    """Install one version of a package into a directory; ``reference`` is stored in its record.
 
     What the user changed stays, and so do files that are not in the package. With ``outside_links``, links that lead
     out of the package are written as they are, otherwise so that they cannot be followed. What is written gets the time
@@ -95,7 +95,7 @@ def write_anew(
     time_s: int | None = None,
     progress: ProgressCallback = no_progress,
 ) -> InstallReport:
-    """Remove files (by name, and whether each is an empty directory), and write entries whatever is there.
+    """Remove files (by name, and whether each is an empty directory), and write entries over existing files.
 
     Raises InstallError, RemoteError, IntegrityError.
     """
@@ -130,7 +130,7 @@ def _recorded(data_dir: Path, directory: Path) -> Iterator[InstallRecord]:
 
 
 def _with_known(entries: Iterable[Entry], files: Iterator[WrittenFile]) -> Iterator[Job]:
-    """Each entry with what an earlier install wrote under its name; both come in tree order."""
+    """Yield each entry with the file an earlier install wrote under its name; both come in tree order."""
     known = next(files, None)
     for entry in entries:
         if entry.logical_key.startswith(f"{STAGING}/"):
@@ -159,7 +159,7 @@ class _Run:
         self._kept: list[str] = []
 
     def all(self, jobs: Iterator[Job]) -> None:
-        """Do them: small files first, as most are, then large ones with all threads on each."""
+        """Write all jobs: small files first, then large ones with all threads on each."""
         try:
             run_threads(
                 self._work, _batches(jobs), self._collect, threads=THREADS, name="fusepkg-install", stop=self._stop
@@ -174,7 +174,7 @@ class _Run:
                     large.close()
 
     def report(self) -> InstallReport:
-        """What was done."""
+        """Return the result."""
         return InstallReport(
             self._results[Result.WRITTEN], self._written_bytes, self._results[Result.THERE], tuple(self._kept)
         )
@@ -234,7 +234,7 @@ def _batches(jobs: Iterator[Job]) -> Iterator[list[Job]]:
 
 
 class _Working:
-    """How many threads are at work."""
+    """Counts the threads that are working."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -250,6 +250,6 @@ class _Working:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until none is; whether that is so."""
+        """Wait until none is working; return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._count, timeout_s)

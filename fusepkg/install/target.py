@@ -1,7 +1,6 @@
-"""The directory a package is written into: every step below it by descriptor, no symbolic link followed.
+"""The directory a package is written into. Paths below it are opened by descriptor; no symbolic link is followed.
 
-Files are made in a directory of our own at the top of the target and renamed, so that nobody finds a half-written one.
-Safe for many threads.
+Files are written in a directory of fusepkg at the top of the target and renamed when complete. Safe for many threads.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Blocked(Exception):
-    """Something of the user's is where a directory would have to be: a file, or a symbolic link."""
+    """The user has a file or a symbolic link where a directory is needed."""
 
 
 class Target:
@@ -46,7 +45,7 @@ class Target:
         self._numbers = count()
 
     def status(self, logical_key: str) -> os.stat_result | None:
-        """What is there under that name, links not followed; None if nothing is. Raises Blocked."""
+        """Return the stat data of a name, links not followed; None if there is none. Raises Blocked."""
         try:
             parent, name = self._parent(logical_key, make=False)
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -54,7 +53,7 @@ class Target:
             return None
 
     def is_directory(self, logical_key: str) -> bool:
-        """Whether there is a directory of that name. Raises Blocked."""
+        """Return whether there is a directory of that name. Raises Blocked."""
         found = self.status(logical_key)
         return found is not None and stat.S_ISDIR(found.st_mode)
 
@@ -64,13 +63,13 @@ class Target:
             self._parent(f"{logical_key}/.", make=True)
 
     def open_new(self, name: str, kind: EntryKind) -> int:
-        """A descriptor of an unfinished file; one of that name that is there already is gone on with."""
+        """Open an unfinished file and return its descriptor; an existing one is continued."""
         with self._errors_as_ours(name):
             mode = 0o777 if kind is EntryKind.EXECUTABLE else 0o666  # less the umask
             return os.open(name, _NEW, mode, dir_fd=self._staging)
 
     def new_name(self) -> str:
-        """A name for an unfinished file that nobody else has."""
+        """Return an unused name for an unfinished file."""
         return f"{next(self._numbers)}"
 
     def link_new(self, name: str, link: bytes) -> None:
@@ -79,7 +78,7 @@ class Target:
             os.symlink(link, name, dir_fd=self._staging)
 
     def place(self, name: str, logical_key: str, time_s: int) -> os.stat_result:
-        """Give a finished file its time and name; what had the name is gone. Raises Blocked, InstallError."""
+        """Give a finished file its time and name, replacing any file of that name. Raises Blocked, InstallError."""
         with self._errors_as_ours(logical_key):
             parent, last = self._parent(logical_key, make=True)
             os.utime(name, (time_s, time_s), dir_fd=self._staging, follow_symlinks=False)
@@ -95,7 +94,7 @@ class Target:
             os.unlink(name, dir_fd=self._staging)
 
     def set_executable(self, logical_key: str, is_executable: bool) -> os.stat_result:
-        """Change nothing of a file but who may run it: whoever may read it. Raises Blocked, InstallError."""
+        """Set or clear a file's executable bits, for those who may read it. Raises Blocked, InstallError."""
         with self._errors_as_ours(logical_key):
             parent, name = self._parent(logical_key, make=False)
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -124,7 +123,7 @@ class Target:
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _parent(self, logical_key: str, *, make: bool) -> tuple[int, str]:
-        """A descriptor of the directory a name lies in, good until this thread's next call, and the last part."""
+        """Return a descriptor of a name's directory, valid until this thread's next call, and the last part."""
         path, _, name = logical_key.rpartition("/")
         known: tuple[str, int] | None = getattr(self._last, "directory", None)
         if known is not None and known[0] == path:
@@ -166,7 +165,7 @@ class Target:
         return self._open_part(at, part, make=False)
 
     def _forget_parents(self) -> None:
-        """A directory may be gone of which a descriptor is held."""
+        """Drop the descriptors of all threads: a directory was removed."""
         known: tuple[str, int] | None = getattr(self._last, "directory", None)
         if known is not None:
             with self._lock:
@@ -175,7 +174,7 @@ class Target:
             del self._last.directory
 
     def close(self) -> None:
-        """Close what threads have left open."""
+        """Close the descriptors that threads have left open."""
         with self._lock:
             held, self._held = self._held, []
         for descriptor in held:
@@ -191,10 +190,10 @@ class Target:
 
 @contextmanager
 def opened_target(directory: Path) -> Iterator[Target]:
-    """A directory to write into, made if need be, for one install at a time.
+    """Open a directory to write into, made if missing, and lock it for this install.
 
-    Unfinished files are left for the next try where the block is interrupted or the bucket fails; not where the disk
-    does, which may be full. Raises InstallError.
+    Unfinished files stay for the next try if the block is interrupted or the bucket fails; they are removed if the disk
+    fails, which may be full. Raises InstallError.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -246,7 +245,7 @@ def _sweep(root: int, staging: int) -> None:
 
 
 def cannot_write(directory: Path, name: str, exc: OSError) -> InstallError:
-    """The error for what the disk or the kernel refuses."""
+    """Return the error for a write that the disk or the kernel refused."""
     return InstallError(
         f"{directory}/{name} cannot be written: {exc.strerror}",
         hint="What is there already stays; once that is mended, the next install goes on from it",

@@ -1,4 +1,4 @@
-"""Writes one entry: what is there is judged, and written over only where it is not the user's. Safe for many threads.
+"""Write one entry, replacing an existing file only if an install wrote it. Safe for many threads.
 
 A file that is as an earlier install wrote it may be replaced, as may one that has the bytes it wrote. Anything else is
 the user's: it stays, and shows as a difference when the directory is verified.
@@ -39,7 +39,7 @@ LARGE_PIECES = 8
 
 
 class Result(enum.Enum):
-    """What became of one entry."""
+    """The result for one entry."""
 
     WRITTEN = "written"
     THERE = "there"
@@ -57,7 +57,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One entry to bring up to date. ``known`` is what an earlier install wrote; ``replace`` asks nobody."""
+    """One entry to bring up to date. ``known`` is what an earlier install wrote.
+
+    ``replace`` overwrites the user's files too.
+    """
 
     entry: Entry
     known: WrittenFile | None = None
@@ -99,7 +102,7 @@ class Writer:
         self._pieces = threading.BoundedSemaphore(LARGE_PIECES)
 
     def settle(self, job: Job) -> Outcome | None:
-        """What becomes of an entry, if no bytes have to be fetched for it; None says: write it.
+        """Return the outcome of an entry that needs no bytes; None if it has to be written.
 
         Raises InstallError.
         """
@@ -214,7 +217,7 @@ class Writer:
         return large
 
     def write_part(self, large: LargeFile, index: int) -> Outcome | None:
-        """Write one of its ``missing`` parts; the last one to do so finishes the file.
+        """Write one of its ``missing`` parts; the last part finishes the file.
 
         Raises RemoteError, IntegrityError, InstallError.
         """
@@ -240,7 +243,7 @@ class Writer:
         return self._place(large.job, large.name)
 
     def _write_chunk(self, large: LargeFile, index: int) -> bytes:
-        """The raw SHA-256 of one chunk, which is in the file now, or was there already."""
+        """Write one chunk unless the file has it already; return its raw SHA-256."""
         entry = large.job.entry
         size = chunk_size(entry.size)
         expected = large.digests[index] if large.digests is not None else None

@@ -1,9 +1,6 @@
-"""What a bucket holds, whoever published it: packages, tags, and what tags have named.
+"""List packages, tags and their history in a bucket, of fusepkg's layout and quilt3's.
 
-Owns: how the layouts of one bucket are seen as one. Must not know: references, printing.
-
-Layouts are asked in their order, and the first that knows a tag has it: a tag of fusepkg's hides one of quilt3's with
-the same name.
+Layouts are asked in order, and the first that has a tag wins: a tag of fusepkg hides one of quilt3 with the same name.
 """
 
 from __future__ import annotations
@@ -33,9 +30,9 @@ _HEADER_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A version and a tag that names it, or did. ``time`` is since when, UTC in ISO 8601.
+    """A version and a tag that names it or did. ``time`` is when the tag was moved to it, UTC in ISO 8601.
 
-    None is what nobody has written down: quilt3 keeps no publisher, and times of pushes alone.
+    Fields are None if not recorded: quilt3 keeps no publisher, and the times of pushes only.
     """
 
     tag: str
@@ -47,7 +44,7 @@ class Named:
 
 
 def list_packages(store: ObjectStore, *, at_most: int | None = None) -> list[str]:
-    """Names of the packages in a bucket, sorted, each once; ``at_most`` bounds how many of each layout.
+    """Return the names of the packages in a bucket, sorted, each once; at most ``at_most`` of each layout.
 
     A LIST for each thousand names or namespace, however many versions there are.
     """
@@ -58,14 +55,14 @@ def list_packages(store: ObjectStore, *, at_most: int | None = None) -> list[str
 
 
 def has_package(store: ObjectStore, name: str) -> bool:
-    """Whether there is a package of that name: a LIST of one key for each layout."""
+    """Return whether there is a package of that name, with one LIST of one key per layout."""
     prefixes = [layout.package_prefix(name)]
     prefixes += [layout.pointers_prefix(name, where) for where in _quilt3_layouts(name)]
     return any(True for prefix in prefixes for _ in store.list(prefix, limit=1))
 
 
 def find_tag(store: ObjectStore, name: str, tag: str) -> tuple[str, Layout] | None:
-    """The top hash a tag names, and the layout that says so; None if the package has no such tag."""
+    """Return the top hash a tag names, and the tag's layout; None if the package has no such tag."""
     state = tags.read_tag(store, name, tag)
     if state is not None:
         return state.top_hash, Layout.FUSEPKG
@@ -73,7 +70,7 @@ def find_tag(store: ObjectStore, name: str, tag: str) -> tuple[str, Layout] | No
 
 
 def find_quilt3_tag(store: ObjectStore, name: str, tag: str) -> tuple[str, Layout] | None:
-    """The same of quilt3's tags alone: what a tag of ours with that name hides."""
+    """Return the same, of quilt3's tags only, which a tag of ours with that name hides."""
     for where in _quilt3_layouts(name):
         top_hash = quilt3.read_pointer(store, name, tag, where)
         if top_hash is not None:
@@ -82,7 +79,7 @@ def find_quilt3_tag(store: ObjectStore, name: str, tag: str) -> tuple[str, Layou
 
 
 def tag_names(store: ObjectStore, name: str) -> list[str]:
-    """Names of a package's tags, sorted; pointers that keep a push are none."""
+    """Return the names of a package's tags, sorted; quilt3's pointers of single pushes are left out."""
     found = set(tags.tag_names(store, name))
     for where in _quilt3_layouts(name):
         found.update(_tags_among(quilt3.list_pointers(store, name, where)))
@@ -90,7 +87,7 @@ def tag_names(store: ObjectStore, name: str) -> list[str]:
 
 
 def list_tags(store: ObjectStore, name: str) -> list[Named]:
-    """The tags of a package by name, with what they name now."""
+    """Return the tags of a package by name, with the version each names now."""
     found = {move.tag: _of_move(move) for move in tags.current_moves(store, name)}
     for where in _quilt3_layouts(name):
         pointers = quilt3.list_pointers(store, name, where)
@@ -121,9 +118,9 @@ def newest_version(store: ObjectStore, name: str) -> str | None:
 
 
 def list_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = None) -> list[Named]:
-    """What a tag names and has named, newest first, at most so many; empty if there is no such tag.
+    """Return the versions a tag has named, newest first, at most ``limit``; empty if there is no such tag.
 
-    Of quilt3's ``latest`` that is every push, and before them what it names if somebody has set it back.
+    For quilt3's ``latest`` these are all pushes, after the version it names now if it was set back.
     """
     moves = tags.tag_history(store, name, tag, limit=limit)
     if moves:
@@ -153,7 +150,7 @@ def _of_move(move: TagMove) -> Named:
 
 
 def _read_pointers(store: ObjectStore, name: str, pointers: list[str], where: Layout) -> list[Named]:
-    """What pointers name, without those that are gone meanwhile."""
+    """Return the top hashes of pointers; those deleted meanwhile are left out."""
 
     def read(pointer: str) -> Named | None:
         top_hash = quilt3.read_pointer(store, name, pointer, where)
@@ -167,7 +164,7 @@ def _read_pointers(store: ObjectStore, name: str, pointers: list[str], where: La
 
 
 def _with_messages(store: ObjectStore, name: str, named: list[Named]) -> list[Named]:
-    """The messages are in the manifests' headers."""
+    """Add the message of each version, from the header of its manifest."""
 
     def read(key: str) -> str | None:
         try:

@@ -1,7 +1,4 @@
-"""Which key of a bucket holds what.
-
-Owns: the keys of manifests, tag moves and chunk lists, written and read back, and those of quilt3's registries. Must
-not know: what the objects contain, or how a store is reached.
+"""The keys of manifests, tag moves and chunk lists in a bucket, written and parsed.
 
 In our own layout a package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar
 of names and tags has no other character that keys or hive partitions treat specially, so letters of every script stay
@@ -24,7 +21,7 @@ ROOT = ".quilt/"
 
 
 class Layout(enum.Enum):
-    """A way to lay out a registry. One bucket may have all of them, with the same packages or with others."""
+    """The keys that a registry has: fusepkg's own or one of quilt3's two. One bucket may have all three."""
 
     FUSEPKG = "fusepkg"
     QUILT3 = "quilt3"
@@ -65,25 +62,25 @@ _MOVE_KEY = re.compile(r"\.quilt/tags/([^/]+)/([^/]+)/([0-9]{10})\.json")
 
 
 def is_top_hash(text: str) -> bool:
-    """Whether a text is a whole top hash."""
+    """Return whether a text is a whole top hash: 64 hex digits."""
     return _TOP_HASH.fullmatch(text) is not None
 
 
 def layouts_of(name: str) -> tuple[Layout, ...]:
-    """The layouts that can hold a package of that name, in the order they are asked."""
+    """Return the layouts that can hold a package of that name, in the order they are asked."""
     return tuple(Layout) if is_quilt3_name(name) else (Layout.FUSEPKG,)
 
 
 def manifest_key(name: str, top_hash: str, where: Layout = Layout.FUSEPKG) -> str:
-    """The key of one manifest."""
+    """Return the key of one manifest."""
     ends = {Layout.FUSEPKG: ".jsonl", Layout.QUILT3: "", Layout.QUILT3_V2: "/manifest.jsonl"}
     return _checked(f"{manifest_prefix(name, top_hash, where)}{ends[where]}", name)
 
 
 def manifest_prefix(name: str, hash_start: str, where: Layout = Layout.FUSEPKG) -> str:
-    """What the keys of the manifests with that start of a top hash (two digits or more) start with.
+    """Return the prefix of the keys of manifests whose top hash begins with ``hash_start`` (2 digits or more).
 
-    In version 1 of quilt3's layout they belong to no package: those of all packages start so.
+    In version 1 of quilt3's layout manifests of all packages have the same prefix.
     """
     if where is Layout.QUILT3:
         return f"{ROOT}packages/{hash_start}"
@@ -93,40 +90,40 @@ def manifest_prefix(name: str, hash_start: str, where: Layout = Layout.FUSEPKG) 
 
 
 def package_prefix(name: str) -> str:
-    """What the keys of all manifests of one package start with."""
+    """Return the prefix of the keys of all manifests of one package."""
     return f"{PACKAGES}{_escape(name)}/"
 
 
 def parse_package_prefix(prefix: str) -> str:
-    """The package whose manifests' keys start so."""
+    """Return the package whose manifests' keys have this prefix."""
     return _unescape(prefix.removeprefix(PACKAGES).removesuffix("/"))
 
 
 def parse_manifest_key(key: str) -> str | None:
-    """The top hash of a manifest's key, in any layout; None for any other key."""
+    """Return the top hash in a manifest's key, of any layout; None for any other key."""
     found = _MANIFEST_KEY.fullmatch(key)
     return found and (found["ours"] or found["v1"] or found["v2"])
 
 
 def tags_prefix(name: str) -> str:
-    """What the keys of all tag moves of one package start with."""
+    """Return the prefix of the keys of all tag moves of one package."""
     return f"{TAGS}{_escape(name)}/"
 
 
 def tag_prefix(name: str, tag: str) -> str:
-    """What the keys of all moves of one tag start with."""
+    """Return the prefix of the keys of all moves of one tag."""
     return f"{tags_prefix(name)}{tag}/"
 
 
 def tag_move_key(name: str, tag: str, number: int) -> str:
-    """The key of the ``number``-th move of a tag, counted from 1."""
+    """Return the key of the ``number``-th move of a tag, counted from 1."""
     if not 0 < number <= _LAST_MOVE:
         raise ValueError(f"a tag has no move number {number}")
     return _checked(f"{tag_prefix(name, tag)}{_LAST_MOVE - number:010}.json", name)
 
 
 def parse_tag_move_key(key: str) -> tuple[str, str, int] | None:
-    """Package name, tag and number of a tag move's key; None for any other key."""
+    """Return package name, tag and number of a tag move's key; None for any other key."""
     found = _MOVE_KEY.fullmatch(key)
     if found is None or (number := _LAST_MOVE - int(found[3])) == 0:
         return None
@@ -134,7 +131,7 @@ def parse_tag_move_key(key: str) -> tuple[str, str, int] | None:
 
 
 def chunk_list_key(digest: Digest) -> str:
-    """The key of the chunk hashes of one blob."""
+    """Return the key of the chunk list of one blob."""
     return f"{ROOT}chunks/{digest.hex[:2]}/{digest.hex}"
 
 
@@ -142,17 +139,17 @@ def chunk_list_key(digest: Digest) -> str:
 
 
 def is_quilt3_name(name: str) -> bool:
-    """Whether quilt3 takes this name of a package."""
+    """Return whether quilt3 accepts this package name."""
     return _QUILT3_NAME.fullmatch(name) is not None
 
 
 def pointers_prefix(name: str, where: Layout) -> str:
-    """What the keys of all of quilt3's pointers of a package start with."""
+    """Return the prefix of the keys of all of quilt3's pointers of a package."""
     return f"{QUILT3_NAMES}{name}/" if where is Layout.QUILT3 else f"{QUILT3_V2_NAMES}{_join(name)}/"
 
 
 def parse_pointers_prefix(prefix: str) -> str | None:
-    """The package whose pointers' keys start so; None for any other prefix."""
+    """Return the package whose pointers' keys have this prefix; None for any other prefix."""
     if prefix.startswith(QUILT3_NAMES):
         name = prefix.removeprefix(QUILT3_NAMES).removesuffix("/")
     else:

@@ -1,7 +1,4 @@
-"""Manifests and chunk lists in a bucket: finding them, fetching them, and putting them there once and for all.
-
-Owns: the objects' reading and writing, and what to do where one exists already. Must not know: tags, what fusepkg's
-cache or indexes make of a manifest.
+"""Find, fetch and put manifests and chunk lists in a bucket.
 
 A manifest is looked for in every layout a registry may have: a tag of ours may name one that quilt3 wrote.
 """
@@ -59,10 +56,9 @@ _PIECE_BYTES = 1 << 20
 def fetch_manifest(
     store: ObjectStore, name: str, top_hash: str, into: Path, *, first: Layout = Layout.FUSEPKG
 ) -> Layout:
-    """Write one manifest, as it is, to a new file, and give the layout it was found in; ``first`` is looked at first.
+    """Download one manifest to a new file and return the layout it was found in; ``first`` is asked first.
 
-    No file is left behind where that fails. Nothing is checked here: whoever parses the manifest computes its top hash
-    on the way.
+    A failure leaves no file. The bytes are not checked: parsing computes the top hash.
 
     Raises: HashNotFound, and what stores raise.
     """
@@ -80,12 +76,12 @@ def fetch_manifest(
 
 
 def find_manifest(store: ObjectStore, name: str, top_hash: str, *, first: Layout = Layout.FUSEPKG) -> str:
-    """The key of a manifest: a HEAD for each place it may lie in. Raises HashNotFound, and what stores raise."""
+    """Return the key of a manifest, with one HEAD per layout. Raises HashNotFound, and what stores raise."""
     return layout.manifest_key(name, top_hash, _try_layouts(store, name, top_hash, first, store.head))
 
 
 def has_manifest(store: ObjectStore, name: str, top_hash: str) -> bool:
-    """Whether the bucket holds a manifest, in any layout."""
+    """Return whether the bucket holds a manifest, in any layout."""
     try:
         find_manifest(store, name, top_hash)
     except HashNotFound:
@@ -114,7 +110,7 @@ def _try_layouts(store: ObjectStore, name: str, top_hash: str, first: Layout, as
 
 
 class ManifestPut(enum.Enum):
-    """What came of putting a manifest."""
+    """The result of putting a manifest."""
 
     CREATED = "created"
     KEPT = "kept"
@@ -126,12 +122,12 @@ class ManifestPut(enum.Enum):
 
     @property
     def is_ours(self) -> bool:
-        """Whether the manifest that is there now has the very bytes that were put."""
+        """Whether the bucket's manifest now has exactly the bytes that were put."""
         return self in (ManifestPut.CREATED, ManifestPut.MENDED)
 
     @property
     def is_news(self) -> bool:
-        """Whether one that was there has been replaced: indexes that were built from it name other objects."""
+        """Whether an existing manifest was replaced, so that indexes built from it name other objects."""
         return self in (ManifestPut.PLACES_REPLACED, ManifestPut.MENDED)
 
 
@@ -144,7 +140,7 @@ def put_manifest(
     where: Layout = Layout.FUSEPKG,
     broken: Container[str] = frozenset(),
 ) -> ManifestPut:
-    """Put a manifest in the bucket. One of the same top hash that is there is replaced if it names other objects.
+    """Put a manifest in the bucket; replace one of the same top hash if it names worse places of objects.
 
     The top hash does not cover physical keys. An object in this bucket is preferred to one in another, and that to a
     file of one machine; among equals ours is taken. ``broken`` are physical keys that cannot be read. What lies under
@@ -203,7 +199,7 @@ def _directories(manifest: Path) -> dict[str, dict[str, Any]]:
 
 
 def _merge_places(store: ObjectStore, there: Path, ours: Path, into: Path, broken: Container[str]) -> bool:
-    """Write the manifest that is there with the better place of each entry; False if all of its own are."""
+    """Write the existing manifest with the better place of each entry; False if no place of ours is better."""
     here = store.url("~")[:-1].encode()
     local = names_local_files(store)
 
@@ -235,7 +231,7 @@ def _read(file: BinaryIO) -> ManifestReader:
 
 
 def _ordered(file: BinaryIO) -> Iterator[EntryRecord | DirectoryRecord]:
-    """Return all records in tree order; in memory where the manifest is not."""
+    """Return all records in tree order; sorts them in memory if the manifest is not in that order."""
     try:
         for _ in in_tree_order(_read(file).records, {}):
             pass
@@ -248,7 +244,7 @@ def _ordered(file: BinaryIO) -> Iterator[EntryRecord | DirectoryRecord]:
 
 
 def compute_top_hash(manifest: Path, *, allow_file_keys: bool) -> str:
-    """The top hash of a manifest in a file. Raises ManifestInvalid, UnsupportedFormat."""
+    """Return the top hash of a manifest in a file. Raises ManifestInvalid, UnsupportedFormat."""
     try:
         return _hash_ordered(manifest, lambda records: records, allow_file_keys=allow_file_keys)
     except OutOfOrder:
@@ -265,12 +261,12 @@ def _hash_ordered(manifest: Path, order: Callable[[_Records], _Records], *, allo
 
 
 def names_local_files(store: ObjectStore) -> bool:
-    """Whether manifests of this store name files of this machine, as those of a directory do."""
+    """Return whether manifests of this store name files of this machine: True for directories."""
     return parse_physical_key(store.url("any")).scheme == "file"
 
 
 def put_chunk_list(store: ObjectStore, digest: Digest, chunks: Sequence[bytes]) -> None:
-    """Keep the raw SHA-256 of each chunk of a blob, so that a part of it can be verified without the rest."""
+    """Put the raw SHA-256 of each chunk of a blob into the registry, so that one chunk can be verified alone."""
     if combine_chunks(chunks) != digest:
         raise ValueError(f"these are not the chunks of {digest}")
     key = layout.chunk_list_key(digest)
@@ -283,7 +279,7 @@ def put_chunk_list(store: ObjectStore, digest: Digest, chunks: Sequence[bytes]) 
 
 
 def _holds(store: ObjectStore, key: str, data: bytes) -> bool:
-    """Whether an object has exactly these bytes."""
+    """Return whether an object has exactly these bytes."""
     try:
         return store.get(key, at_most=len(data)) == data
     except ObjectTooLarge:
@@ -291,7 +287,7 @@ def _holds(store: ObjectStore, key: str, data: bytes) -> bool:
 
 
 def get_chunk_list(store: ObjectStore, digest: Digest) -> list[bytes]:
-    """The raw SHA-256 of each chunk of a blob, verified.
+    """Return the raw SHA-256 of each chunk of a blob, verified.
 
     Raises: ObjectMissing if the bucket has no list for the blob, DigestMismatch if the list is not the blob's.
     """

@@ -1,8 +1,5 @@
 """quilt3's own registries: reading their pointers, and publishing a version as quilt3 does.
 
-Owns: what a pointer holds, which of them is what, the order of writing. Must not know: fusepkg's own tags, references,
-what is in a manifest.
-
 A pointer is an object that holds a top hash. Version 1 keeps one for every push, named by its second (Unix time), and
 ``latest``; version 2 has ``latest`` alone. Other programs may add some: tags.
 """
@@ -44,7 +41,7 @@ _POINTER_BYTES = 128
 
 
 def check_quilt3_name(name: str) -> None:
-    """Refuse a name under which quilt3 would not find a package. Raises InvalidReference."""
+    """Raise InvalidReference for a name under which quilt3 would not find the package."""
     if not layout.is_quilt3_name(name):
         raise InvalidReference(
             f"{name!r} cannot be the name of a quilt3 package",
@@ -53,16 +50,16 @@ def check_quilt3_name(name: str) -> None:
 
 
 def pointer_time(pointer: str) -> datetime | None:
-    """When the push was that left a pointer of this name; None for tags."""
+    """Return the time of the push that a pointer of this name keeps, in Unix seconds; None for tags."""
     return datetime.fromtimestamp(int(pointer), UTC) if _SECOND.fullmatch(pointer) else None
 
 
 def read_pointer(store: ObjectStore, name: str, pointer: str, where: Layout = Layout.QUILT3) -> str | None:
-    """The top hash a pointer names; None if there is no such pointer. One GET.
+    """Return the top hash a pointer names; None if there is no such pointer. One GET.
 
-    Blanks around the hash are no fault here, although quilt3 itself then finds no manifest.
+    Blanks around the hash are ignored, although quilt3 itself then finds no manifest.
 
-    Raises: UnsupportedFormat where it holds anything else.
+    Raises: UnsupportedFormat if it holds anything else.
     """
     key = f"{layout.pointers_prefix(name, where)}{pointer}"
     try:
@@ -76,7 +73,7 @@ def read_pointer(store: ObjectStore, name: str, pointer: str, where: Layout = La
 
 
 def list_pointers(store: ObjectStore, name: str, where: Layout = Layout.QUILT3) -> list[str]:
-    """Names of all pointers of a package, in byte order."""
+    """Return the names of all pointers of a package, in byte order."""
     prefix = layout.pointers_prefix(name, where)
     found = (info.key.removeprefix(prefix) for info in store.list(prefix))
     return [pointer for pointer in found if pointer and "/" not in pointer]
@@ -96,7 +93,7 @@ def list_names(store: ObjectStore, where: Layout, *, at_most: int | None = None)
 
 
 def _named(prefixes: Iterable[str]) -> list[str]:
-    """The packages whose pointers' keys start so."""
+    """Yield the packages whose pointers' keys have this prefix."""
     return [name for name in map(layout.parse_pointers_prefix, prefixes) if name is not None]
 
 
@@ -108,9 +105,9 @@ def put_quilt3_package(
     ``expected`` is what ``latest`` named when the caller looked (None: nothing). Gives the name of the pointer, None
     where ``latest`` names that version already and no pointer was written.
 
-    quilt3 has no atomic move of a tag: who writes between our last look at ``latest`` and our write is overtaken
-    unseen. Nothing of theirs is lost, for pointers named by the second are only ever created: where two pushes meet in
-    one second, the later one takes the next.
+    quilt3 has no atomic move of a tag: a move of ``latest`` by another publisher between our last GET and our PUT is
+    overwritten without an error. Its version stays, since pointers named by the second are only created; of two
+    pushes in the same second the later one takes the next second.
 
     Raises: InvalidReference, TagConflict, ObjectCollision, and what stores raise.
     """

@@ -1,8 +1,4 @@
-"""From a reference to a top hash.
-
-Owns: which request answers which form of reference, and what an unanswered one says. Must not know: manifests'
-content, or what was remembered of earlier answers.
-"""
+"""Resolve a reference to a top hash, and say what exists if it cannot be resolved."""
 
 from __future__ import annotations
 
@@ -32,9 +28,9 @@ _NEAR_TAG = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A reference and the one version it names; ``tag`` is the tag that led there, None if a hash did.
+    """A reference and the version it names; ``tag`` is the tag it was resolved by, None for a hash.
 
-    ``where`` is the layout that knew it, and the first to look for its manifest in; None where none was asked.
+    ``where`` is the layout that has it, asked first for its manifest; None if no layout was asked.
     """
 
     reference: Reference
@@ -44,7 +40,7 @@ class Resolved:
 
 
 def resolve(store: ObjectStore, reference: Reference) -> Resolved:
-    """The version a reference names. A hash wins over a tag; a whole hash is taken as it is, without a request.
+    """Return the version a reference names. A hash wins over a tag; all 64 digits need no request.
 
     Raises: HashNotFound, HashAmbiguous, TagNotFound, PackageNotFound, BucketNotFound.
     """

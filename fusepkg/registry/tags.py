@@ -1,7 +1,4 @@
-"""Tags: movable names of manifests, kept as a sequence of objects of which none is ever changed.
-
-Owns: what a tag move holds, reading them, and moving a tag so that no publisher's move is lost. Must not know:
-references, quilt3's pointers, manifests' content, or how a store does a conditional create.
+"""Read and move tags: each move is an object that is never changed.
 
 The newest move comes first in a listing, so the current one costs one LIST of one key and one GET. A move is the
 ``create`` of the next number, which the store refuses if another publisher was first: history is the lock.
@@ -46,7 +43,7 @@ _SHORT_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class TagState:
-    """Where a tag stands: the number of its last move (from 1), and the top hash it names."""
+    """The number of a tag's last move (from 1), and the top hash it names."""
 
     number: int
     top_hash: str
@@ -71,7 +68,7 @@ class TagMove:
 
 
 class _Content(msgspec.Struct, frozen=True):
-    """A tag move as its object holds it; unknown keys are left alone."""
+    """The JSON of a tag move; unknown keys are ignored."""
 
     hash: str
     previous: str | None
@@ -81,24 +78,24 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 def read_tag(store: ObjectStore, name: str, tag: str) -> TagState | None:
-    """Where a tag stands now; None if the package has no such tag. One LIST and one GET."""
+    """Return a tag's last move; None if the package has no such tag. One LIST and one GET."""
     newest = tag_history(store, name, tag, limit=1)
     return newest[0].state if newest else None
 
 
 def tag_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = None) -> list[TagMove]:
-    """The moves of a tag, newest first, at most ``limit``; empty if there is no such tag."""
+    """Return at most ``limit`` moves of a tag, newest first; empty if there is no such tag."""
     return _read_moves(store, (info.key for info in store.list(layout.tag_prefix(name, tag), limit=limit)))
 
 
 def tag_names(store: ObjectStore, name: str) -> list[str]:
-    """Names of the tags of a package, sorted."""
+    """Return the names of a package's tags, sorted."""
     places = store.list_directories(layout.tags_prefix(name))
     return [place.removesuffix("/").rpartition("/")[2] for place in places]
 
 
 def current_moves(store: ObjectStore, name: str) -> list[TagMove]:
-    """The last move of every tag of a package, by name of the tag."""
+    """Return the last move of every tag of a package, by the tag's name."""
     newest: dict[str, str] = {}
     for info in store.list(layout.tags_prefix(name)):
         parsed = layout.parse_tag_move_key(info.key)
@@ -118,10 +115,10 @@ def move_tag(
     publisher: str | None = None,
     now: datetime | None = None,
 ) -> TagMove:
-    """Make a tag name ``new_hash``, if it still stands where the caller saw it (None: it did not exist).
+    """Move a tag to ``new_hash``, if its last move is still the one the caller saw (None: no such tag).
 
-    A tag that another publisher moved to the very same hash meanwhile is as wanted; anything else raises
-    TagConflict and changes nothing. A request that arrived although its answer was lost counts once.
+    If another publisher has moved it to the same hash, that is success. Raises TagConflict, and changes nothing, if it
+    was moved to another one. A request whose answer was lost counts once.
     """
     content = _Content(
         hash=new_hash,
@@ -147,7 +144,7 @@ def move_tag(
 def roll_back(
     store: ObjectStore, name: str, tag: str, to_hash: str | None = None, *, message: str | None = "Rolled back"
 ) -> TagMove:
-    """Make a tag name an earlier version again: that one, or the one before the version it names now.
+    """Move a tag back to ``to_hash``, or to the version before the one it names now.
 
     "Before" counts from the tag's first move to that version, so rolling back twice goes back further. It is a move
     like any other, and the history keeps all. Where the tag names ``to_hash`` already, nothing is moved.
@@ -177,7 +174,7 @@ def roll_back(
 
 
 def current_publisher() -> str:
-    """Who moves tags from here, as ``user@host``."""
+    """Return ``user@host`` for the moves made by this process."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
@@ -186,7 +183,7 @@ def current_publisher() -> str:
 
 
 def time_text(when: datetime) -> str:
-    """A time as moves hold it."""
+    """Return a time as moves hold it, in UTC."""
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -206,7 +203,7 @@ def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
 
 
 def _get_after_races(store: ObjectStore, key: str) -> bytes:
-    """A move that is there, once no publisher will take its own move back any more.
+    """Return the move under a key, after waiting until no publisher can take its own move back.
 
     Where the server lets several creators succeed, the one who was not first does so moments later, and meanwhile there
     may seem to be no move at all. One who was killed in between never does: then that move is the tag's.
@@ -246,7 +243,7 @@ def _move(tag: str, number: int, content: _Content) -> TagMove:
 
 
 def tag_conflict(name: str, tag: str, ours: str, theirs: list[TagMove]) -> TagConflict:
-    """The error of a publisher who was not first; ``theirs`` has the newest move, if it can be read."""
+    """Return the error for a tag that another publisher moved first; ``theirs`` is the newest move, if readable."""
     if not theirs:  # the move is there but cannot be listed: say what is known
         return TagConflict(f"{name}:{tag} was moved by another publisher, not to our {ours[:_SHORT_DIGITS]}")
     move = theirs[0]

@@ -1,4 +1,4 @@
-"""What tells whether a file is still the one that was read: the one rule for believing stat data.
+"""Decide by stat data whether a file is unchanged since it was read.
 
 ``stat`` can repeat for other bytes: device numbers are given to the next file system that is mounted, and images and
 mounts have fixed inodes and times. So stat data are believed later only on a disk file system with a name of its own,
@@ -56,7 +56,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTT
 class FileIdentity:
     """Stat data of a file, and the name of its file system. Two equal ones are the same bytes.
 
-    ``filesystem`` says how long that holds: for ever on a trusted disk, for one mount elsewhere. ``device`` is
+    ``filesystem`` says how long that is true: always on a trusted disk, for one mount elsewhere. ``device`` is
     ``st_dev``, which is good for comparisons while the file is open.
     """
 

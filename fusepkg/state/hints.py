@@ -1,10 +1,10 @@
-"""What this machine remembers to save work, and may forget at any time.
+"""Hints: last known tags and digests of files and objects, kept to save work.
 
-It is the last known answer for a tag (to mount while offline), and the digests of local files that have not changed and
-of versions of objects (to push them again at once). This is the only use of diskcache.
+Tags are kept to mount while offline, digests of unchanged local files and of versions of objects to push them again
+without reading them. This is the only use of diskcache.
 
-Losing any of it costs time only, so damage, a full disk, or a directory that is not ours make it forget and never
-raise. diskcache unpickles what it reads by default: the ``Disk`` here knows bytes and nothing else.
+Losing them costs time only: on damage, a full disk, or another user's directory they are forgotten, and nothing is
+raised. diskcache unpickles values by default; the ``Disk`` here reads bytes only.
 
 Safe to use from many threads and processes: one lock, and a connection is kept open for the creating thread alone.
 """
@@ -58,7 +58,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class TagHint:
-    """Where a tag stood when it was last seen; ``time`` in seconds since 1970."""
+    """The top hash a tag last named; ``time`` in seconds since 1970."""
 
     top_hash: str
     time: float
@@ -70,7 +70,7 @@ class _TagValue(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Keys and values are bytes, in the database and in memory; whatever else a database holds is refused."""
+    """Keys and values are bytes, in the database and in memory; any other type is refused."""
 
     def put(self, key: object) -> tuple[object, bool]:
         if type(key) is not bytes:
@@ -96,7 +96,7 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
 
 
 class Hints:
-    """What is remembered under one directory, made if need be with mode 0700."""
+    """The hints in one directory, which is made with mode 0700 if missing."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -111,7 +111,7 @@ class Hints:
             self._close()
 
     def tag(self, registry: str, name: str, tag: str) -> TagHint | None:
-        """Where a tag stood when it was last resolved."""
+        """Return the top hash a tag had when it was last resolved."""
         data = self._guarded(lambda cache: cache.get(_tag_key(registry, name, tag)), None)
         if not isinstance(data, bytes):
             return None
@@ -122,7 +122,7 @@ class Hints:
         return TagHint(value.top_hash, value.time)
 
     def remember_tag(self, registry: str, name: str, tag: str, top_hash: str, *, now: float | None = None) -> None:
-        """Remember where a tag stands; ``registry`` is the bucket as the user names it, with its endpoint if any."""
+        """Remember the top hash a tag names; ``registry`` is the bucket as typed, with its endpoint if any."""
         data = msgspec.msgpack.encode(_TagValue(top_hash, time.time() if now is None else now))
         self._guarded(lambda cache: cache.set(_tag_key(registry, name, tag), data), None)
 
@@ -166,7 +166,7 @@ class Hints:
             self._guarded(write, None)
 
     def object_chunk_hashes(self, identity: str) -> tuple[bytes, ...] | None:
-        """The raw SHA-256 of each chunk of an object; ``identity`` names its bytes: its place and version or ETag."""
+        """Return the raw SHA-256 of each chunk of an object; ``identity`` is its place and version or ETag."""
         return _split(self._guarded(lambda cache: cache.get(_object_key(identity)), None))
 
     def remember_object_chunk_hashes(self, identity: str, chunks: Sequence[bytes]) -> None:
@@ -206,7 +206,7 @@ class Hints:
         return self._cache
 
     def _start_again(self, exc: Exception) -> None:
-        """Forget everything if that helps, else do without; the next call finds out."""
+        """Delete the database if that can mend it; otherwise stop using hints."""
         self._close()
         self._cache = None
         code = getattr(exc, "sqlite_errorcode", None)
@@ -257,7 +257,7 @@ def _object_key(identity: str) -> bytes:
 
 
 def _join(chunks: Sequence[bytes]) -> bytes:
-    """Chunk hashes with the digest they combine to in front, so that a damaged value shows."""
+    """Return the combined digest followed by the chunk hashes, so that a damaged value is detected."""
     return combine_chunks(chunks).value + b"".join(chunks)
 
 

@@ -1,4 +1,4 @@
-"""What was installed where: one small database per directory, kept apart from it.
+"""The record of an installed directory: one small database, kept outside it.
 
 A file is known to be as it was written by its inode, size and times, where ``state.file_identity`` lets these be
 believed; elsewhere it is hashed. The record may be lost: files are then hashed to tell whose they are. SQLite keeps it
@@ -103,7 +103,7 @@ class WrittenFile:
 
 
 def written_file(logical_key: str, kind: EntryKind, digest: Digest, status: os.stat_result) -> WrittenFile:
-    """A file just written."""
+    """Return the record of a file that was just written."""
     return WrittenFile(
         place_of(logical_key), kind, digest, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     )
@@ -135,7 +135,7 @@ def installed_at(data_dir: Path, directory: Path) -> Installed | None:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What a directory is known by."""
+    """The identity of a directory: device, inode, file system."""
 
     filesystem: str
     device: int
@@ -186,7 +186,7 @@ class InstallRecord:
         return _connect(path), _connect(path)
 
     def start(self, reference: str, top_hash: str, *, into_empty: bool) -> None:
-        """Note what is being installed; until ``finish`` it counts as incomplete. Raises InstallError.
+        """Record the version being installed; until ``finish`` it counts as incomplete. Raises InstallError.
 
         ``into_empty`` says whether the directory was empty; it counts for the first install only.
         """
@@ -200,7 +200,7 @@ class InstallRecord:
             self._writing.execute("INSERT INTO install VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, began_empty))
 
     def finish(self, *, is_nothing_else: bool = False) -> None:
-        """Note that everything is there, and whether nothing else is. Raises InstallError."""
+        """Record that the install is complete, and whether the directory has other files. Raises InstallError."""
         self._write_all()
         with self._errors_as_ours(), self._writing:
             self._writing.execute("UPDATE install SET is_complete = 1, time = ?", (time.time(),))
@@ -217,7 +217,7 @@ class InstallRecord:
                 yield WrittenFile(place, EntryKind(kind), _unpack(digest), inode, size, mtime_ns, ctime_ns, device)
 
     def add(self, file: WrittenFile) -> None:
-        """Note a file that was written. Raises InstallError."""
+        """Record a file that was written. Raises InstallError."""
         self._pending.append(file)
         if len(self._pending) >= _ROWS_PER_COMMIT:
             self._write_out(time.time_ns() - CLOCK_TICK_NS)

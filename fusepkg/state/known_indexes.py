@@ -1,9 +1,7 @@
-"""Which packages have indexes on this machine: a small file beside the indexes of each package says whose they are.
-
-Owns: that file, and listing what lies below the directory of indexes. Must not know: what an index holds.
+"""List the packages with indexes on this machine, from a small file beside the indexes of each package.
 
 ``<indexes>/<16 hex>/package.json`` is ``{"bucket": ..., "name": ...}``, the bucket as a user names it. It may be
-missing or damaged: then nobody knows whose indexes these are until the package is opened again.
+missing or damaged: then the package of these indexes is unknown until it is opened again.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ class _Content(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class KnownPackage:
-    """A package some of whose indexes lie below ``root``; ``bucket`` is None where nobody knows whose they are."""
+    """A package with indexes below ``root``; ``bucket`` is None if unknown."""
 
     root: Path
     bucket: BucketUrl | None
@@ -47,12 +45,12 @@ class KnownPackage:
         return Reference(self.bucket, self.name).package if self.bucket else f"unknown ({self.root.name})"
 
     def directory(self, top_hash: str) -> Path:
-        """Where one of its indexes lies."""
+        """Return the directory of one of its indexes."""
         return index_directory(self.root, top_hash)
 
 
 def known_packages(indexes: Path) -> list[KnownPackage]:
-    """Every package that has an index here, by name. Raises OSError where the directory cannot be read."""
+    """Return every package that has an index here, by name. Raises OSError if the directory cannot be read."""
     try:
         roots = list(os.scandir(indexes))
     except FileNotFoundError:
@@ -68,7 +66,7 @@ def known_packages(indexes: Path) -> list[KnownPackage]:
 
 
 def note_package(root: Path, reference: Reference) -> None:
-    """Say whose indexes lie below ``root``, unless that is said already. A disk that refuses is no error."""
+    """Write the package of the indexes below ``root``, unless it is written already. Disk errors are ignored."""
     if _read(root)[0] is not None:
         return
     content = _Content(str(reference.bucket), reference.name)

@@ -1,4 +1,4 @@
-"""The descriptors of standard input, output and error, whatever the caller has done to them."""
+"""Open the descriptors of standard input, output and error if the caller has closed them."""
 
 from __future__ import annotations
 

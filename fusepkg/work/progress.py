@@ -1,7 +1,4 @@
-"""How far a push is: values for whoever shows them, and the flag that stops the threads.
-
-Owns: the phases and the counters. Must not know: terminals, bars, or how often somebody wants to redraw.
-"""
+"""Phases and counters of long work, passed to a callback."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 
 
 class Phase(enum.Enum):
-    """What a push is doing; the value is fit for people."""
+    """A phase of long work; the value is shown to people."""
 
     SCAN = "scanning"
     HASH = "hashing"
@@ -38,7 +35,7 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def no_progress(_progress: Progress) -> None:
-    """For callers that do not show any."""
+    """Do nothing: the callback of callers that show no progress."""
 
 
 class PhaseCounters:
@@ -55,7 +52,7 @@ class PhaseCounters:
         self.add(0, 0)
 
     def add(self, done: int, done_bytes: int) -> None:
-        """So many more items and bytes are done."""
+        """Add finished items and bytes."""
         self._done += done
         self._done_bytes += done_bytes
         self._callback(Progress(self._phase, self._done, self._total, self._done_bytes, self._total_bytes))

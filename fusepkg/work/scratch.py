@@ -1,7 +1,4 @@
-"""Temporary directories beside what they become, which nobody has to clean up after a crash.
-
-Owns: their names, the lock that says their process lives, and sweeping those of processes that are gone. Must not know:
-what is built in them.
+"""Temporary directories beside their final place; those of killed processes are removed by the next one.
 
 The lock is a flock of the directory: the kernel drops it with the process, however that ends.
 """
@@ -22,9 +19,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new directory below ``parent``, named ``prefix`` and more; gone when the block ends unless it was renamed.
+    """Make a directory below ``parent`` whose name starts with ``prefix``; removed after the block unless renamed.
 
-    What killed processes left under that prefix is swept first. Raises OSError.
+    Directories that killed processes left with that prefix are removed first. Raises OSError.
     """
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in parent.glob(f"{prefix}*"):
@@ -38,7 +35,7 @@ def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def scratch_name(prefix: str) -> str:
-    """A name that a later sweep of ``prefix`` knows."""
+    """Return a new name that a later sweep of ``prefix`` recognizes."""
     return f"{prefix}{secrets.token_hex(8)}"
 
 
@@ -62,7 +59,7 @@ def _remove_if_left(directory: Path) -> None:
 
 
 def _lock(directory: Path) -> int | None:
-    """Lock a directory for as long as the descriptor is open; None if another holder lives, or it is gone or not ours.
+    """Return a descriptor that locks a directory while open; None if it is locked, gone, or another user's.
 
     A parent such as /tmp has files and links of others, too.
     """

@@ -1,7 +1,4 @@
-"""Running one function over many items in threads, so that an interrupt ends it promptly.
-
-Owns: the window of work in flight and the stop flag. Must not know: what the work is.
-"""
+"""Run one function over many items in threads; Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _Result = TypeVar("_Result")
 
 
 class StopFlag:
-    """Set when work in threads is no longer wanted; long work asks between its pieces."""
+    """A flag that ends work in threads; long work checks it between its pieces."""
 
     __slots__ = ("_event",)
 
@@ -29,11 +26,11 @@ class StopFlag:
         self._event = threading.Event()
 
     def set(self) -> None:
-        """Ask all work to end."""
+        """Set the flag."""
         self._event.set()
 
     def check(self) -> None:
-        """Raise CancelledError if the work is no longer wanted."""
+        """Raise CancelledError if the flag is set."""
         if self._event.is_set():
             raise CancelledError
 
@@ -47,10 +44,10 @@ def run_threads(
     name: str,
     stop: StopFlag,
 ) -> None:
-    """Do the work of each item in a thread, and hand results to ``collect``, in the calling thread, as they come.
+    """Call ``work`` with each item in a thread, and ``collect`` with each result in the calling thread, as they come.
 
-    The first failure, of whichever part, sets ``stop``, waits for what is running, and is raised. A KeyboardInterrupt
-    waits for nothing: the threads end at their next look at the flag.
+    The first error sets ``stop``, waits for running calls, and is raised. A KeyboardInterrupt does not wait: threads
+    end at their next check of the flag.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     ready: SimpleQueue[Future[_Result]] = SimpleQueue()

@@ -1,7 +1,4 @@
-"""A directory as a list of what a package would call its entries, in tree order, without holding it.
-
-Owns: this walk, in which symbolic links are not followed and nothing is an error. Must not know: manifests, hashes.
-"""
+"""Walk a directory in tree order, as a package would list it, without following links or holding it in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, link or empty directory. ``kind`` is None for what a package cannot hold: sockets, unreadable folders.
+    """A file, link or empty directory. ``kind`` is None if a package cannot hold it: sockets, unreadable folders.
 
     ``status`` is its own, a link's not its target's. A name that is not UTF-8 has surrogates in ``logical_key``.
     """
@@ -32,17 +29,17 @@ class Found:
 
     @property
     def place(self) -> bytes:
-        """What tree order sorts by."""
+        """The sort key of tree order."""
         return place_of(self.logical_key)
 
 
 def place_of(logical_key: str) -> bytes:
-    """What tree order sorts by, also for names that are not UTF-8."""
+    """Return the sort key of tree order, also for names that are not UTF-8."""
     return logical_key.encode("utf-8", "surrogateescape").replace(b"/", b"\0")
 
 
 def walk_directory(directory: Path, *, leave_out: Collection[str] = ()) -> Iterator[Found]:
-    """Everything below a directory but the names at its top that are left out; what vanishes meanwhile is not there."""
+    """Yield everything below a directory, except top-level names in ``leave_out`` and files that vanish meanwhile."""
     root = os.fsencode(directory)
     stack = [(os.path.join(root, os.fsencode(name)), name) for name in _names(root) or () if name not in leave_out]
     stack.reverse()
@@ -65,14 +62,14 @@ def walk_directory(directory: Path, *, leave_out: Collection[str] = ()) -> Itera
 
 
 def kind_of_mode(mode: int) -> EntryKind | None:
-    """What a package calls a file of that mode; only the owner's executable bit counts."""
+    """Return the kind of entry of a file with that mode; of the bits, only the owner's executable bit counts."""
     if stat.S_ISREG(mode):
         return EntryKind.EXECUTABLE if mode & stat.S_IXUSR else EntryKind.FILE
     return EntryKind.SYMLINK if stat.S_ISLNK(mode) else None
 
 
 def _names(directory: bytes) -> list[str] | None:
-    """Sorted by their bytes; None where the directory cannot be listed."""
+    """Return a directory's names, sorted by their bytes; None if it cannot be listed."""
     with suppress(OSError):
         return [name.decode("utf-8", "surrogateescape") for name in sorted(os.listdir(directory))]
     return None

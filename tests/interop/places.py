@@ -1,8 +1,4 @@
-"""What both programs are given to publish, and where.
-
-Owns: names and metadata that could come out differently, and registries as each program calls them. Must not know: how
-either program works.
-"""
+"""What both programs are given to publish, and where."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The real quilt3, run as a program of its own: its home, its settings, no word to its makers.
-
-Owns: what quilt3 needs to work with a server that answers without checksums, the clock of its pushes. Must not know:
-fusepkg.
-"""
+"""The real quilt3, run as a program of its own: its home, its settings, no word to its makers."""
 
 from __future__ import annotations
 

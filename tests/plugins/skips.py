@@ -1,7 +1,4 @@
-"""Says loudly, at the end of a run, which part of the product this machine did not test.
-
-Owns: what the markers ``fuse``, ``s3`` and ``stress`` do, and the closing section about whatever was skipped.
-"""
+"""Says loudly, at the end of a run, which part of the product this machine did not test."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Runs the samples of the use cases as they are written: at a Python prompt, and in a shell.
 
-Owns: what of a transcript is typed, what is said back, and how both places are named. Must not know: what any sample
-does.
-
 A transcript has lines that start with ``> `` (typed at the prompt, with ``... `` for what goes on below) or ``$ `` (in
 a shell), each followed by what is shown then. What is typed with nothing shown below it must say nothing either; a
 value that a prompt would show is only looked at where the transcript shows one. Hashes differ from run to run. Lines
