@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fusepkg.app.context import Context
 from fusepkg.app.settings import Flags, Settings, decide
+from fusepkg.daemon.mounted_files import use_mounted_files
 
 _lock = threading.Lock()
 _contexts: dict[Settings, Context] = {}
@@ -55,6 +56,7 @@ def current_context(flags: Flags | None = None) -> Context:
         context = _contexts.get(settings)
         if context is None:
             context = _contexts[settings] = Context(settings)
+            use_mounted_files(context)
         return context
 
 

@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 
     import trio
     from fusepkg_cache import Cache
+    from fusepkg_cache.digest import Digest
 
     from fusepkg.app.settings import Settings
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
     from fusepkg.package.open import OpenedPackage
     from fusepkg.registry.resolve import Resolved
+    from fusepkg.state.file_identity import FileIdentity
     from fusepkg.store.protocol import ObjectStore
 
 
@@ -52,6 +54,8 @@ class Context:
     def __init__(self, settings: Settings, on_cache_refused: Callable[[str], None] = lambda _reason: None) -> None:
         self.settings = settings
         self.cache_refusal = ""
+        self.find_mounted: Callable[[FileIdentity], tuple[Digest, tuple[bytes, ...]] | None] = lambda _: None
+        """Knows hashes of files in mounts; set before ``hints`` is first asked for."""
         self._on_cache_refused = on_cache_refused
         self.forget()
 
@@ -84,7 +88,7 @@ class Context:
         """What this machine remembers to save work."""
         with self._lock:
             if self._hints is None:
-                self._hints = Hints(self.settings.hints_dir)
+                self._hints = Hints(self.settings.hints_dir, self.find_mounted)
             return self._hints
 
     def cache(self) -> Cache:

@@ -95,8 +95,10 @@ def app_of(context: typer.Context) -> Context:
     """Return the command's Context, which is closed when the command ends."""
     from fusepkg.app.context import Context  # here, because it loads what only commands that open packages need
     from fusepkg.cli.opening import warn_of_cache
+    from fusepkg.daemon.mounted_files import use_mounted_files
 
     app = Context(settings_of(context), lambda reason: warn_of_cache(f"nothing is cached: {reason}"))
+    use_mounted_files(app)
     context.call_on_close(app.close)
     return app
 

@@ -47,6 +47,7 @@ _STATX_MOUNT_ID_AT = 144
 _AT_EMPTY_PATH = 0x1000
 
 _LASTING = "disk "
+_MOUNT = "mount "
 _UNKNOWN = "unknown "
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -122,6 +123,11 @@ def is_lasting_name(name: str) -> bool:
     return name.startswith(_LASTING)
 
 
+def is_mount_name(name: str) -> bool:
+    """Whether it names one mount, and no other until the machine starts again."""
+    return name.startswith(_MOUNT)
+
+
 def _new_name() -> str:
     return _UNKNOWN + secrets.token_hex(8)
 
@@ -190,7 +196,7 @@ def _mount_name(descriptor: int) -> str:
     if not int.from_bytes(buffer.raw[:4], sys.byteorder) & _STATX_MNT_ID_UNIQUE:
         return _new_name()
     number = int.from_bytes(buffer.raw[_STATX_MOUNT_ID_AT : _STATX_MOUNT_ID_AT + 8], sys.byteorder)
-    return f"mount {_boot_id()} {number}"
+    return f"{_MOUNT}{_boot_id()} {number}"
 
 
 @cache

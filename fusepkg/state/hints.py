@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from fusepkg_cache.digest import Digest
+
     from fusepkg.state.file_identity import FileIdentity
 
 log = logging.getLogger(__name__)
@@ -96,9 +98,18 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
 
 
 class Hints:
-    """The hints in one directory, which is made with mode 0700 if missing."""
+    """The hints in one directory, which is made with mode 0700 if missing.
 
-    def __init__(self, directory: Path) -> None:
+    ``find_mounted`` knows the hash of a file, and of its chunks if there are several, from the manifest of a mount that
+    it lies in; None if it does not.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        find_mounted: Callable[[FileIdentity], tuple[Digest, tuple[bytes, ...]] | None] = lambda _: None,
+    ) -> None:
+        self.find_mounted = find_mounted
         self._directory = directory
         self._lock = threading.Lock()
         self._owner = threading.get_ident()

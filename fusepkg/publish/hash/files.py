@@ -141,6 +141,12 @@ class _Hashing:
                 known = self._hints.chunk_hashes(identities)
             for index in indexes:
                 file = self._files[index]
+                if self._hints is not None and file.path is not None:
+                    mounted = self._hints.find_mounted(file.identity)
+                    if mounted is not None:
+                        self._found(index, Hashed(*mounted))
+                        self._counters.add(1, file.size)
+                        continue
                 chunks = known.get(file.identity) if file.path is not None else None
                 if chunks is not None and len(chunks) == chunk_count(file.size):
                     self._finish(index, chunks, file.size)
