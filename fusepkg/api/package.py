@@ -172,7 +172,7 @@ class Package:
         return self._numbered(range(len(self)))
 
     def __contains__(self, logical_key: object) -> bool:
-        """Whether there is a file, or a directory (with or without its slash), of that name."""
+        """Return whether there is a file, or a directory (with or without its slash), of that name."""
         return isinstance(logical_key, str) and self._found(logical_key) is not None
 
     def __getitem__(self, logical_key: str) -> PackageEntry:
@@ -287,7 +287,7 @@ class Package:
     def verify_directory_matches_manifest(
         self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress
     ) -> Verification:
-        """Whether a directory holds this package and nothing else; every byte is read.
+        """Return whether a directory holds this package and nothing else; every byte is read.
 
         The answer is true or false, and prints the differences. Raises FolderUnfit where there is no directory.
         """

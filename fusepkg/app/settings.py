@@ -155,7 +155,7 @@ def _cache_dir(flags: Flags, in_file: str | None) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is there and no directory, or one above it is; whoever cannot look does not know."""
+    """Return whether a path exists and is a file, or one above it is; False if it cannot be read."""
     try:
         return not stat.S_ISDIR(path.stat().st_mode)
     except NotADirectoryError:

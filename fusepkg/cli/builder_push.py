@@ -170,7 +170,7 @@ def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_lo
             keep=lambda _manifest, put: _forget_index(builder, draft, put),
         )
     if draft.has_local_files() and draft.reference.bucket.scheme == "s3":
-        # What lies in a bucket may not name files of whoever reads it, so nothing can be built upon this version.
+        # A manifest in a bucket may not name local files, so no other version can start from this one.
         builder.save(state.with_header(built=top_hash, message=draft.message))
         note("Warning: this version names files of this machine, and fusepkg reads none that a bucket names")
         note("  For one that can be read: push-data, then push-manifest")

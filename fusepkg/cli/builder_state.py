@@ -245,7 +245,7 @@ def create_state(directory: Path, state: BuilderState) -> None:
     if (directory / STATE_NAME).exists():
         raise BuilderUnfit(
             f"{directory} holds a builder already ({STATE_NAME})",
-            hint="Look at it with `fusepkg status`, or remove that file to start anew",
+            hint="Look at it with `fusepkg status`, or remove that file to start again",
         )
     write_state(directory, state)
     try:

@@ -135,7 +135,7 @@ def clear(
     context: typer.Context,
     ref: Annotated[str, typer.Argument(metavar="[REF]", help="Only the data of this package.")] = "",
     older_than: Annotated[
-        str, typer.Option(metavar="AGE", help="Only what nobody used for so long: 90m, 12h, 7d, 2w.")
+        str, typer.Option(metavar="AGE", help="Only data that was not used for this long: 90m, 12h, 7d, 2w.")
     ] = "",
     as_json: JsonOption = False,
 ) -> None:

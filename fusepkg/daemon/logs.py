@@ -62,7 +62,7 @@ def _opened(path: str | Path) -> int:
 
 
 class _PrivateFile(logging.handlers.RotatingFileHandler):
-    """Whose files nobody else can read, from the start."""
+    """A handler whose files only this user can read, from their creation on."""
 
     def _open(self) -> io.TextIOWrapper:
         return os.fdopen(_opened(self.baseFilename), "a", encoding="utf-8", errors="backslashreplace")

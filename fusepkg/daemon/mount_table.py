@@ -57,5 +57,5 @@ def top_mount(path: Path) -> Mounted | None:
 
 
 def mounted_at(path: Path) -> bool:
-    """Whether something is mounted exactly there."""
+    """Return whether something is mounted exactly there."""
     return top_mount(path) is not None

@@ -1,7 +1,7 @@
 """Which mounts there are: one small file per mount, beside its control socket.
 
 The directory is private to the user (0700). A record outlives its daemon only when that was killed; readers tell
-from the control socket, which nobody answers any more, and the kernel's mount table.
+from the control socket, which then gives no answer, and the kernel's mount table.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def find_record(path: Path) -> tuple[MountRecord, str]:
 
 
 def is_alive(record: MountRecord) -> bool:
-    """Whether the daemon runs: somebody listens at its socket. Its process's number may be another's by now."""
+    """Return whether the daemon runs: somebody listens at its socket. Its process's number may be another's by now."""
     return _answers(Path(record.socket))
 
 

@@ -66,7 +66,7 @@ def _places() -> list[Path]:
 
 
 def _is_fit(place: Path) -> bool:
-    """Whether sockets' names fit, and the directory above is this user's (not so after su(1)) or everybody's."""
+    """Return whether sockets' names fit, and the directory above is this user's (not so after su(1)) or everybody's."""
     if len(os.fsencode(place)) + _SOCKET_NAME_BYTES > _MAX_SOCKET_BYTES:
         return False
     try:

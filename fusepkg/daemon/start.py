@@ -126,7 +126,7 @@ def _serve(request: MountRequest, log_path: Path, tell: _Teller) -> int:
 
 
 class _Teller:
-    """Tells the parent how a starting mount goes, until the directory is usable: then nobody listens any more."""
+    """Tells the parent the progress of a starting mount, until the directory is usable."""
 
     def __init__(self, writing: int) -> None:
         self._writing = writing

@@ -61,7 +61,7 @@ class DeviceOperations(ReadOnlyOperations):
 
     @guarded
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
-        """Both names, for whoever looks before the mount is hidden."""
+        """List both names, which are visible until the image is mounted over them."""
         for name, inode in list(_INODES.items())[start_id:]:
             if not pyfuse3.readdir_reply(token, FileNameT(name), self._attributes(inode), inode - IMAGE_INODE + 1):
                 return

@@ -80,7 +80,7 @@ def _refusal(name: str) -> Any:  # noqa: ANN401 - stands for handlers of any sig
 
 
 class ReadOnlyOperations(pyfuse3.Operations):
-    """A file system nobody can write to, whose handles are inodes and which therefore has nothing to release."""
+    """A read-only file system. Handles are inodes, so there is nothing to release."""
 
     enable_writeback_cache = False
     supports_dot_lookup = True

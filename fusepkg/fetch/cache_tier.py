@@ -142,7 +142,7 @@ class CacheTier:
 
     @property
     def has_room_ahead(self) -> bool:
-        """Whether pieces that nobody asked for yet will stay until they are read."""
+        """Whether prefetched pieces will stay until they are read."""
         return not self.is_tight or self._held.bytes < HELD_BYTES_ALONE // 2
 
     def get_many(self, names: list[Digest]) -> list[bytes | None]:

@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 class _Abandoned(Exception):
-    """Ends a thread that nobody waits for any longer."""
+    """Ends a thread whose caller has timed out."""
 
 
 class LowerCacheThreads:

@@ -122,7 +122,7 @@ class Pipeline:
     def want(self, piece: Piece, *, keep: bool = True, background: bool = False) -> Flight:
         """Return the one flight of a piece, started now if there is none. No checkpoint.
 
-        With ``background`` nobody waits for it yet: it begins when nothing else wants a slot.
+        With ``background`` it begins when nothing else wants a slot.
         """
         flight = self._flights.get(piece.key)
         if flight is None:

@@ -27,7 +27,7 @@ OBJECT_SLOTS = 8
 """Of the large slots, those that one object may take."""
 
 BACKGROUND_SHARE = 0.67
-"""Part of the slots that pieces nobody waits for may take."""
+"""Part of the slots that background pieces may take."""
 
 SLOW_S = 2.0
 """A request that has not been answered after this long gives its slot to another, and goes on beside it."""
@@ -117,7 +117,7 @@ class Slots:
         (lane.background if flight.background else lane.waiting).append(flight)
 
     def promote(self, flight: Flight) -> None:
-        """Move a flight that somebody waits for now before all others that nobody waits for."""
+        """Move a flight that a reader now waits for before all background flights."""
         flight.background = False
         lane = self._lane(flight)
         if flight in lane.background:

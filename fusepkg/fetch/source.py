@@ -75,7 +75,7 @@ class BlobSource:
         self._whole: set[Digest] = set()
 
     def close(self) -> None:
-        """Close the cache, once nobody reads any longer."""
+        """Close the cache, after the last read."""
         self._pipeline.close()
         self._tier.close()
 

@@ -1,4 +1,4 @@
-"""Threads that make requests, which nobody waits for at the end of a process."""
+"""Threads that make requests; the end of a process does not wait for them."""
 
 from __future__ import annotations
 

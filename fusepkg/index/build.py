@@ -121,7 +121,7 @@ def take_over_index(root: Path, top_hash: str) -> bool:
 
 
 def discard_index(root: Path, top_hash: str) -> None:
-    """Remove an index that is damaged; whoever has its files open goes on reading them."""
+    """Remove a damaged index; programs that have its files open can read on."""
     final = index_directory(root, top_hash)
     aside = final.parent / scratch_name(_BUILDING)
     with suppress(OSError):

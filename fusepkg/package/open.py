@@ -90,7 +90,7 @@ def index_root_for(indexes: Path, store: ObjectStore, name: str) -> Path:
 def forget_index(indexes: Path, store: ObjectStore, name: str, top_hash: str) -> None:
     """Remove the index of a version whose manifest names other objects now; the next opening builds it again.
 
-    Whoever has it open goes on with it.
+    Programs that have it open can read on.
     """
     shutil.rmtree(index_directory(index_root_for(indexes, store, name), top_hash), ignore_errors=True)
 
@@ -170,7 +170,7 @@ def index_manifest(
 
 
 def _found_in(index: Path) -> Layout | None:
-    """The layout the manifest of an index was found in; None where that is forgotten, with an index built anew."""
+    """The layout the manifest of an index was found in; None if not recorded."""
     try:
         return Layout((index / _FOUND_IN).read_text())
     except (OSError, ValueError):

@@ -247,7 +247,7 @@ class _Walk:
         return file.logical_key.encode() in leaving or not text_stays_inside(file.logical_key, file.link)
 
     def _is_to_be_followed(self, path: bytes, key: str, status: os.stat_result) -> bool:
-        """Whether it is a link that leads out of the folder, where only such links are followed."""
+        """Return whether it is a link that leads out of the folder, where only such links are followed."""
         if self.symlinks is not Symlinks.FOLLOW_OUTSIDE or not stat.S_ISLNK(status.st_mode):
             return False
         text = os.readlink(path).decode("utf-8", "surrogateescape")

@@ -193,7 +193,7 @@ def find_target(draft: Draft, tag: str | None, registry_format: str) -> tuple[st
 
 
 def require_no_local_files(draft: Draft, *, allow: bool) -> None:
-    """Raise LocalFilesRemain for a version that nobody else could read."""
+    """Raise LocalFilesRemain for a version that other machines could not read."""
     if not allow and draft.has_local_files():
         raise LocalFilesRemain(
             "Manifest contains pointers to local files",

@@ -34,7 +34,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 
 
 def is_workspace(source: str) -> bool:
-    """Whether what a user adds is the working directory itself, all of it."""
+    """Return whether what a user adds is the working directory itself, all of it."""
     return "://" not in source and bool(source) and os.path.normpath(source) == "."
 
 

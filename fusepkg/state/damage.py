@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _FILE = "damaged-objects.txt"
 _MAX_OBJECTS = 10_000
-"""Noted at a time, the newest ones: whoever has more of them uses --check."""
+"""The newest 10,000 are kept; with more damage, push with --check."""
 
 
 def note_damaged(data_dir: Path, urls: Iterable[str]) -> None:

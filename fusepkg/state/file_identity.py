@@ -119,7 +119,7 @@ def name_filesystem(path: bytes | str | os.PathLike[str], device: int) -> str:
 
 
 def is_lasting_name(name: str) -> bool:
-    """Whether stat data of that file system can be kept and compared later."""
+    """Return whether stat data of that file system can be kept and compared later."""
     return name.startswith(_LASTING)
 
 

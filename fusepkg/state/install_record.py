@@ -287,7 +287,7 @@ def _row(file: WrittenFile) -> tuple[bytes, int, bytes, int, int, int, int]:
 
 
 def _is_usable(path: Path, place: _Place) -> bool:
-    """Whether the record is whole and of this directory, not of one that had its name before."""
+    """Return whether the record is whole and of this directory, not of one that had its name before."""
     try:
         with closing(_connect(path)) as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]

@@ -1,7 +1,7 @@
 """Whether a file that says what fusepkg does is this user's own: a builder file, a configuration, an ignore file.
 
-Such a file may lie in a directory that others write to, or above the working directory. Whoever wrote it decides where
-data go and what is published, so it is used only if nobody but this user and root could have written it.
+Such a file may lie in a directory that others write to, or above the working directory. Its author decides where
+data go and what is published, so it is used only if no other user than root could have written it.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class ObjectStore(Protocol):
     def list_versions(self, prefix: str) -> Iterator[ObjectInfo]:
         """As ``list``, each object with its current version.
 
-        The version is None where the bucket keeps none, and where it lets nobody list them: ``head`` tells it then.
+        The version is None if the bucket keeps none or refuses to list them; then ask ``head``.
         """
         ...
 

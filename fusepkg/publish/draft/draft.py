@@ -39,7 +39,7 @@ _ITEMS_ALLOWED = 100
 class Draft:
     """A version being made of the package that ``reference`` names.
 
-    ``tag`` is the tag a push moves if nobody names another: the one the package was named with, or None.
+    ``tag`` is the tag a push moves by default: the one the package was named with, or None.
     ``top_hash`` is None until the manifest is built, and again after every change; ``manifest_url`` is where the
     manifest lies once it is pushed. ``based_on`` has the top hash that each tag named when it was seen, None for one
     that did not exist: a push moves a tag only from there.
@@ -304,7 +304,7 @@ class Draft:
         self.manifest_url = None
 
     def has_local_files(self) -> bool:
-        """Whether a manifest would name files of this machine that others cannot read."""
+        """Return whether a manifest would name files of this machine that others cannot read."""
         in_bucket = self.reference.bucket.scheme == "s3"
         live = (item for item in self.all_items if item.count)
         return any(item.is_local or (in_bucket and item.source.startswith("file://")) for item in live)

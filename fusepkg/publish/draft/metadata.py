@@ -53,7 +53,7 @@ def checked_meta(meta: object, what: str) -> dict[str, Any]:
 
 
 def is_record(value: object) -> bool:
-    """Whether metadata are the record of a workspace, and not something of the user's."""
+    """Return whether metadata are the record of a workspace, and not something of the user's."""
     return isinstance(value, dict) and value.keys() >= _RECORD_FIELDS
 
 

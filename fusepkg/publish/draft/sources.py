@@ -34,7 +34,7 @@ class Source:
     """Something that was found. ``keys`` are the logical keys of its entries, in the order of their numbers.
 
     For a folder they are relative to wherever it is put; for a file there is one, its name. ``default_key`` is where it
-    goes if nobody says; ``shown`` ends with a slash for a folder.
+    goes by default; ``shown`` ends with a slash for a folder.
     """
 
     entries: EntrySource

@@ -27,7 +27,7 @@ class Tree:
         """Names directly in each directory; what has none is no directory."""
 
     def is_directory(self, path: str) -> bool:
-        """Whether a name without a closing slash is a directory."""
+        """Return whether a name without a closing slash is a directory."""
         return path in self._children
 
     def below(self, directory: str) -> Iterator[str]:

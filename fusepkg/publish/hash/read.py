@@ -69,7 +69,7 @@ def check_unchanged(file: ScannedFile, descriptor: int | None = None) -> None:
 
 
 def is_surely_unchanged(file: ScannedFile, since_ns: int) -> bool:
-    """Whether its time of last change says that the file has the bytes it had when it was scanned.
+    """Return whether its time of last change says that the file has the bytes it had when it was scanned.
 
     ``since_ns`` is when its reading began (``time.time_ns``). False: only its bytes can tell.
     """

@@ -54,7 +54,7 @@ def read_known_objects(store: ObjectStore, name: str, versions: Iterable[str | N
             _read(store, name, top_hash, here, known.places)
         except (HashNotFound, ManifestInvalid, UnsupportedFormat) as exc:
             log.info("%s@%s cannot be read: %s", name, top_hash, exc)
-            known.warnings.append(f"{name}@{top_hash} cannot be read ({exc.message}); its objects are looked up anew")
+            known.warnings.append(f"{name}@{top_hash} cannot be read ({exc.message}); its objects are looked up again")
     return known
 
 

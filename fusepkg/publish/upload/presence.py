@@ -64,7 +64,7 @@ class Presence:
     def find_broken(self, objects: Callable[[], Iterable[NamedObject]], stop: StopFlag) -> dict[str, str]:
         """Return what is wrong with each object that is not as it is named, by physical key.
 
-        ``objects`` gives them anew each time it is called. Objects out of the bucket are believed unless their bytes
+        ``objects`` gives new ones each time it is called. Objects out of the bucket are believed unless their bytes
         are to be looked at. Raises what stores raise where the bucket cannot be asked.
         """
         prefixes = self._prefixes(objects())
@@ -176,7 +176,7 @@ class _Listing:
             self._seen.add(hash((with_version, size)))
 
     def confirms(self, named: NamedObject) -> bool:
-        """Whether the object is there. Where versions may not be listed, its current size has to do."""
+        """Return whether the object is there. Where versions may not be listed, its current size has to do."""
         url = named.url
         if not self._has_versions:
             url = url.partition("?versionId=")[0]

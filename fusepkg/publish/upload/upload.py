@@ -196,7 +196,7 @@ class Uploader:
         hash_files([blob.file], partial(_compare, blob), stop=self._stop)
 
     def _is_complete(self, found: ObjectInfo, blob: Blob) -> bool:
-        """Whether a large object holds what its metadata says, although a killed push may have left it.
+        """Return whether a large object holds what its metadata says, although a killed push may have left it.
 
         Metadata are sent before the bytes. The chunk list is written after the check that the file did not change,
         so it vouches for the object; without it the object is read.

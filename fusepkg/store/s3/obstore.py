@@ -57,7 +57,7 @@ for ever; a child of a process that has used obstore goes through boto3."""
 
 
 class Unclear(Exception):
-    """obstore failed without saying enough: nothing was read, and of a write nobody knows whether it was made."""
+    """obstore failed without details: nothing was read; a write may or may not have been made."""
 
     @property
     def wrong_region(self) -> bool:

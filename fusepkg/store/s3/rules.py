@@ -100,7 +100,7 @@ class AwsRules:
         return self._guarded.copy(client, wanted) if self._guarded else copy.copy(client, wanted)
 
     def stays(self, client: S3Client, address: Address, version: str) -> bool:
-        """See Rules. AWS lets nobody succeed who was not first."""
+        """See Rules. On AWS only the first create succeeds."""
         return True
 
     def part_bytes(self, client: S3Client, address: Address, version: str | None) -> list[int] | None:
