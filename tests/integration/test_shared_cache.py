@@ -292,7 +292,7 @@ async def test_a_lower_cache_whose_file_system_hangs(
         for entry in entries:
             exported.put(entry.digest, FILES[entry.logical_key])
     (tmp_path / "folder" / "v2").mkdir(parents=True)
-    (tmp_path / "exported" / "v2" / "blobs").rename(tmp_path / "folder" / "v1" / "blobs")
+    (tmp_path / "exported" / "v2" / "blobs").rename(tmp_path / "folder" / "v2" / "blobs")
     fusepkg("push", tmp_path / "folder", "local/exported:v1")
     with mounted("local/exported:v1", tmp_path / "lower", "fuse") as mount:
         async with desk.source(lambda: Cache(desk.directory, lower=mount.root)) as source:
