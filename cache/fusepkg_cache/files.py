@@ -1,8 +1,5 @@
 """Large blobs as files: ``<algorithm>/<first 2 hex>/<hex>``, each exactly the raw bytes.
 
-
-
-
 Files are read with pread, never mapped: a file that is cut off while it is read gives short bytes, not SIGBUS. They are
 published by rename, so a name stands for a whole blob. They are not synced: what a power cut leaves of one fails
 its sums or its hash, and is dropped.
@@ -12,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +62,9 @@ class BlobFiles:
             for directory in (self.directory, self.directory / digest.algorithm.value, Path(path).parent):
                 directory.mkdir(mode=0o700, exist_ok=True)
             os.rename(written, path)
+        except IsADirectoryError:  # nothing of ours
+            shutil.rmtree(path)
+            os.rename(written, path)
 
     def remove(self, digest: Digest) -> int | None:
         """Remove a blob's file; its size, None if there was none."""
@@ -72,6 +73,8 @@ class BlobFiles:
             os.unlink(self.path(digest))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except IsADirectoryError:  # nothing of ours
+            shutil.rmtree(self.path(digest))
         return size
 
     def remove_opened(self, digest: Digest, descriptor: int) -> bool:

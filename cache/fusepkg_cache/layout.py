@@ -31,6 +31,7 @@ from fusepkg_cache.errors import CacheUnusable
 from fusepkg_cache.private_directory import PRIVATE_MODE, make_private
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def prepare(directory: Path) -> CacheLayout:
             make_private(layout.directory)
         is_new = not layout.root.exists()
         make_private(layout.root)
+        _set_aside_what_is_no_file(layout)
         _check_version(layout)
         for path in (layout.blobs, layout.segments, layout.staging):
             make_below(path)
@@ -165,6 +167,38 @@ def _require_ours(directory: Path) -> None:
             f"cannot use {directory} as a cache: it belongs to user {owner}, not {os.geteuid()}",
             hint="Its owner could change what is read from it: name a directory of your own",
         )
+
+
+def _set_aside_what_is_no_file(layout: CacheLayout) -> None:
+    """Take away what has the name of one of our files or directories and is another kind of thing.
+
+    It would be an error for ever, or a call that waits for ever. It is kept for looking at in ``staging``, from where
+    it is swept with what dead processes left there.
+    """
+    for path in (layout.version_file, layout.lock_file, layout.claims_file, layout.index_file):
+        _set_aside_unless(stat.S_ISREG, path, layout)
+    for path in (layout.staging, layout.blobs, layout.segments, layout.pins):
+        _set_aside_unless(stat.S_ISDIR, path, layout)
+    with suppress(FileNotFoundError), os.scandir(layout.segments) as found:
+        for entry in found:
+            if not entry.is_file(follow_symlinks=False):
+                _set_aside_unless(stat.S_ISREG, layout.segments / entry.name, layout)
+
+
+def _set_aside_unless(is_right: Callable[[int], bool], path: Path, layout: CacheLayout) -> None:
+    try:
+        if is_right(path.lstat().st_mode) or (path.is_symlink() and path.is_dir() and is_right(path.stat().st_mode)):
+            return
+        aside = layout.staging if path != layout.staging else layout.root
+        make_below(aside)
+        moved = aside / f"{path.name}.{secrets.token_hex(8)}"
+        path.rename(moved)
+    except FileNotFoundError:  # not there, or another process was first
+        return
+    if is_right(moved.lstat().st_mode):  # another process was first, and has put a right one there
+        moved.rename(path)
+        return
+    log.warning("%s is not what it has to be: moved to %s, a new one is made", path, moved)
 
 
 def _check_version(layout: CacheLayout) -> None:

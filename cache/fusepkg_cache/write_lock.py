@@ -80,7 +80,7 @@ class WriteLock:
         if self._descriptor < 0:
             try:
                 self._descriptor = os.open(self._path, _FLAGS, 0o600)
-            except FileNotFoundError:
+            except OSError:  # it is not there, or something that is no file has its name
                 self._prepare()
                 self._descriptor = os.open(self._path, _FLAGS, 0o600)
         try:

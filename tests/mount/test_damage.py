@@ -18,6 +18,7 @@ from tests.mount.mounting import files_below, forget_pages, mounted
 from tests.mount.places import Bucket, surroundings
 from tests.proxy import ACCESS_DENIED, SLOW_DOWN, Corrupt, Reset, Truncate
 from tests.trees import LARGE_BYTES
+from tests.unit.cache import fuse_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,12 +186,15 @@ def test_bits_that_flip_in_the_cache(home: Path, mount: MountFactory, originals:
             (mounted / name).read_bytes()
         mounted.wait_until_kept(*names, wholly=True)
     cache = home / "fusepkg-cache" / "blobs"
-    table = next(cache.rglob("data.mdb"))
     small = (originals.small / FILE).read_bytes()
-    places = [found.start() for found in re.finditer(re.escape(small[:64]), table.read_bytes())]
+    places = [
+        (segment, found.start())
+        for segment in cache.glob("v*/segments/*")
+        for found in re.finditer(re.escape(small[:64]), segment.read_bytes())
+    ]
     assert places
-    for place_in_table in places:
-        flip(table, place_in_table + 40)
+    for segment, at in places:
+        flip(segment, at + 40)
     blobs = [path for path in cache.glob("v*/blobs/*/*/*") if path.stat().st_size > MIN_CHUNK_BYTES // 2]
     assert len(blobs) == 1  # the first chunk of the large file; the second is small
     flip(blobs[0], 1_000_000)
@@ -198,6 +202,39 @@ def test_bits_that_flip_in_the_cache(home: Path, mount: MountFactory, originals:
         for name in names:
             assert (mounted / name).read_bytes() == (originals.small / name).read_bytes(), name
         assert mounted.counters["fetched_objects"] == 2
+
+
+def test_a_cache_whose_files_are_cut_off_and_whose_disk_fails(
+    folder: Folder, engine: str, originals: Originals, tmp_path: Path
+) -> None:
+    """Nothing of the cache is mapped: a file cut off under a mount, or a failing disk, costs time and no mount."""
+    names = files_below(originals.small)
+
+    def check(mount: Mount) -> None:
+        for name in names:
+            forget_pages(mount / name)
+            assert (mount / name).read_bytes() == (originals.small / name).read_bytes(), name
+
+    with fuse_disk.mounted(tmp_path) as disk:
+        cache = disk.path / "cache"
+        with (
+            surroundings(tmp_path, folder.settings | {"FUSEPKG_CACHE_DIR": str(cache)}),
+            mounted("local/small:v1", tmp_path / "m", engine) as mount,
+        ):
+            check(mount)
+            mount.wait_until_kept(*names, wholly=True)
+            layout = cache / "blobs" / "v2"
+            for path in (layout / "index", *(layout / "segments").iterdir(), *layout.glob("blobs/*/*/*")):
+                for size in (path.stat().st_size // 2, 1, 0):
+                    os.truncate(path, size)
+                    check(mount)
+            for failing in (["read"], ["write", "fsync"], ["open", "read", "write", "fsync"]):
+                disk.fail(*failing)
+                check(mount)
+            disk.fail()
+            check(mount)
+            assert mount.counters["failed_fetches"] == 0
+            assert "Traceback" not in mount.log()
 
 
 def test_clearing_the_cache_under_a_live_mount(mount: MountFactory, originals: Originals, fusepkg: Fusepkg) -> None:

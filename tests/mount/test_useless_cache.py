@@ -134,7 +134,7 @@ def test_a_cache_of_another_user(fusepkg: Fusepkg, package: str, original: Path,
 def test_a_cache_of_a_newer_program(fusepkg: Fusepkg, package: str, original: Path, tmp_path: Path, home: Path) -> None:
     """A cache that a newer fusepkg has laid out is left as it is."""
     fusepkg("cache", "info")
-    version = home / "fusepkg-cache" / "blobs" / "v1" / "VERSION"
-    version.write_bytes(b"fusepkg-cache 2\n")
-    check_warning(mount_and_compare(fusepkg, package, original, tmp_path / "m"), "layout version 2")
-    assert version.read_bytes() == b"fusepkg-cache 2\n"
+    version = home / "fusepkg-cache" / "blobs" / "v2" / "VERSION"
+    version.write_bytes(b"fusepkg-cache 3\n")
+    check_warning(mount_and_compare(fusepkg, package, original, tmp_path / "m"), "layout version 3")
+    assert version.read_bytes() == b"fusepkg-cache 3\n"

@@ -5,8 +5,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import CacheUnusable
+from fusepkg_cache import Cache, CacheUnusable
 from fusepkg_cache.layout import prepare
+
+from tests.unit.cache.blobs import LARGE, SMALL, blob
 
 
 def mode(path: Path) -> int:
@@ -119,3 +121,49 @@ def test_a_damaged_version_file_is_written_anew(
     prepare(tmp_path / "cache")
     assert layout.version_file.read_bytes() == b"fusepkg-cache 2\n"
     assert "VERSION is damaged" in caplog.text
+
+
+OTHER_KINDS = {
+    "directory": lambda path: (path.mkdir(), (path / "x").touch()),
+    "link": lambda path: path.symlink_to("/dev/null"),
+    "pipe": os.mkfifo,
+    "file": Path.touch,
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize(
+    "name", ["VERSION", "lock", "claims", "index", "segments/00000001", "segments", "blobs", "staging", "pins"]
+)
+def test_what_has_one_of_our_names_and_is_another_kind_is_set_aside(tmp_path: Path, name: str, kind: str) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        cache.put(*blob(SMALL))
+    path = tmp_path / "cache" / "v2" / name
+    if path.exists():
+        path.rename(tmp_path / "before")
+    OTHER_KINDS[kind](path)
+    with Cache(tmp_path / "cache") as cache:
+        for digest, data in (blob(SMALL), blob(SMALL, 1), blob(LARGE)):
+            assert cache.get(digest) in (None, data)
+            with cache.claim(digest):
+                cache.put(digest, data)
+            assert cache.get(digest) == data
+        cache.pin("pin", [blob(LARGE)[0]])
+        cache.clear()
+        assert cache.verify().ok
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+def test_what_has_the_name_of_a_large_blob_gives_way_to_it(tmp_path: Path, kind: str) -> None:
+    digest, data = blob(LARGE)
+    with Cache(tmp_path / "cache") as cache:
+        for _ in range(2):
+            cache.put(digest, data)
+            path = next((tmp_path / "cache" / "v2" / "blobs").glob("*/*/*"))
+            path.unlink()
+            OTHER_KINDS[kind](path)
+            cache.put(digest, data)
+            assert cache.get(digest) in (data, None)
+            cache.clear()
+        cache.put(digest, data)
+        assert cache.get(digest) == data
