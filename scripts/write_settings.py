@@ -43,7 +43,7 @@ SETTINGS = (
         "--cache-size",
         ("FUSEPKG_CACHE_SIZE",),
         "no bound",
-        "What the data in the cache may take: what nobody used for longest goes. `none` lifts a bound the file sets.",
+        "Room for data in the cache: those unused for longest are dropped. `none` lifts a bound the file sets.",
     ),
     Setting(
         "cache_free",

@@ -97,7 +97,7 @@ class Bound:
 
     @property
     def walk_due(self) -> bool:
-        """Whether blobs may lie about that nobody counted."""
+        """Whether there may be blobs that were not counted."""
         walked = self._index.header().walked
         return not walked or not 0 <= time.time() - walked < WALK_AGAIN_S
 

@@ -100,8 +100,8 @@ class Cache:
     ``small_limit_bytes`` go to segments, larger ones (all, for 0) to files; caches with different limits can share a
     directory.
 
-    With ``max_bytes``, whatever is put makes those blobs go that nobody used for longest, so that the bytes of all
-    blobs stay near it; with ``min_free_bytes`` also while the disk has less room left than that. Of several objects of
+    With ``max_bytes``, a put evicts the blobs that were not used for longest, so that the bytes of all blobs stay near
+    it; with ``min_free_bytes`` also while the disk has less room left than that. Of several objects of
     a process on one directory, the strictest bounds count.
 
     ``lower`` is another cache directory, which is only read: what is missed here and found there is checked, kept here
@@ -257,7 +257,7 @@ class Cache:
     def clear(self, digests: Iterable[Digest] | None = None, *, unused_since: float | None = None) -> Cleared:
         """Drop all blobs, or those named, for all processes. Blobs put meanwhile may stay. Raises CacheUnusable.
 
-        With ``unused_since``, in seconds of Unix time, only those of them that nobody used since, and that are not
+        With ``unused_since``, in seconds of Unix time, only those of them that were not used since, and are not
         pinned. Without it pinned blobs go too; their pins stay, and hold them again when they are put again.
         """
         opened = self._directory()

@@ -2,13 +2,13 @@
 
 A claim is a lock on one byte of one empty file, at an offset made of the digest, with a descriptor of its own: an open
 file description lock, so threads of a process keep each other out as processes do, and the kernel drops it when its
-process ends, however. Nothing is written, so there is nothing to sweep. Waiters ask again and again instead of
-sleeping in the kernel: nobody has to wake them, and they can lose their patience with a holder that was stopped, or
-whose fetch stalls. A claim saves work and guards nothing: where it cannot be had (a read-only directory, a file system
-without locks, a file that was deleted meanwhile), a blob is fetched twice, and kept once.
+process ends, however. Nothing is written, so there is nothing to sweep. Waiters poll instead of sleeping
+in the kernel, so that they can time out when the holder was stopped or its fetch stalls. A claim saves work only: if
+it cannot be had (a read-only directory, a file system without locks, a deleted file), a blob is fetched twice, and
+kept once.
 
-The byte after a claim's own is its beat: the holder of a long fetch locks and unlocks it in turn with every piece, and
-whoever waits sees that it goes on.
+The byte after a claim's own is its heartbeat: the holder of a long fetch locks or unlocks it with every piece, and
+waiters see the progress.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Claims:
         return time.monotonic() < self._impatient_until
 
     def lose_patience(self) -> None:
-        """Wait for nobody for a while."""
+        """Ignore all claims for a while."""
         self._impatient_until = time.monotonic() + IMPATIENCE_S
 
 
@@ -153,7 +153,7 @@ class Claim:
         return self._descriptor in _open and _open[self._descriptor] is self
 
     def take(self) -> bool:
-        """Whether to fetch the blob now: it is claimed, or nobody is worth waiting for. Never waits."""
+        """Return whether to fetch the blob now: it is claimed, or claims are ignored. Never waits."""
         if self.held:
             return True
         try:

@@ -189,7 +189,7 @@ class IndexFile:
         self.slots, self.mask, self.splits = slots, len(slots) - 1, header.splits
 
     def repair(self, header: IndexHeader) -> None:
-        """Make right what a process left that was killed while it changed the index, and count anew."""
+        """Repair the index after a process was killed while changing it, and count its entries again."""
         self.splits = -1
         self.load_directory(header)
         size = os.fstat(self._descriptor).st_size
@@ -230,7 +230,7 @@ class IndexFile:
         self.write_header(fresh)
 
     def invalidate(self) -> None:
-        """Cut the file off, so that whoever has it open sees that another one has its name."""
+        """Truncate the file, so that processes which have it open see that it was replaced."""
         os.truncate(self._descriptor, 0)
 
     def _write(self, data: bytes | bytearray, at: int) -> None:

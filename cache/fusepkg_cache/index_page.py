@@ -5,7 +5,7 @@
     offset 16 MiB+4K  pages of 4096 bytes: 64 of head (sum, depth, prefix, count), then 63 entries of 64 bytes
 
 This is extendible hashing: the last ``depth`` bits of a key's hash are its slot. A page has all keys whose hash ends
-with the ``depth`` bits of its ``prefix``, so that whoever comes by an old directory sees that the page is another one.
+with the ``depth`` bits of its ``prefix``, so that a reader with an old directory sees that the page is another one.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def _check_version(layout: CacheLayout) -> None:
             )
         if match:
             return
-        log.warning("%s is damaged: written anew", layout.version_file)
+        log.warning("%s is damaged: written again", layout.version_file)
     unfinished = layout.root / f"VERSION.{secrets.token_hex(8)}"
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
         out.write(b"fusepkg-cache %d\n" % LAYOUT_VERSION)

@@ -2,8 +2,8 @@
 
 Only files are looked at, ``v2/blobs/<algorithm>/<2 hex>/<hex>``, or ``v1/blobs`` of older programs. So the
 directory may be another machine's cache (its large blobs are found), or one made with ``small_limit_bytes=0`` (all
-are). Whoever can write there is not trusted: a blob is hashed in full each time, and one named by a weak hash, to
-which anybody can make other bytes, is only taken from a file that nobody but this user or root can change. Nothing is
+are). Its content is not trusted: a blob is hashed in full each time, and one named by a weak hash, which other bytes
+can be made to have, is only taken from a file that only this user or root can change. Nothing is
 written, nothing removed.
 
 Calls may take as long as the network's file system does, for ever if it hangs.
@@ -153,7 +153,7 @@ class LowerCache:
 
 
 class _CannotRead(Exception):
-    """Carries an error of the lower cache's disk past those of whoever takes the pieces."""
+    """Carries an error of the lower cache's disk past the errors of the consumer of the pieces."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__()

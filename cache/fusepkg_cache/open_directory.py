@@ -1,6 +1,6 @@
 """What one process has open of one cache directory, shared by all cache objects of the process.
 
-A fork needs nothing from whoever forks: a child's cache objects open the directory for themselves at their first call,
+A fork needs no call: a child's cache objects open the directory for themselves at their first call,
 and the copies of the parent's descriptors are closed, for a lock held by a copy would outlive the parent.
 """
 
@@ -82,7 +82,7 @@ class OpenDirectory:
         return max(self.segments.numbers(), default=0)
 
     def _count_blobs(self) -> None:
-        """Have blobs counted that nobody counted yet, in the background."""
+        """Count blobs that were not counted yet, in the background."""
         if not self.bound.walk_due:
             return
         if os.listdir(self.layout.blobs) or self.segments.numbers():
@@ -131,7 +131,7 @@ def _replaced(layout: CacheLayout) -> OpenDirectory | None:
 
 
 def release(opened: OpenDirectory) -> None:
-    """Leave a directory; closes it when nobody is left. Does nothing in a forked child."""
+    """Leave a directory, and close it after its last user. Does nothing in a forked child."""
     with opening_lock:
         if not opened.ours:
             return

@@ -81,7 +81,7 @@ class PlainFiles:
 
 
 def _opened_alone(path: str) -> int:
-    """A descriptor of the file of that name, empty, which nobody else writes to meanwhile."""
+    """Open the file of that name, emptied and locked against other writers; return its descriptor."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

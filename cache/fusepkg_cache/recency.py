@@ -1,4 +1,4 @@
-"""What was read lately: so that what is evicted is what nobody used for long, and ``info`` knows hits and misses.
+"""Record recent reads, so that the blobs unused for longest are evicted, and ``info`` knows hits and misses.
 
 A read is noted in memory only; the notes of many are written in one change, and a use only if the last one written is
 ``RESOLUTION_S`` ago. What is lost with a killed process is a little of the order of eviction, and a minute's counts.

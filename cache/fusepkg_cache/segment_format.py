@@ -17,7 +17,7 @@ Cache segments and packs in a bucket have this format. All numbers are little-en
                    zeros, up to the next multiple of 8 bytes
 
 A removed record keeps its length, so that the next one is found. Nothing in a segment is trusted: a reader compares
-header and sums, and whoever did not write the segment compares the digest.
+header and sums, and a reader in another process than the writer's compares the digest.
 """
 
 from __future__ import annotations

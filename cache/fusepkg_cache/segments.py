@@ -1,6 +1,6 @@
 """Segment files: small blobs and block sums, appended one after the other, read with pread.
 
-The newest segment is appended to, by whoever holds the write lock; the index says where it ends. What a killed
+The newest segment is appended to by the holder of the write lock; the index says where it ends. What a killed
 process leaves behind that end is written over. Segments are never synced, and never changed but for marking a record
 as removed; a whole segment is dropped at once, cut off first, so that its room is free although others have it open.
 """
@@ -55,7 +55,7 @@ _NAME = re.compile(r"[0-9a-f]{8}")
 
 
 class _Open:
-    """An opened segment, closed when nobody uses it any longer."""
+    """An open segment, closed after its last use."""
 
     __slots__ = ("descriptor",)
 

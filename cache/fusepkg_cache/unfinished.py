@@ -1,4 +1,4 @@
-"""Unfinished files: written where nobody looks for blobs, and swept when their writer is gone.
+"""Unfinished files: written outside the blobs' directories, and removed when their writer has ended.
 
 Each process has a directory below ``staging/``, locked while it lives. The lock is a flock of the
 directory: the kernel drops it with the process, however that ends, and it means the same in every PID namespace, so
@@ -29,7 +29,7 @@ class UnfinishedFiles:
         self._descriptor = -1
 
     def directory(self) -> Path:
-        """The directory; made anew if somebody removed it."""
+        """Return the directory; made again if it was removed."""
         with self._lock:
             if self._path is None or not self._path.is_dir():
                 self._release()
