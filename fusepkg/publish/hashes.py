@@ -47,6 +47,13 @@ class HashTable:
         at = number * DIGEST_BYTES
         return Digest(Algorithm.SHA2_256_CHUNKED, bytes(self._values[at : at + DIGEST_BYTES]))
 
+    def value(self, number: int) -> bytes:
+        """Return the raw digest of an entry. Raises KeyError if it is not known."""
+        if not self._known[number]:
+            raise KeyError(number)
+        at = number * DIGEST_BYTES
+        return bytes(self._values[at : at + DIGEST_BYTES])
+
     def put(self, number: int, hashed: Hashed) -> None:
         """Keep a hash."""
         assert hashed.digest.algorithm is Algorithm.SHA2_256_CHUNKED

@@ -24,15 +24,23 @@ _LINES_WRITTEN_BYTES = 1 << 20
 """Manifest lines collected before they are written."""
 
 
-def build_manifest(draft: Draft, *, hints: Hints | None = None, progress: ProgressCallback = no_progress) -> str:
+def build_manifest(
+    draft: Draft,
+    *,
+    look_again: bool = True,
+    hints: Hints | None = None,
+    progress: ProgressCallback = no_progress,
+) -> str:
     """Hash what is not hashed, and return the top hash, which the draft keeps until it changes.
+
+    ``look_again`` is that of ``hash_entries``.
 
     Raises: UsageError for a version without entries, ManifestInvalid for links that lead out of it, FileChanged,
     FolderUnfit, and what stores raise.
     """
     if not len(draft):
         raise UsageError(f"The new version of {draft.reference.package} has no entries", hint="Add files first")
-    if hash_entries(draft, draft.tree.slots, hints=hints, progress=progress):
+    if hash_entries(draft, draft.tree.slots, look_again=look_again, hints=hints, progress=progress):
         draft.changed()
     if draft.top_hash is None:
         top_hash, links = TopHash(draft.header()), LinkGraph()
@@ -47,11 +55,12 @@ def build_manifest(draft: Draft, *, hints: Hints | None = None, progress: Progre
 
 def entries_of(draft: Draft) -> Iterator[Entry]:
     """Return the entries in tree order; all of them have been hashed."""
+    slots, changed_meta = draft.tree.slots, draft.changed_meta
     for key in draft.keys_in_order():
-        found = draft.entry(key)
-        known = found.known
+        item, number = slots[key]
+        known = item.entries.get(number)
         assert known.digest is not None
-        yield Entry(key, known.place, known.size, known.digest, found.meta)
+        yield Entry(key, known.place, known.size, known.digest, changed_meta.get(key, known.meta))
 
 
 def write_manifest(draft: Draft, into: Path) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from fusepkg.errors import UsageError
 from fusepkg.model.reference import parse_reference
 from fusepkg.publish.draft.draft import Draft
-from fusepkg.publish.draft.entry_sources import name_of
+from fusepkg.publish.draft.entry_sources import LocalFiles
 from fusepkg.publish.draft.metadata import make_header
 from fusepkg.publish.draft.sources import check_registry_is_outside
 from fusepkg.publish.folder import Symlinks
-from fusepkg.publish.manifest import build_manifest, entries_of
+from fusepkg.publish.manifest import build_manifest
 from fusepkg.publish.published import is_whole
 from fusepkg.publish.push_manifest import NOTES, find_target, link, look_at_tag, publish_manifest
 from fusepkg.publish.upload.data import DataReport, push_data
@@ -109,7 +109,7 @@ def push_folder(
     check_registry_is_outside(store, directory)
     before = look_at_tag(draft, tag, where)
     _gather(draft, directory, symlinks, progress)
-    top_hash = build_manifest(draft, hints=hints, progress=progress)
+    top_hash = build_manifest(draft, look_again=False, hints=hints, progress=progress)
     presence = Presence(store, stores.for_key, suspects, check)
     is_published = not is_new_directory(store) and has_manifest(store, reference.name, top_hash)
     if is_published and is_whole(presence, reference.name, top_hash, where):
@@ -118,7 +118,7 @@ def push_folder(
     else:
         versions = [top_hash] if is_published else []
         data = push_data(
-            draft, prefix, check=check, suspects=suspects, versions=versions, hints=hints, progress=progress
+            draft, prefix, check=check, suspects=suspects, versions=versions, look_again=False, progress=progress
         )
         writing = PhaseCounters(progress, Phase.MANIFEST, total=1)
         published = publish_manifest(draft, tag, where, before, broken=data.broken)
@@ -145,7 +145,7 @@ def folder_hash(
     """Return the top hash a push of the folder would give. Raises FolderUnfit, FileChanged."""
     draft = _new_draft(_NO_PACKAGE, StoreSet(S3Settings(), Path()), message, user_meta)
     _gather(draft, directory, symlinks, progress)
-    return build_manifest(draft, hints=hints, progress=progress)
+    return build_manifest(draft, look_again=False, hints=hints, progress=progress)
 
 
 def _new_draft(
@@ -166,7 +166,11 @@ def _gather(draft: Draft, directory: Path, symlinks: Symlinks, progress: Progres
 
 def _all_reused(draft: Draft) -> DataReport:
     """What a push reports of a version that is there already: all of its distinct contents are reused."""
-    sizes = {name_of(entry.digest): entry.size for entry in entries_of(draft)}
+    sizes: dict[bytes, int] = {}
+    for item, number in draft.tree.slots.values():
+        entries = item.entries
+        assert isinstance(entries, LocalFiles), "a folder was added, and nothing else"
+        sizes[entries.hashes.value(number)] = entries.files[number].size
     return DataReport(reused_objects=len(sizes), reused_bytes=sum(sizes.values()))
 
 

@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 
 
 def hash_entries(
-    draft: Draft, keys: Iterable[str], *, hints: Hints | None, progress: ProgressCallback = no_progress
+    draft: Draft,
+    keys: Iterable[str],
+    *,
+    look_again: bool = True,
+    hints: Hints | None,
+    progress: ProgressCallback = no_progress,
 ) -> bool:
     """Hash those of the entries that have no hash yet, or whose file has changed. Return whether there were any.
 
-    The hash of an object is what its server attests, or computed from one reading of it.
+    Without ``look_again`` files are not looked at again to see whether they have changed since they were scanned: one
+    that has raises FileChanged as it is read. The hash of an object is what its server attests, or computed from one
+    reading of it.
 
     Raises: FileChanged, FolderUnfit, and what stores raise.
     """
@@ -40,7 +47,8 @@ def hash_entries(
         item, number = draft.tree.slots[key]
         entries = item.entries
         if isinstance(entries, LocalFiles):
-            if not _is_as_hashed(entries, number, file_systems):
+            is_known = _is_as_hashed(entries, number, file_systems) if look_again else number in entries.hashes
+            if not is_known:
                 files.append((entries, number))
         elif isinstance(entries, RemoteObjects) and number not in entries.hashes:
             objects.append((entries, number))

@@ -72,6 +72,7 @@ def push_data(
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
     versions: Iterable[str] = (),
+    look_again: bool = True,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[DataPushed], None] | None = None,
@@ -84,13 +85,13 @@ def push_data(
 
     Objects that older versions name, ``versions`` first, are looked for in a listing; the bytes of ``suspects``
     (physical keys), and with ``check`` of all of them, are compared with their hash. What is missing or damaged is
-    uploaded again.
+    uploaded again. ``look_again`` is that of ``hash_entries``.
 
     Raises: FileChanged, DigestMismatch, ObjectCollision, UsageError, and what stores raise; the draft is then as it
     was, and what was uploaded is found by the next try.
     """
     push = _DataPush(draft, prefix, local_files_only, suspects, check=check)
-    return push.run(list(versions), hints, progress, report)
+    return push.run(list(versions), hints, progress, report, look_again=look_again)
 
 
 class _DataPush:
@@ -118,11 +119,13 @@ class _DataPush:
         hints: Hints | None,
         progress: ProgressCallback,
         report: Callable[[DataPushed], None] | None,
+        *,
+        look_again: bool,
     ) -> DataReport:
         draft = self._draft
         self._note_tag()
         moving = [key for key in draft.keys_in_order() if self._moves(key)]
-        if hash_entries(draft, moving, hints=hints, progress=progress):
+        if hash_entries(draft, moving, look_again=look_again, hints=hints, progress=progress):
             draft.changed()
         known = self._read_known(moving, versions)
         for key in moving:
@@ -272,9 +275,7 @@ class _DataPush:
         item, number = self._draft.tree.slots[key]
         entries = item.entries
         if isinstance(entries, LocalFiles):
-            digest = entries.hashes.digest(number)
-            assert digest is not None
-            return name_of(digest), entries.files[number].size
+            return entries.hashes.value(number), entries.files[number].size
         blob = self._blob(key)
         return name_of(blob.identity), blob.size
 

@@ -1,12 +1,15 @@
 """Which objects of a bucket are as manifests name them, found out in as few requests as will do.
 
-One LIST of a thousand keys stands for a thousand HEADs: it tells names, sizes and current versions. What it does not
-confirm is asked for by itself. Whether the bytes are right is looked at where there is a reason, or on demand: by the
-checksums the server keeps, and by reading the object where it keeps none.
+One LIST of a thousand keys stands for a thousand HEADs: it tells names, sizes and current versions. In a directory a
+stat of each file tells as much. What that does not confirm is asked for by itself. Whether the bytes are right is
+looked at where there is a reason, or on demand: by the checksums the server keeps, and by reading the object where it
+keeps none.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ from fusepkg_cache.digest import Digest, Hashing
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
 from fusepkg.model.checksums import matches_checksums
 from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.registry.manifests import names_local_files
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
@@ -67,8 +71,8 @@ class Presence:
         ``objects`` gives new ones each time it is called. Objects out of the bucket are believed unless their bytes
         are to be looked at. Raises what stores raise where the bucket cannot be asked.
         """
-        prefixes = self._prefixes(objects())
-        listing = self._list(prefixes)
+        is_directory = names_local_files(self.store)  # there, each object costs one stat, and a LIST several
+        confirms = _is_there if is_directory else self._list(self._prefixes(objects())).confirms
         broken: dict[str, str] = {}
 
         def collect(found: tuple[str, str | None]) -> None:
@@ -82,7 +86,7 @@ class Presence:
             stop.check()
             return named.url, self.problem(named, stop)
 
-        doubtful = self._doubtful(objects(), listing)
+        doubtful = self._doubtful(objects(), confirms)
         run_threads(ask, doubtful, collect, threads=ASK_THREADS, name="fusepkg-check", stop=stop)
         return broken
 
@@ -124,11 +128,13 @@ class Presence:
         here = parse_physical_key(self.store.url("~")).key[:-1]
         return parse_physical_key(f"{prefix}~").key[:-1].removeprefix(here)
 
-    def _doubtful(self, objects: Iterable[NamedObject], listing: _Listing) -> Iterator[NamedObject]:
+    def _doubtful(
+        self, objects: Iterable[NamedObject], confirms: Callable[[NamedObject], bool]
+    ) -> Iterator[NamedObject]:
         here = self.store.url("~")[:-1]
         asked: set[str] = set()
         for named in objects:
-            if not self.looks_at(named.url) and (not named.url.startswith(here) or listing.confirms(named)):
+            if not self.looks_at(named.url) and (not named.url.startswith(here) or confirms(named)):
                 continue
             if named.url not in asked:
                 asked.add(named.url)
@@ -181,6 +187,19 @@ class _Listing:
         if not self._has_versions:
             url = url.partition("?versionId=")[0]
         return hash((url, named.size)) in self._seen
+
+
+def _is_there(named: NamedObject) -> bool:
+    """Return whether a file of this machine has the size that a manifest names; False also where that is unclear."""
+    url = named.url
+    path = parse_physical_key(url).key if "%" in url else url.removeprefix("file://")
+    if "/.." in path:  # no key of a registry has such a part
+        return False
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == named.size
 
 
 def _has_digest(store: ObjectStore, key: str, version: str | None, named: NamedObject, stop: StopFlag) -> bool:
