@@ -58,6 +58,9 @@ _MENDABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR
 _DATABASE_FILES = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal")
 """All that diskcache leaves in the directory while every value is inline."""
 
+_SUM_BYTES = 8
+"""Before a tag's value, so that damage to it shows."""
+
 _T = TypeVar("_T")
 
 
@@ -127,10 +130,10 @@ class Hints:
     def tag(self, registry: str, name: str, tag: str) -> TagHint | None:
         """Return the top hash a tag had when it was last resolved."""
         data = self._guarded(lambda cache: cache.get(_tag_key(registry, name, tag)), None)
-        if not isinstance(data, bytes):
+        if not isinstance(data, bytes) or _sum(data[_SUM_BYTES:]) != data[:_SUM_BYTES]:
             return None
         try:
-            value = msgspec.msgpack.decode(data, type=_TagValue)
+            value = msgspec.msgpack.decode(data[_SUM_BYTES:], type=_TagValue)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
         return TagHint(value.top_hash, value.time)
@@ -138,7 +141,7 @@ class Hints:
     def remember_tag(self, registry: str, name: str, tag: str, top_hash: str, *, now: float | None = None) -> None:
         """Remember the top hash a tag names; ``registry`` is the bucket as typed, with its endpoint if any."""
         data = msgspec.msgpack.encode(_TagValue(top_hash, time.time() if now is None else now))
-        self._guarded(lambda cache: cache.set(_tag_key(registry, name, tag), data), None)
+        self._guarded(lambda cache: cache.set(_tag_key(registry, name, tag), _sum(data) + data), None)
 
     def chunk_hashes(self, files: Iterable[FileIdentity]) -> dict[FileIdentity, tuple[bytes, ...]]:
         """Return the raw SHA-256 of each chunk of those files that are known to be unchanged.
@@ -278,6 +281,10 @@ def _file_key(identity: FileIdentity) -> bytes:
 
 def _object_key(identity: str) -> bytes:
     return b"object\0" + _FORMAT + hashlib.sha256(identity.encode()).digest()
+
+
+def _sum(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:_SUM_BYTES]
 
 
 def _join(chunks: Sequence[bytes]) -> bytes:

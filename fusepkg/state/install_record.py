@@ -44,6 +44,12 @@ _TABLES = """
     ) WITHOUT ROWID;
 """
 
+_EXPECTED = {" ".join(table.split()) for table in _TABLES.split(";") if table.strip()}
+"""What SQLite keeps of the tables, but for spaces."""
+
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged database raises; the second where it is damaged in its own error's text."""
+
 _ROWS_PER_COMMIT = 1_000
 """Files forgotten at worst when the process is killed: they are hashed the next time."""
 
@@ -125,7 +131,7 @@ def installed_at(data_dir: Path, directory: Path) -> Installed | None:
                 " FROM install"
             ).fetchone()
         place = _Place.of(directory)
-    except (sqlite3.Error, OSError):
+    except (*_DAMAGE, OSError):
         return None
     if row is None or not _Place(*row[:3]).may_be(place):
         return None
@@ -213,7 +219,9 @@ class InstallRecord:
         for place, kind, digest, inode, size, mtime_ns, ctime_ns in self._reading.execute(
             "SELECT * FROM files ORDER BY place"
         ):
-            with suppress(ValueError):  # of a newer version: as if it were not there
+            with suppress(
+                ValueError, TypeError, AttributeError
+            ):  # damaged, or of a newer version: as if it were not there
                 yield WrittenFile(place, EntryKind(kind), _unpack(digest), inode, size, mtime_ns, ctime_ns, device)
 
     def add(self, file: WrittenFile) -> None:
@@ -292,9 +300,11 @@ def _is_usable(path: Path, place: _Place) -> bool:
         with closing(_connect(path)) as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             is_whole = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            tables = database.execute("SELECT sql FROM sqlite_schema").fetchall()
             row = database.execute("SELECT filesystem, device, inode FROM install").fetchone()
-    except sqlite3.Error:
+    except _DAMAGE:
         return False
+    is_whole = is_whole and {" ".join(sql.split()) for (sql,) in tables} == _EXPECTED
     return is_whole and version == _VERSION and (row is None or _Place(*row).may_be(place))
 
 

@@ -195,3 +195,14 @@ def test_many_threads_share_it(remembered: Hints) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(work, range(8)))
+
+
+def test_a_tag_whose_value_is_damaged_is_forgotten(tmp_path: Path) -> None:
+    hints = Hints(tmp_path / "hints")
+    hints.remember_tag("s3://bucket/", "name", "v1", "ab" * 32)
+    hints.close()
+    database = tmp_path / "hints" / "cache.db"
+    damaged = database.read_bytes().replace(b"ab" * 32, b"ab" * 31 + b"cd")
+    assert damaged != database.read_bytes()
+    database.write_bytes(damaged)
+    assert Hints(tmp_path / "hints").tag("s3://bucket/", "name", "v1") is None

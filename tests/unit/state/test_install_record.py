@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -112,3 +113,25 @@ def test_without_a_lasting_name_the_directory_may_be_another_one(
     found = installed_at(tmp_path / "data", tmp_path / "d")
     assert found is not None
     assert not found.is_certain
+
+
+def test_a_record_damaged_anywhere_is_set_aside_or_still_serves(tmp_path: Path) -> None:
+    install(tmp_path)
+    (database,) = (tmp_path / "data" / "installed").glob("*.sqlite")
+    whole, chance = database.read_bytes(), random.Random(8)
+    used = [at for at, byte in enumerate(whole) if byte]
+    names = [at for name in (b"place", b"began_empty", b"is_complete") if (at := whole.find(name)) >= 0]
+    places = names + chance.sample(used, 60)
+    for at in places:
+        for beside in database.parent.iterdir():
+            beside.unlink()
+        database.write_bytes(whole[:at] + bytes([whole[at] ^ 0x81]) + whole[at + 1 :])
+        installed_at(tmp_path / "data", tmp_path / "d")
+        record = record_of(tmp_path)
+        list(record.files())
+        record.start("bucket/name", "ab" * 32, into_empty=False)
+        record.finish()
+        record.close()
+        found = installed_at(tmp_path / "data", tmp_path / "d")
+        assert found is not None
+        assert found.is_complete
