@@ -43,10 +43,12 @@ def open_clients(address: Address, settings: S3Settings) -> Clients:
 def with_obstore(connection: Connection, address: Address, settings: S3Settings) -> Clients:
     """Make obstore's clients beside boto3's, which stays.
 
-    Behind a proxy there are none: obstore would follow redirects through it, session token included.
+    Behind a proxy there are none: obstore would follow redirects through it, session token included. It also follows
+    them to another port of the endpoint's host. Over https that port has to show the host's certificate; over http
+    anybody may listen there, so a session token is sent by boto3 alone.
     """
     generation = connection.credentials.generation if connection.credentials else 0
-    if connection.proxied or not obstore.runs_here():
+    if connection.proxied or not obstore.runs_here() or not obstore.may_send_credentials(connection):
         return Clients(connection, None, None, generation)
     reader = obstore.Reader(address.bucket, settings, connection)
     return Clients(connection, reader, obstore.Creator(address.bucket, settings, connection), generation)

@@ -75,6 +75,13 @@ def runs_here() -> bool:
     return _runtime_pid in (None, os.getpid())
 
 
+def may_send_credentials(connection: Connection) -> bool:
+    """Whether a redirect to another port of the host cannot give a session token away. May read a credentials file."""
+    if connection.credentials is None or not connection.endpoint.startswith("http://"):
+        return True
+    return not connection.credentials.get_frozen_credentials().token
+
+
 class Reader:
     """GETs from one bucket; safe to use from many threads."""
 
@@ -203,7 +210,7 @@ def _client(bucket: str, settings: S3Settings, connection: Connection, *, attemp
             "retry_timeout": timedelta(seconds=settings.connect_timeout_s * attempts),
             "backoff": {"init_backoff": FIRST_BACKOFF, "max_backoff": LONGEST_BACKOFF, "base": 3},
         },
-        credential_provider=_provider(credentials) if credentials else None,
+        credential_provider=_provider(connection, credentials) if credentials else None,
     )
 
 
@@ -243,8 +250,10 @@ def _client_options(bucket: str, settings: S3Settings, connection: Connection) -
     return options
 
 
-def _provider(credentials: RereadCredentials) -> S3CredentialProvider:
+def _provider(connection: Connection, credentials: RereadCredentials) -> S3CredentialProvider:
     def provide() -> S3Credential:
+        if not may_send_credentials(connection):  # there was no token when this client was made
+            raise ValueError("a session token is not sent over http by this client")
         frozen = credentials.get_frozen_credentials()  # renews them where they can be renewed
         return {
             "access_key_id": frozen.access_key or "",

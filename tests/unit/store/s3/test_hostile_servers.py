@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from botocore.credentials import Credentials
 
 from fusepkg.errors import (
     AccessDenied,
@@ -87,7 +88,6 @@ class Listener:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "secret-token")
     listener = Listener("127.0.0.1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", listener.url)
     yield listener
@@ -136,6 +136,36 @@ def test_a_redirect_to_another_host_is_not_followed(server: Listener, other: Lis
             call()
     assert isinstance(read_async(store, key), RemoteError)
     assert other.asked == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("when", ["from the start", "later"])
+def test_a_session_token_goes_to_no_other_port_of_the_host(
+    server: Listener, monkeypatch: pytest.MonkeyPatch, status: int, when: str
+) -> None:
+    neighbour = Listener("127.0.0.1")
+    try:
+        if when == "from the start":
+            monkeypatch.setenv("AWS_SESSION_TOKEN", "secret-token")
+        store = a_store()
+        if when == "later":
+            credentials = store._open()._clients.connection.credentials
+            assert credentials is not None
+            credentials._current = Credentials("x", "x", "secret-token")
+        server.answers(lambda request: request.reply(status, Location=f"{neighbour.url}/bucket/key"))
+        for call in (
+            lambda: store.get("key"),
+            lambda: store.get("key", length=5),
+            lambda: store.head("key"),
+            lambda: store.create("key", b"x"),
+        ):
+            with pytest.raises(RemoteError):
+                call()
+        assert isinstance(read_async(store, "key"), RemoteError)
+        assert neighbour.asked == []
+        assert any(headers.get("X-Amz-Security-Token") for *_, headers in server.asked)
+    finally:
+        neighbour.close()
 
 
 # --- answers without an end ----------------------------------------------------------------------------------
@@ -315,7 +345,7 @@ def test_refused_credentials_are_read_again(
     server: Listener, home: Path, monkeypatch: pytest.MonkeyPatch, key: str, status: int, code: str
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
     file = home / "credentials"
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     monkeypatch.setattr("fusepkg.store.s3.credentials.REREAD_S", 0.0)
@@ -375,7 +405,7 @@ def test_a_listing_whose_credentials_end_in_the_middle_goes_on(
     server: Listener, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
     file = home / "credentials"
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     file.write_text("[default]\naws_access_key_id=OLD\naws_secret_access_key=s\n")
