@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import functools
+import logging
 import os
 import platform
 import re
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusepkg.errors import EngineUnavailable, MountFailed, MountpointBusy, NotMounted
+
+log = logging.getLogger(__name__)
 
 EROFS_KERNEL = (6, 12)
 """First kernel that mounts EROFS straight from a file."""
@@ -33,6 +35,11 @@ _CAP_SYS_ADMIN = 1 << 21
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 _MNT_DETACH = 2
 _CLONE_FS = 0x200
+
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+"""System calls, of the same numbers on all processors."""
+
+_CLOSE_ON_EXEC, _FSCONFIG_CMD_CREATE = 1, 6
 
 
 @functools.cache
@@ -94,12 +101,44 @@ def fusermount() -> str | None:
 def allow_background(fuse_mountpoint: Path, requests: int) -> None:
     """Let the kernel have that many background requests under way on a FUSE mount, where it lets us say so.
 
-    EROFS reads in the background only, and FUSE's default is 12. Blocks: stat(2) asks the mount itself.
+    All reads of EROFS, and those ahead of a reader of the ``fuse`` engine, are background requests; of more than FUSE's
+    default of 12, the others wait, also those that the cache could answer. Blocks: stat(2) asks the mount itself.
     """
-    connection = _FUSE_CONNECTIONS / str(os.minor(fuse_mountpoint.stat().st_dev))
-    with contextlib.suppress(OSError):  # fusectl is not mounted everywhere; then reads are a little less parallel
-        (connection / "max_background").write_text(str(requests))
-        (connection / "congestion_threshold").write_text(str(requests * 3 // 4))
+    try:
+        number = os.minor(fuse_mountpoint.stat().st_dev)
+        connections = _fuse_connections(number)
+        try:
+            for name, value in (("max_background", requests), ("congestion_threshold", requests * 3 // 4)):
+                written = os.open(f"{number}/{name}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=connections)
+                try:
+                    os.write(written, str(value).encode())
+                finally:
+                    os.close(written)
+        finally:
+            os.close(connections)
+    except OSError as exc:  # an ordinary user where fusectl is not mounted
+        log.info("at most 12 reads can wait for the bucket at a time: %s", exc)
+
+
+def _fuse_connections(number: int) -> int:
+    """Open fusectl's directory: as it is mounted, or else as a mount of our own that is nowhere in the tree."""
+    if (_FUSE_CONNECTIONS / str(number)).exists():
+        return os.open(_FUSE_CONNECTIONS, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    context = _system_call(_FSOPEN, b"fusectl", _CLOSE_ON_EXEC)
+    try:
+        _system_call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _system_call(_FSMOUNT, context, _CLOSE_ON_EXEC, 0)
+    finally:
+        os.close(context)
+
+
+def _system_call(number: int, *arguments: bytes | int | None) -> int:
+    """Make a system call that libc has no function for everywhere. Raises OSError."""
+    words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    result: int = _libc().syscall(ctypes.c_long(number), *words)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ async def _start_fuse(
     _init_session(operations, options.mountpoint, flags)
     nursery.start_soon(_serve, running.ended)
     await ready.wait()
+    await trio.to_thread.run_sync(kernel.allow_background, options.mountpoint, MAX_REQUESTS)
 
 
 async def _start_erofs(

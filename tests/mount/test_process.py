@@ -147,6 +147,38 @@ def test_a_request_that_hangs_holds_up_no_end(
     assert mount.record.mount_id not in [record.mount_id for record in records.read_records()]
 
 
+@pytest.mark.s3
+def test_requests_that_hang_hold_up_no_read_that_the_cache_can_answer(
+    bucket: Bucket, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not in the kernel either, which lets 12 reads ahead of their readers wait by default, and all reads of EROFS."""
+    for name, value in bucket.settings.items():
+        monkeypatch.setenv(name, value)
+    bucket.proxy.heal()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"hangs{number}").write_bytes(b"%d" % number * 150_000)
+    (folder / "cached").write_bytes(bytes(300_000))
+    with mounted(bucket.publish(folder, "hangs:v1"), tmp_path / "m", engine) as mount:
+        assert (mount / "cached").read_bytes() == bytes(300_000)
+        mount.wait_until_kept("cached", wholly=True)
+        forget_pages(mount / "cached")
+        bucket.proxy.forget()
+        bucket.proxy.fail(Stall(), operation="GetObject", times=None)
+        try:
+            hanging = [mount / f"hangs{number}" for number in range(20)]
+            with subprocess.Popen(
+                ["sh", "-c", 'for f; do head -c 1 "$f" >/dev/null & done; wait', "sh", *hanging]
+            ) as readers:
+                bucket.proxy.wait_for(20, operation="GetObject")
+                assert (mount / "cached").read_bytes() == bytes(300_000)
+                bucket.proxy.heal()
+                assert readers.wait() == 0
+        finally:
+            bucket.proxy.heal()
+
+
 def test_an_upgrade_under_a_mount_breaks_no_read(
     local: Place, originals: Originals, engine: str, tmp_path: Path, fusepkg: Fusepkg
 ):
