@@ -16,6 +16,7 @@ pytestmark = pytest.mark.fuse
 def test_a_read_notes_damage_a_push_heals_it_and_a_mount_goes_on_with_the_new_object(
     fusepkg: Fusepkg, tmp_path: Path
 ) -> None:
+    """A read that finds damage notes it, the next push heals it, and an open mount reads the new object."""
     source, mountpoint, caches = tmp_path / "source", tmp_path / "m", tmp_path / "caches"
     source.mkdir()
     mountpoint.mkdir()

@@ -29,6 +29,7 @@ def fill(folder: Path, number: int) -> Path:
 
 
 def test_a_folder_with_a_mount_in_it_is_hashed_by_the_manifest(fusepkg: Fusepkg, tmp_path: Path, engine: str) -> None:
+    """A folder with a mount in it is pushed and hashed by the mount's manifest, without reading its files."""
     outer = tmp_path / "outer"
     outer.mkdir()
     for number in (1, 2):  # the same place, and most likely the same device number, inodes, sizes

@@ -151,7 +151,10 @@ def test_a_request_that_hangs_holds_up_no_end(
 def test_requests_that_hang_hold_up_no_read_that_the_cache_can_answer(
     bucket: Bucket, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Not in the kernel either, which lets 12 reads ahead of their readers wait by default, and all reads of EROFS."""
+    """Requests that hang hold up no read that the cache can answer.
+
+    Nor in the kernel, which by default lets 12 background reads wait, and counts all reads of EROFS as such.
+    """
     for name, value in bucket.settings.items():
         monkeypatch.setenv(name, value)
     bucket.proxy.heal()
