@@ -15,7 +15,7 @@ from fusepkg_cache.errors import DigestMismatch as WrongBytes
 
 from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteProtocol
 from fusepkg.fetch.piece import Kind
-from fusepkg.fetch.slots import SMALL_BYTES
+from fusepkg.fetch.slots import SLOW_SMALL, SMALL_BYTES, SMALL_SLOTS
 from fusepkg.fetch.workers import Workers
 from fusepkg.store.protocol import Wanted
 
@@ -35,8 +35,12 @@ log = logging.getLogger(__name__)
 MISMATCH_TRIES = 2
 """Fetches of an object whose bytes are wrong, before giving up: the damage may lie in the transfer."""
 
-THREADS = 32
-"""Most threads that hash large pieces and ask for chunk lists."""
+HASHING_THREADS = 32
+"""Most threads that hash large pieces."""
+
+ASKING_THREADS = 2 * (SMALL_SLOTS + SLOW_SMALL)
+"""Most threads that wait for answers: for chunk lists (one for each that has a slot or is slow, one more for its second
+request), and for other places of objects. Requests that stall must not hold up the hashing of what has arrived."""
 
 Outcome: TypeAlias = "Verified | bytes | FusepkgError"
 """What comes of a piece: its bytes, b"" if there is no chunk list, or an error."""
@@ -75,14 +79,16 @@ class BucketReader:
         self._elsewhere = elsewhere
         self._outcomes: deque[tuple[Flight, Outcome]] = deque()
         self._is_told = False
-        self._workers = Workers(THREADS, "fusepkg-fetch")
+        self._hashers = Workers(HASHING_THREADS, "fusepkg-hash")
+        self._askers = Workers(ASKING_THREADS, "fusepkg-ask")
         self._reads: dict[int, tuple[ObjectStore, AsyncReads]] = {}
         self._tickets = count()
         self._asked: dict[int, Flight] = {}
 
     def close(self) -> None:
         """Give up what is under way; neither the loop nor the process waits for a request."""
-        self._workers.close()
+        self._hashers.close()
+        self._askers.close()
         for _, reads in self._reads.values():
             reads.close()
 
@@ -91,7 +97,7 @@ class BucketReader:
         wanted: dict[int, list[Wanted]] = {}
         for flight in flights:
             if flight.piece.kind is Kind.LIST:
-                self._workers.submit(partial(self._answer, flight, partial(self._get_chunk_list, flight.piece)))
+                self._askers.submit(partial(self._answer, flight, partial(self._get_chunk_list, flight.piece)))
                 continue
             piece = flight.piece
             try:
@@ -140,7 +146,7 @@ class BucketReader:
                 continue
             check = partial(self._answer, flight, partial(self._checked, flight, answer))
             if flight.piece.length > SMALL_BYTES and isinstance(answer, bytes):
-                self._workers.submit(check)  # hashing it takes milliseconds, and others arrive meanwhile
+                self._hashers.submit(check)  # hashing it takes milliseconds, and others arrive meanwhile
             else:
                 check()
 
@@ -149,7 +155,7 @@ class BucketReader:
             outcome = self._contained(flight.entry, fetch)
         except FusepkgError as exc:
             if flight.place is None and isinstance(exc, ObjectMissing | DigestMismatch):
-                self._workers.submit(partial(self._try_elsewhere, flight, exc))
+                self._askers.submit(partial(self._try_elsewhere, flight, exc))
                 return
             outcome = exc
         if outcome is not None:

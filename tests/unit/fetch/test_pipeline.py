@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 import trio
 from fusepkg_cache import Cache, Verified
+from fusepkg_cache.digest import Algorithm, compute_digest
 from fusepkg_cache.errors import CacheReadOnly
 from trio.testing import wait_all_tasks_blocked
 
 from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteUnavailable
 from fusepkg.fetch import pipeline
+from fusepkg.fetch.bucket import HASHING_THREADS
 from fusepkg.fetch.slots import LARGE_SLOTS, SMALL_SLOTS
 from fusepkg.fetch.source import BlobSource
+from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.registry.layout import chunk_list_key
 from fusepkg.store.faulty import Fault, Gate, flip
 from tests.unit.fetch.desk import CHUNK, LARGE, PAGE, SMALL, Desk, read_in_pages
 
@@ -178,6 +182,28 @@ async def test_stalled_large_objects_soon_are_in_the_way_of_no_other(desk: Desk)
         await trio.to_thread.run_sync(gate.wait_reached, LARGE_SLOTS)
         assert await source.read(quick, 0, 10) == data[:10]
         gate.open()
+
+
+async def test_stalled_chunk_lists_are_in_the_way_of_no_large_piece(desk: Desk):
+    large, gate = desk.put_large(), Gate()
+    place = PhysicalKey("s3", "memory", "stalled")
+    stalled = [
+        Entry(f"stalled{number}", place, CHUNK + 1, compute_digest(Algorithm.SHA2_256_CHUNKED, b"%d" % number))
+        for number in range(HASHING_THREADS)
+    ]
+    for entry in stalled:
+        desk.store.add(Fault("get", key=chunk_list_key(entry.digest), gate=gate))
+    async with trio.open_nursery() as readers:
+        try:
+            async with desk.source(settle=False) as source:
+                for entry in stalled:
+                    readers.start_soon(source.read, entry, 0, 10)
+                await trio.to_thread.run_sync(gate.wait_reached, HASHING_THREADS)
+                with trio.fail_after(30):
+                    assert await source.read(large, CHUNK, 10) == LARGE[CHUNK : CHUNK + 10]
+                readers.cancel_scope.cancel()
+        finally:
+            gate.open()
 
 
 async def test_the_end_fails_those_who_wait_and_waits_for_no_request(desk: Desk):
