@@ -28,6 +28,10 @@ _END_TIMEOUT_S = 10.0
 """How long ``close`` waits for the loop: it only drops its tasks."""
 
 
+_KEEP_TIMEOUT_S = 5.0
+"""How long ``close`` waits for the cache to take what has arrived: milliseconds, but on a disk that hangs."""
+
+
 class BlockingSource:
     """Bytes of entries, cached and verified. Safe for many threads, under any other event loop, and across forks.
 
@@ -104,10 +108,19 @@ class _Loop:
         return future
 
     def end(self) -> None:
-        """Cancel what is under way, and wait for the thread."""
+        """Keep what has arrived, cancel what is under way, and wait for the thread."""
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._nursery.cancel_scope.cancel)
+            self._token.run_sync_soon(self._start_end)
         self._thread.join(_END_TIMEOUT_S)
+
+    def _start_end(self) -> None:
+        if not self._ended:
+            self._nursery.start_soon(self._keep_and_end)
+
+    async def _keep_and_end(self) -> None:
+        with trio.move_on_after(_KEEP_TIMEOUT_S):
+            await self._source.wait_until_kept()
+        self._nursery.cancel_scope.cancel()
 
     def _run(self) -> None:
         trio.run(self._main)

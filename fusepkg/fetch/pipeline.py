@@ -103,6 +103,7 @@ class Pipeline:
         self._asked: deque[tuple[float, Flight]] = deque()
         self._to_keep: list[Flight] = []
         self._keepers = 0
+        self._keeper_ended = trio.Event()
         self._something = trio.Event()
         self._turn_s = 0.0
         self._ended = False
@@ -326,6 +327,12 @@ class Pipeline:
         if self._flights.get(flight.piece.key) is flight:
             del self._flights[flight.piece.key]
 
+    async def wait_until_kept(self) -> None:
+        """Wait until all pieces that have arrived are in the cache, or refused by it."""
+        while self._to_keep or self._keepers:
+            self._keeper_ended = trio.Event()
+            await self._keeper_ended.wait()
+
     # --- keeping ---------------------------------------------------------------------------------------------
 
     def _next_to_keep(self) -> list[Flight]:
@@ -349,6 +356,7 @@ class Pipeline:
                 flights = self._next_to_keep()
         finally:
             self._keepers -= 1
+            self._keeper_ended.set()
 
     # --- large blobs without a chunk list --------------------------------------------------------------------
 

@@ -74,6 +74,10 @@ class BlobSource:
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
 
+    async def wait_until_kept(self) -> None:
+        """Wait until all that has arrived is in the cache, or refused by it."""
+        await self._pipeline.wait_until_kept()
+
     def close(self) -> None:
         """Close the cache, after the last read."""
         self._pipeline.close()

@@ -24,9 +24,13 @@ _MAX_OBJECTS = 10_000
 
 
 def note_damaged(data_dir: Path, urls: Iterable[str]) -> None:
-    """Note objects, by physical key. A file that cannot be written costs a warning in the log."""
+    """Note objects, by physical key. A file that cannot be written costs a warning in the log.
+
+    Objects below a ``data_dir`` that is gone are not noted: it may come back, and must not be made meanwhile.
+    """
     known = damaged_objects(data_dir)
-    new = [url for url in dict.fromkeys(urls) if url not in known]
+    gone = None if data_dir.exists() else data_dir.absolute().as_uri()
+    new = [url for url in dict.fromkeys(urls) if url not in known and not (gone and url.startswith(gone))]
     if not new:
         return
     try:

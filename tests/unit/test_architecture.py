@@ -87,7 +87,7 @@ def test_the_docstring_draws_the_whole_tree() -> None:
     assert errors.__doc__ is not None
     drawn = errors.__doc__.partition("FusepkgError\n")[2]
     named = re.findall(r"[A-Z]\w+", drawn)
-    branches = re.findall(r"^ {6}([A-Z]\w+)", drawn, re.MULTILINE)
+    branches = re.findall(r"^ {2}([A-Z]\w+)", drawn, re.MULTILINE)
     assert Counter(named) == Counter(error.__name__ for error in ERRORS[1:])
     assert branches == [error.__name__ for error in FusepkgError.__subclasses__()]
 
