@@ -290,7 +290,8 @@ def test_a_sample_of_a_package_reads_no_data_and_copies_none(s3: Gateway, proxy:
     assert proxy.operations() == []
     package = small.push_manifest("v1")
     data = [request for request in proxy.requests if not request.key.startswith(".quilt/") and request.key]
-    assert {request.method for request in data} <= {"HEAD"}  # whether what it names is there
+    assert {request.method for request in data} <= {"HEAD"}  # whether what it names is there,
+    assert len(data) <= len(package)  # and only that, each once
     assert not [request for request in proxy.requests if request.method == "GET" and request.key.endswith(".jsonl")]
     assert len(package) in (9, 10)
 
