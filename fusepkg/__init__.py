@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fusepkg.api.builder import PackageBuilder as PackageBuilder
-    from fusepkg.api.contexts import configure as configure
     from fusepkg.api.package import Package as Package
+    from fusepkg.opened.contexts import configure as configure
 
 __version__ = "0.1.0"
 __all__ = ["Package", "PackageBuilder", "__version__", "configure"]
@@ -18,7 +18,7 @@ __all__ = ["Package", "PackageBuilder", "__version__", "configure"]
 _HOMES = {
     "Package": "fusepkg.api.package",
     "PackageBuilder": "fusepkg.api.builder",
-    "configure": "fusepkg.api.contexts",
+    "configure": "fusepkg.opened.contexts",
 }
 
 

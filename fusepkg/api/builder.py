@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.api.builder_entry import BuilderEntry
-from fusepkg.api.contexts import current_context
 from fusepkg.api.display import show_package
-from fusepkg.api.inputs import opened_packages
 from fusepkg.api.package import Package
-from fusepkg.api.version import LOCAL_MANIFEST, OpenVersion, open_version
 from fusepkg.daemon.records import mounts_below
 from fusepkg.errors import CacheFailure, UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
+from fusepkg.opened.contexts import current_context
+from fusepkg.opened.inputs import opened_packages
+from fusepkg.opened.version import LOCAL_MANIFEST, OpenVersion, open_version
 from fusepkg.package.open import forget_index, index_manifest, index_root_for
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.folder import parse_symlinks

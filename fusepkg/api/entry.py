@@ -9,9 +9,9 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from fusepkg.api.file import BUFFER_BYTES, EntryFile
 from fusepkg.errors import UsageError
 from fusepkg.model.entry import EntryKind
+from fusepkg.opened.file import BUFFER_BYTES, EntryFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

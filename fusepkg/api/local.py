@@ -27,7 +27,7 @@ from fusepkg.work.progress import Phase, PhaseCounters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusepkg.api.version import OpenVersion
+    from fusepkg.opened.version import OpenVersion
     from fusepkg.work.progress import ProgressCallback
 
 log = logging.getLogger(__name__)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fusepkg.api import local
 from fusepkg.api.contents import directory_range, summarise
-from fusepkg.api.contexts import current_context
 from fusepkg.api.display import Text, show_package
 from fusepkg.api.entry import PackageDirectory, PackageEntry
 from fusepkg.api.listing import Listing
 from fusepkg.api.results import Differences
-from fusepkg.api.version import OpenVersion, open_version
 from fusepkg.errors import EntryNotFound, FsError, UsageError
 from fusepkg.index.difference import compare_indexes
 from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference
+from fusepkg.opened.contexts import current_context
+from fusepkg.opened.version import OpenVersion, open_version
 from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusepkg import Package, PackageBuilder
-from fusepkg.api.contexts import close_contexts
 from fusepkg.errors import RemoteUnavailable
+from fusepkg.opened.contexts import close_contexts
 from fusepkg.registry.tags import tag_history
 from fusepkg.store.s3 import S3Settings, S3Store
 from tests.proxy import INTERNAL_ERROR, Reset

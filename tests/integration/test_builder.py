@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from fusepkg import Package, PackageBuilder
-from fusepkg.api.contexts import close_contexts
 from fusepkg.errors import FusepkgError, InvalidReference, LocalFilesRemain, ManifestNotPushed, UsageError
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import open_index
 from fusepkg.model.reference import parse_reference
+from fusepkg.opened.contexts import close_contexts
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.publish.push_manifest import push_manifest

@@ -12,7 +12,6 @@ import pytest
 import quilt3
 
 from fusepkg import Package, PackageBuilder
-from fusepkg.api.contexts import close_contexts
 from fusepkg.errors import (
     AccessDenied,
     DigestMismatch,
@@ -23,6 +22,7 @@ from fusepkg.errors import (
     TagConflict,
     UsageError,
 )
+from fusepkg.opened.contexts import close_contexts
 from fusepkg.registry.tags import read_tag
 from fusepkg.store.s3 import S3Settings, S3Store
 from tests.proxy import Proxy

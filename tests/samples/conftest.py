@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import fusepkg
-from fusepkg.api.contexts import close_contexts
+from fusepkg.opened.contexts import close_contexts
 from tests.rgw import Gateway
 from tests.samples.prompt import Samples
 

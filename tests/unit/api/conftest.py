@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusepkg import Package
-from fusepkg.api.contexts import close_contexts
+from fusepkg.opened.contexts import close_contexts
 from tests import trees
 from tests.command import run_fusepkg
 from tests.mount.places import surroundings

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from fusepkg import Package
-from fusepkg.api.contexts import close_contexts, current_context
+from fusepkg.opened.contexts import close_contexts, current_context
 
 _WORKERS = 4
 

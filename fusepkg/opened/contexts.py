@@ -36,7 +36,33 @@ def configure(
     What is left out comes from the environment, the configuration file, or a default.
     """
     global _flags
-    _flags = Flags(
+    _flags = flags_of(
+        cache_dir=cache_dir,
+        endpoint_url=endpoint_url,
+        region=region,
+        profile=profile,
+        no_sign_request=no_sign_request,
+        cache_size=cache_size,
+        cache_free=cache_free,
+        cache_lower=cache_lower,
+        retry_timeout=retry_timeout,
+    )
+
+
+def flags_of(
+    *,
+    cache_dir: Path | str | None = None,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+    no_sign_request: bool = False,
+    cache_size: str | None = None,
+    cache_free: str | None = None,
+    cache_lower: Path | str | None = None,
+    retry_timeout: float | str | None = None,
+) -> Flags:
+    """Return the flags that a call names, as ``configure`` takes them."""
+    return Flags(
         cache_dir=_as_path(cache_dir),
         endpoint_url=endpoint_url,
         region=region,
@@ -47,6 +73,11 @@ def configure(
         cache_lower=_as_path(cache_lower),
         retry_timeout=None if retry_timeout is None else str(retry_timeout),
     )
+
+
+def current_flags() -> Flags:
+    """Return the flags of the last ``configure``."""
+    return _flags
 
 
 def current_context(flags: Flags | None = None) -> Context:

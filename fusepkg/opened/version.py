@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusepkg.api.inputs import note_opened
 from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.opened.inputs import note_opened
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What a Python program has open: contexts, versions, files of packages."""
