@@ -10,14 +10,15 @@ import os
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from fusepkg.errors import RemoteUnavailable
+from fusepkg.errors import FusepkgError, RemoteUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from fusepkg.fetch.source import BlobSource
     from fusepkg.model.entry import Entry
@@ -30,6 +31,9 @@ _END_TIMEOUT_S = 10.0
 
 _KEEP_TIMEOUT_S = 5.0
 """How long ``close`` waits for the cache to take what has arrived: milliseconds, but on a disk that hangs."""
+
+_SIDE_BY_SIDE = 1024
+"""Ranges of one call that are waited for at a time: more than the pipeline fetches at once."""
 
 
 class BlockingSource:
@@ -51,6 +55,16 @@ class BlockingSource:
         """
         wanted = entry.size - offset if length is None else length
         return self._call(lambda source: source.read(entry, offset, max(0, wanted)))
+
+    def read_many(self, wanted: Sequence[tuple[Entry, int, int]]) -> list[bytes | FusepkgError]:
+        """The bytes of many ranges (entry, offset, length), fetched side by side.
+
+        An error takes the place of the bytes it kept away.
+        """
+        found: list[bytes | FusepkgError] = []
+        for start in range(0, len(wanted), _SIDE_BY_SIDE):
+            found += self._call(partial(_read_side_by_side, wanted[start : start + _SIDE_BY_SIDE]))
+        return found
 
     def cached_chunks(self, entry: Entry) -> tuple[int, int]:
         """How many of the entry's chunks the cache holds, and how many there are."""
@@ -81,6 +95,23 @@ class BlockingSource:
             if self._loop is None:
                 self._loop = _Loop(self._make_source)
             return self._loop
+
+
+async def _read_side_by_side(
+    wanted: Sequence[tuple[Entry, int, int]], source: BlobSource
+) -> list[bytes | FusepkgError]:
+    found: list[bytes | FusepkgError] = [b""] * len(wanted)
+
+    async def read(number: int, entry: Entry, offset: int, length: int) -> None:
+        try:
+            found[number] = await source.read(entry, offset, length)
+        except FusepkgError as exc:
+            found[number] = exc
+
+    async with trio.open_nursery() as nursery:
+        for number, one in enumerate(wanted):
+            nursery.start_soon(read, number, *one)
+    return found
 
 
 class _Loop:

@@ -66,6 +66,18 @@ def test_errors_reach_the_caller_and_the_source_goes_on(source: BlockingSource, 
     assert source.read(entry) == DATA
 
 
+def test_many_ranges_side_by_side_with_an_error_in_the_place_of_what_it_kept_away(
+    source: BlockingSource, store: FaultyStore
+) -> None:
+    good, bad = put(store, "good"), put(store, "bad", DATA[1:])
+    store.inner.overwrite("bad", DATA[2:] + b"!")
+    first, error, last = source.read_many([(good, 0, 5), (bad, 0, 5), (good, 5, len(DATA))])
+    assert (first, last) == (DATA[:5], DATA[5:])
+    assert isinstance(error, DigestMismatch)
+    assert source.read_many([]) == []
+    assert source.read_many([(good, at, 1) for at in range(2000)]) == [DATA[n : n + 1] for n in range(2000)]
+
+
 def test_closing_ends_those_who_wait_and_the_next_call_starts_anew(source: BlockingSource, store: FaultyStore) -> None:
     gate, errors = Gate(), []
     store.add(Fault("get", gate=gate))

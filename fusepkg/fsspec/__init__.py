@@ -1,0 +1,1 @@
+"""Packages for programs that read through fsspec: ``fusepkg://bucket/name:tag/path``."""
