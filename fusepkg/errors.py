@@ -3,7 +3,7 @@
 FusepkgError
   UsageError            InvalidReference
   PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
-                        EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat
+                        EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
                         ManifestNotPushed, BuilderUnfit
   RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
@@ -128,6 +128,13 @@ class UnsupportedFormat(PackageError):
     """A manifest, index or hash of a kind this version does not know."""
 
     code = "package.unsupported_format"
+    exit_code = 9
+
+
+class PackTableInvalid(PackageError):
+    """The table of a version's packs is damaged, or of another version; its objects are read instead."""
+
+    code = "package.pack_table_invalid"
     exit_code = 9
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _WORDS = {
     "push": ("push",),
+    "pack": ("pack",),
     "mount": ("mount", "umount"),
     "mounts": ("mounts", "stat"),
     "install": ("install",),

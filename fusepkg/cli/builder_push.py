@@ -29,6 +29,7 @@ from fusepkg.package.open import forget_index
 from fusepkg.publish import push_manifest as publish_manifest
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.manifest import build_manifest, write_manifest
+from fusepkg.publish.packs import push_packs
 from fusepkg.publish.upload import data as publish_data
 from fusepkg.registry.manifests import ManifestPut
 from fusepkg.registry.tags import tag_conflict, tag_history
@@ -97,6 +98,8 @@ def push_data(
             report=lambda pushed: say(str(pushed)),
         )
         top_hash = build_manifest(draft, hints=builder.app.hints)
+        for warning in push_packs(draft, check=check, progress=show_phase(show)).warnings:
+            note(f"Warning: {warning}")
         _keep(builder, draft, top_hash)
         state = BuilderState(builder.state.header, builder.state.changes, shown_items(draft))
         builder.save(state.with_header(pushed=top_hash))
@@ -191,7 +194,10 @@ def _forget_index(builder: Builder, draft: Draft, put: ManifestPut) -> None:
 
 
 def _report(
-    event: publish_manifest.ManifestBuilt | publish_manifest.ManifestPushed | publish_manifest.TagLinked,
+    event: publish_manifest.ManifestBuilt
+    | publish_manifest.PacksLeftOut
+    | publish_manifest.ManifestPushed
+    | publish_manifest.TagLinked,
 ) -> None:
     for line in str(event).splitlines():
         say(line)

@@ -10,6 +10,7 @@ import typer
 
 from fusepkg.cli.options import CheckOption, JsonOption, RefArgument, SymlinksOption, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
+from fusepkg.cli.pack import describe_packs
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.model.reference import parse_reference
@@ -44,6 +45,13 @@ def push(
         typer.Option(metavar="FORMAT", help="`fusepkg`, or `quilt3` to publish where quilt3 looks for packages."),
     ] = "fusepkg",
     check: CheckOption = False,
+    packs: Annotated[
+        bool | None,
+        typer.Option(
+            "--packs/--no-packs",
+            help="Write small files once more, many to an object, for faster reading; default: except to directories.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
@@ -62,6 +70,7 @@ def push(
             symlinks=parse_symlinks("follow" if follow_symlinks else symlinks),
             registry_format=registry_format,
             check=check,
+            packs=packs,
             suspects=damaged_objects(app.settings.data_dir),
             hints=app.hints,
             progress=show_phase(show),
@@ -86,6 +95,8 @@ def _describe(pushed: Pushed, manifest: PhysicalKey) -> None:
     )
     if pushed.repaired_objects:
         note(f"{counted(pushed.repaired_objects, 'object')} of older versions was missing or damaged: uploaded again")
+    if pushed.packs.new_packs:
+        note(f"Small files: {describe_packs(pushed.packs)}")
     say(f"Tophash: {pushed.top_hash}")
     if pushed.tag_moved:
         say(f"Pushing manifest to {manifest.readable}")
@@ -105,6 +116,9 @@ def _facts(pushed: Pushed) -> dict[str, object]:
         "reused_objects": pushed.reused_objects,
         "reused_bytes": pushed.reused_bytes,
         "repaired_objects": pushed.repaired_objects,
+        "packs": pushed.packs.packs,
+        "new_packs": pushed.packs.new_packs,
+        "new_pack_bytes": pushed.packs.new_bytes,
         "tag_moved": pushed.tag_moved,
         "warnings": list(pushed.warnings),
     }

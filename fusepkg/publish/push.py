@@ -18,6 +18,7 @@ from fusepkg.publish.draft.metadata import make_header
 from fusepkg.publish.draft.sources import check_registry_is_outside
 from fusepkg.publish.folder import Symlinks
 from fusepkg.publish.manifest import build_manifest
+from fusepkg.publish.packs import PackReport, push_packs
 from fusepkg.publish.published import is_whole
 from fusepkg.publish.push_manifest import NOTES, find_target, link, look_at_tag, publish_manifest
 from fusepkg.publish.upload.data import DataReport, push_data
@@ -61,6 +62,7 @@ class Pushed:
     reused_objects: int
     reused_bytes: int
     repaired_objects: int
+    packs: PackReport
     moved_from: TagState | None
     moved_to: TagState
     manifest: ManifestPut
@@ -86,6 +88,7 @@ def push_folder(
     registry_format: str = "fusepkg",
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
+    packs: bool | None = None,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Pushed:
@@ -94,7 +97,7 @@ def push_folder(
     Data go under ``prefix``, by default the package's name, and overwrite nothing. Content the bucket has already,
     from an older version or an interrupted push, is not uploaded again; what of it is missing is, and with ``check``,
     or among the ``suspects`` (physical keys), what is damaged. With the registry format ``quilt3`` the manifest is put,
-    and named, where quilt3 looks for it, and nowhere else.
+    and named, where quilt3 looks for it, and nowhere else. ``packs`` is that of ``push_packs``.
 
     Raises: FolderUnfit, FileChanged, ObjectCollision, TagConflict, UsageError, and what stores raise. Whatever was
     uploaded before stays, and the tag then names what it named.
@@ -114,23 +117,25 @@ def push_folder(
     is_published = not is_new_directory(store) and has_manifest(store, reference.name, top_hash)
     if is_published and is_whole(presence, reference.name, top_hash, where):
         data, put = _all_reused(draft), ManifestPut.KEPT
+        packed = push_packs(draft, packs, check=check, progress=progress)
         after = link(draft, tag, where, before)
     else:
         versions = [top_hash] if is_published else []
         data = push_data(
             draft, prefix, check=check, suspects=suspects, versions=versions, look_again=False, progress=progress
         )
+        packed = push_packs(draft, packs, check=check, progress=progress)
         writing = PhaseCounters(progress, Phase.MANIFEST, total=1)
         published = publish_manifest(draft, tag, where, before, broken=data.broken)
         put, after = published.put, published.state
         writing.add(1, 0)
     PhaseCounters(progress, Phase.TAG, total=1).add(1, 0)
     assert after is not None, "the tag names it now"
-    warnings = [*data.warnings, *([NOTES[put]] if put in NOTES else [])]
+    warnings = [*data.warnings, *packed.warnings, *([NOTES[put]] if put in NOTES else [])]
     if before is None and where is Layout.FUSEPKG and (hidden := _hidden_tag(store, reference)):
         warnings.append(hidden)
     intact = frozenset(data.intact | presence.intact)
-    return _report(draft, data, before, after, put, intact, tuple(warnings))
+    return _report(draft, data, packed, before, after, put, intact, tuple(warnings))
 
 
 def folder_hash(
@@ -187,6 +192,7 @@ def _hidden_tag(store: ObjectStore, reference: Reference) -> str | None:
 def _report(
     draft: Draft,
     data: DataReport,
+    packed: PackReport,
     before: TagState | None,
     after: TagState,
     manifest: ManifestPut,
@@ -204,6 +210,7 @@ def _report(
         reused_objects=data.reused_objects,
         reused_bytes=data.reused_bytes,
         repaired_objects=data.repaired,
+        packs=packed,
         moved_from=before,
         moved_to=after,
         manifest=manifest,

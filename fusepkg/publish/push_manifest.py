@@ -17,6 +17,7 @@ from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import parse_tag
 from fusepkg.publish.draft.entry_sources import PackageEntries
 from fusepkg.publish.manifest import build_manifest, write_manifest
+from fusepkg.publish.packs import push_packs
 from fusepkg.publish.targets import check_target, link_version, parse_format, read_state
 from fusepkg.publish.upload.chunk_lists import carry_chunk_lists
 from fusepkg.publish.upload.many import is_new_directory
@@ -56,6 +57,16 @@ class ManifestBuilt:
 
     def __str__(self) -> str:
         return f"Building manifest...\nTophash: {self.top_hash}"
+
+
+@dataclass(frozen=True, slots=True)
+class PacksLeftOut:
+    """Some or all packs were not written."""
+
+    warning: str
+
+    def __str__(self) -> str:
+        return f"Warning: {self.warning}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +111,18 @@ def push_manifest(
     registry_format: str = "fusepkg",
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
+    packs: bool | None = None,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
-    report: Callable[[ManifestBuilt | ManifestPushed | TagLinked], None] = lambda _: None,
+    report: Callable[[ManifestBuilt | PacksLeftOut | ManifestPushed | TagLinked], None] = lambda _: None,
     keep: Callable[[Path, ManifestPut], None] = lambda _manifest, _put: None,
 ) -> str:
     """Put the manifest in the bucket, and make a tag name it: the one given, or the draft's own, or none.
 
     The tag moves only if it still names what it named when the draft was made from it, or first looked at it. With the
     registry format ``quilt3`` it is quilt3's ``latest``, which always moves. ``keep`` is given the manifest, in a file
-    that is gone afterwards, once it is published, and what came of putting it. Returns the top hash.
+    that is gone afterwards, once it is published, and what came of putting it. ``packs`` is that of ``push_packs``.
+    Returns the top hash.
 
     Raises: LocalFilesRemain unless ``allow_local_files``, ObjectMissing if the version names objects of its bucket that
     are gone, TagConflict, InvalidReference, UsageError, and what stores raise. Until the tag moves, it names what it
@@ -124,6 +137,8 @@ def push_manifest(
         report(ManifestBuilt(top_hash))
     store = draft.stores.for_bucket(draft.reference.bucket)
     _check_objects(draft, Presence(store, draft.stores.for_key, suspects, check))
+    for warning in push_packs(draft, packs, check=check, progress=progress).warnings:
+        report(PacksLeftOut(warning))
     published = publish_manifest(draft, tag, where, before, keep=keep)
     assert draft.manifest_url is not None
     report(ManifestPushed(draft.manifest_url, published.put))

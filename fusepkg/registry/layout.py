@@ -1,4 +1,4 @@
-"""The keys of manifests, tag moves and chunk lists in a bucket, written and parsed.
+"""The keys of manifests, tag moves, chunk lists and packs in a bucket, written and parsed.
 
 In our own layout a package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar
 of names and tags has no other character that keys or hive partitions treat specially, so letters of every script stay
@@ -133,6 +133,16 @@ def parse_tag_move_key(key: str) -> tuple[str, str, int] | None:
 def chunk_list_key(digest: Digest) -> str:
     """Return the key of the chunk list of one blob."""
     return f"{ROOT}chunks/{digest.hex[:2]}/{digest.hex}"
+
+
+def pack_key(pack: str) -> str:
+    """Return the key of a pack, by its name: 64 hex digits."""
+    return f"{ROOT}packs/data/{pack[:2]}/{pack}"
+
+
+def pack_table_key(top_hash: str) -> str:
+    """Return the key of the table of a version's packs."""
+    return f"{ROOT}packs/tables/{top_hash[:2]}/{top_hash}.json"
 
 
 # --- quilt3 --------------------------------------------------------------------------------------------------

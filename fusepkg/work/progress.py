@@ -13,6 +13,7 @@ class Phase(enum.Enum):
     SCAN = "scanning"
     HASH = "hashing"
     UPLOAD = "uploading"
+    PACK = "packing"
     MANIFEST = "writing the manifest"
     TAG = "moving the tag"
     CHECK = "checking"
