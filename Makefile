@@ -3,7 +3,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 # Tests of one file stay in one process, so that they share mounts and servers; each process has servers of its own.
-PARALLEL := -n $(or $(JOBS),2) --dist loadfile
+# A process that dies ends the run: pytest-xdist would wait for ever for the files it gave to it.
+PARALLEL := -n $(or $(JOBS),2) --dist loadfile --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -46,7 +47,7 @@ sizes: setup ## No module over 500 lines, no function over 60
 	@$(BIN)/python scripts/check_sizes.py
 
 stress: setup ## The long tests: many readers, kills and evictions
-	@$(PYTEST) -m stress
+	@$(PYTEST) -m stress --timeout 0
 
 coverage: setup ## Which lines the tests run, subprocesses included; fails below the floor in pyproject.toml
 	@$(PYTEST) $(PARALLEL) --cov --cov-report=html --cov-report=term
