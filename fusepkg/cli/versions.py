@@ -21,6 +21,7 @@ from fusepkg.registry.resolve import resolve
 from fusepkg.registry.tags import move_tag, read_tag, roll_back, tag_history
 
 if TYPE_CHECKING:
+    from fusepkg.errors import FusepkgError
     from fusepkg.model.entry import Entry
     from fusepkg.package.open import OpenedPackage
     from fusepkg.registry.catalogue import Named
@@ -132,8 +133,10 @@ def tags(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) 
     """List the tags of a package."""
     reference, app = parse_reference(ref), app_of(context)
     store = app.store(reference.bucket)
-    found = list_tags(store, reference.name)
-    if not found:
+    skipped: list[FusepkgError] = []
+    found = list_tags(store, reference.name, skip=skipped.append)
+    _note_skipped(skipped)
+    if not found and not skipped:
         resolve(
             store, replace(reference, top_hash=None)
         )  # raises, and tells a package without tags from one that is not there
@@ -147,8 +150,10 @@ def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -
     """List the versions a tag has named, newest first."""
     reference, app = parse_reference(ref), app_of(context)
     store = app.store(reference.bucket)
-    history = list_history(store, reference.name, reference.tag)
-    if not history:
+    skipped: list[FusepkgError] = []
+    history = list_history(store, reference.name, reference.tag, skip=skipped.append)
+    _note_skipped(skipped)
+    if not history and not skipped:
         resolve(store, replace(reference, top_hash=None))  # raises, and names the tags there are
     if as_json:
         print_json([_move_facts(named) for named in history])
@@ -157,6 +162,11 @@ def log(context: typer.Context, ref: RefArgument, as_json: JsonOption = False) -
         ("HASH", "TIME", "PUBLISHER", "MESSAGE"),
         [(short(named.top_hash), named.time or "", named.publisher or "", named.message or "") for named in history],
     )
+
+
+def _note_skipped(errors: list[FusepkgError]) -> None:
+    for error in errors:
+        note(f"left out: {error.message}")
 
 
 def tag(

@@ -6,6 +6,7 @@ Layouts are asked in order, and the first that has a tag wins: a tag of fusepkg 
 from __future__ import annotations
 
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,8 +19,11 @@ from fusepkg.registry.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fusepkg.registry.tags import TagMove
+    from fusepkg.errors import FusepkgError
+    from fusepkg.registry.tags import Skip, TagMove
     from fusepkg.store.protocol import ObjectStore
+
+log = logging.getLogger(__name__)
 
 _NEWEST_AMONG_TAGS = 64
 """Tags asked for the newest version of a package: four rounds of requests."""
@@ -86,17 +90,20 @@ def tag_names(store: ObjectStore, name: str) -> list[str]:
     return sorted(found)
 
 
-def list_tags(store: ObjectStore, name: str) -> list[Named]:
-    """Return the tags of a package by name, with the version each names now."""
-    found = {move.tag: _of_move(move) for move in tags.current_moves(store, name)}
+def list_tags(store: ObjectStore, name: str, *, skip: Skip | None = None) -> list[Named]:
+    """Return the tags of a package by name, with the version each names now.
+
+    Raises UnsupportedFormat and ObjectTooLarge for a tag that cannot be read, unless ``skip`` takes them.
+    """
+    found = {move.tag: _of_move(move) for move in tags.current_moves(store, name, skip=skip)}
     for where in _quilt3_layouts(name):
         pointers = quilt3.list_pointers(store, name, where)
         hidden = [pointer for pointer in _tags_among(pointers) if pointer not in found]
         newest = [pointer for pointer in pointers if quilt3.pointer_time(pointer)][-1:]
-        read = _read_pointers(store, name, hidden + newest, where)
-        for one in read[: len(hidden)]:
+        pushes = _read_pointers(store, name, newest, where, skip)
+        for one in _read_pointers(store, name, hidden, where, skip):
             # the last push is what made `latest` name its version
-            times = [push.time for push in read[len(hidden) :] if push.top_hash == one.top_hash]
+            times = [push.time for push in pushes if push.top_hash == one.top_hash]
             found[one.tag] = replace(one, time=times[0] if times and one.tag == quilt3.LATEST else None)
     return [found[tag] for tag in sorted(found)]
 
@@ -104,34 +111,43 @@ def list_tags(store: ObjectStore, name: str) -> list[Named]:
 def newest_version(store: ObjectStore, name: str) -> str | None:
     """Return the version that a tag of the package has come to name last; None for a package without tags.
 
-    At most 64 tags are looked at, those that sort last: a LIST, and two small requests for each of them.
+    At most 64 tags are looked at, those that sort last: a LIST, and two small requests for each of them. Tags that
+    cannot be read are left out.
     """
+
+    def skip(error: FusepkgError) -> None:
+        log.info("a tag of %s is not looked at: %s", name, error.message)
+
     names = tags.tag_names(store, name)[-_NEWEST_AMONG_TAGS:]
     with ThreadPoolExecutor(tags.READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
-        histories = threads.map(lambda tag: tags.tag_history(store, name, tag, limit=1), names)
+        histories = threads.map(lambda tag: tags.tag_history(store, name, tag, limit=1, skip=skip), names)
         moves = [(history[0].time, history[0].top_hash) for history in histories if history]
     for where in _quilt3_layouts(name):
         pointers = quilt3.list_pointers(store, name, where)
         pushes = [pointer for pointer in pointers if quilt3.pointer_time(pointer)] or pointers
-        moves += [(one.time or "", one.top_hash) for one in _read_pointers(store, name, pushes[-1:], where)]
+        moves += [(one.time or "", one.top_hash) for one in _read_pointers(store, name, pushes[-1:], where, skip)]
     return max(moves)[1] if moves else None
 
 
-def list_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = None) -> list[Named]:
+def list_history(
+    store: ObjectStore, name: str, tag: str, *, limit: int | None = None, skip: Skip | None = None
+) -> list[Named]:
     """Return the versions a tag has named, newest first, at most ``limit``; empty if there is no such tag.
 
-    For quilt3's ``latest`` these are all pushes, after the version it names now if it was set back.
+    For quilt3's ``latest`` these are all pushes, after the version it names now if it was set back. Raises as
+    ``list_tags``.
     """
-    moves = tags.tag_history(store, name, tag, limit=limit)
+    moves = tags.tag_history(store, name, tag, limit=limit, skip=skip)
     if moves:
         return [_of_move(move) for move in moves]
     for where in _quilt3_layouts(name):
-        now = _read_pointers(store, name, [tag], where)
+        now = _read_pointers(store, name, [tag], where, skip)
         if not now:
             continue
         if tag == quilt3.LATEST:
             pushes = [pointer for pointer in quilt3.list_pointers(store, name, where) if quilt3.pointer_time(pointer)]
-            named = [replace(push, tag=tag) for push in _read_pointers(store, name, pushes[::-1][:limit], where)]
+            read = _read_pointers(store, name, pushes[::-1][:limit], where, skip)
+            named = [replace(push, tag=tag) for push in read]
             now = named if named and named[0].top_hash == now[0].top_hash else now + named
         return _with_messages(store, name, now[:limit])
     return []
@@ -149,7 +165,7 @@ def _of_move(move: TagMove) -> Named:
     return Named(move.tag, move.top_hash, move.time, move.publisher, move.message, Layout.FUSEPKG)
 
 
-def _read_pointers(store: ObjectStore, name: str, pointers: list[str], where: Layout) -> list[Named]:
+def _read_pointers(store: ObjectStore, name: str, pointers: list[str], where: Layout, skip: Skip | None) -> list[Named]:
     """Return the top hashes of pointers; those deleted meanwhile are left out."""
 
     def read(pointer: str) -> Named | None:
@@ -160,7 +176,7 @@ def _read_pointers(store: ObjectStore, name: str, pointers: list[str], where: La
         return Named(pointer, top_hash, tags.time_text(pushed) if pushed else None, None, None, where)
 
     with ThreadPoolExecutor(tags.READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
-        return [named for named in threads.map(read, pointers) if named is not None]
+        return tags.readable(pointers, read, threads.map, skip)
 
 
 def _with_messages(store: ObjectStore, name: str, named: list[Named]) -> list[Named]:

@@ -15,18 +15,33 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from fusepkg.errors import HashNotFound, ObjectExists, ObjectMissing, TagConflict, TagNotFound, UnsupportedFormat
+from fusepkg.errors import (
+    HashNotFound,
+    ObjectExists,
+    ObjectMissing,
+    ObjectTooLarge,
+    TagConflict,
+    TagNotFound,
+    UnsupportedFormat,
+)
 from fusepkg.registry import layout
 from fusepkg.registry.manifests import has_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
 
+    from fusepkg.errors import FusepkgError
     from fusepkg.store.protocol import ObjectStore
+
+    Skip: TypeAlias = Callable[[FusepkgError], None]
+    """Is told why a record is left out; where there is none, the first record that cannot be read is raised."""
+
+_T = TypeVar("_T")
 
 READ_THREADS = 16
 """Concurrent GETs while a history or the tags of a package are read: small objects, latency only."""
@@ -83,9 +98,14 @@ def read_tag(store: ObjectStore, name: str, tag: str) -> TagState | None:
     return newest[0].state if newest else None
 
 
-def tag_history(store: ObjectStore, name: str, tag: str, *, limit: int | None = None) -> list[TagMove]:
-    """Return at most ``limit`` moves of a tag, newest first; empty if there is no such tag."""
-    return _read_moves(store, (info.key for info in store.list(layout.tag_prefix(name, tag), limit=limit)))
+def tag_history(
+    store: ObjectStore, name: str, tag: str, *, limit: int | None = None, skip: Skip | None = None
+) -> list[TagMove]:
+    """Return at most ``limit`` moves of a tag, newest first; empty if there is no such tag.
+
+    Raises UnsupportedFormat and ObjectTooLarge for a record that cannot be read, unless ``skip`` takes them.
+    """
+    return _read_moves(store, (info.key for info in store.list(layout.tag_prefix(name, tag), limit=limit)), skip)
 
 
 def tag_names(store: ObjectStore, name: str) -> list[str]:
@@ -94,14 +114,14 @@ def tag_names(store: ObjectStore, name: str) -> list[str]:
     return [place.removesuffix("/").rpartition("/")[2] for place in places]
 
 
-def current_moves(store: ObjectStore, name: str) -> list[TagMove]:
-    """Return the last move of every tag of a package, by the tag's name."""
+def current_moves(store: ObjectStore, name: str, *, skip: Skip | None = None) -> list[TagMove]:
+    """Return the last move of every tag of a package, by the tag's name. Raises as ``tag_history``."""
     newest: dict[str, str] = {}
     for info in store.list(layout.tags_prefix(name)):
         parsed = layout.parse_tag_move_key(info.key)
         if parsed is not None:
             newest.setdefault(parsed[1], info.key)
-    return _read_moves(store, newest.values())
+    return _read_moves(store, newest.values(), skip)
 
 
 def move_tag(
@@ -187,7 +207,7 @@ def time_text(when: datetime) -> str:
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
+def _read_moves(store: ObjectStore, keys: Iterable[str], skip: Skip | None) -> list[TagMove]:
     def read(key: str) -> TagMove:
         try:
             return _parse_move(key, store.get(key, at_most=MOVE_BYTES))
@@ -197,9 +217,26 @@ def _read_moves(store: ObjectStore, keys: Iterable[str]) -> list[TagMove]:
     waiting = iter(keys)
     first = list(islice(waiting, 2))
     if len(first) < 2:  # reading one tag is the common case, and needs no threads
-        return [read(key) for key in first]
+        return readable(first, read, map, skip)
     with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="fusepkg-tags") as threads:
-        return list(threads.map(read, [*first, *waiting]))
+        return readable([*first, *waiting], read, threads.map, skip)
+
+
+def readable(
+    keys: Iterable[str], read: Callable[[str], _T], each: Callable[..., Iterable[_T | None]], skip: Skip | None
+) -> list[_T]:
+    """Read records with ``each``, which maps; without those that ``skip`` was told of."""
+
+    def read_or_skip(key: str) -> _T | None:
+        try:
+            return read(key)
+        except (UnsupportedFormat, ObjectTooLarge) as exc:
+            if skip is None:
+                raise
+            skip(exc)
+            return None
+
+    return [record for record in each(read_or_skip, keys) if record is not None]
 
 
 def _get_after_races(store: ObjectStore, key: str) -> bytes:

@@ -7,8 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fusepkg.errors import HashNotFound, ObjectMissing, ObjectTooLarge, TagConflict, TagNotFound, UnsupportedFormat
+from fusepkg.errors import (
+    FusepkgError,
+    HashNotFound,
+    ObjectMissing,
+    ObjectTooLarge,
+    TagConflict,
+    TagNotFound,
+    UnsupportedFormat,
+)
 from fusepkg.registry import layout
+from fusepkg.registry.catalogue import list_history, list_tags, newest_version
 from fusepkg.registry.tags import (
     MOVE_BYTES,
     TagMove,
@@ -132,6 +141,21 @@ def test_an_object_that_is_no_move_is_named(store: ObjectStore, content: bytes) 
     store.create(".quilt/tags/n/latest/9999999998.json", content)
     with pytest.raises(UnsupportedFormat, match=r"9999999998\.json"):
         read_tag(store, "n", "latest")
+
+
+def test_tags_that_cannot_be_read_are_left_out_and_named_where_asked(store: ObjectStore) -> None:
+    move_tag(store, "n", "good", A, None)
+    move_tag(store, "n", "worse", A, None)
+    store.create(layout.tag_move_key("n", "bad", 1), b"\xff")
+    store.create(layout.tag_move_key("n", "worse", 2), b" " * (MOVE_BYTES + 1))
+    left_out: list[FusepkgError] = []
+    assert [named.tag for named in list_tags(store, "n", skip=left_out.append)] == ["good"]
+    assert sorted(error.code for error in left_out) == ["package.unsupported_format", "remote.object_too_large"]
+    assert all(".quilt/tags/n/" in error.message for error in left_out)
+    assert [named.top_hash for named in list_history(store, "n", "worse", skip=left_out.append)] == [A]
+    assert newest_version(store, "n") == A
+    with pytest.raises((UnsupportedFormat, ObjectTooLarge)):
+        list_tags(store, "n")  # what collects garbage must not take an unreadable tag for none
 
 
 def test_a_record_of_a_move_that_is_far_too_large_is_refused(store: ObjectStore) -> None:
