@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from fusepkg.state import file_identity
 from tests.command import Fusepkg, end_server, run_fusepkg
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers", "tests.plugins.pairs"]
 
-# A busy machine is no finding. The same examples for everybody in CI; new ones on every run of a developer's.
+# A busy machine is no finding. The same examples for everybody in CI; new ones on every run of a developer's, where a
+# failing one is also made small, which takes minutes.
 settings.register_profile(
     "fusepkg",
     max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
+    phases=[phase for phase in Phase if "CI" not in os.environ or phase not in (Phase.shrink, Phase.explain)],
     print_blob=True,
 )
 settings.load_profile("fusepkg")

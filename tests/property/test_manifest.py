@@ -36,12 +36,14 @@ json_values = st.recursive(
     max_leaves=8,
 )
 metas = st.just({}) | st.dictionaries(st.just("user_meta") | texts.filter(lambda key: key != "fusepkg"), json_values)
+object_keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
+object_versions = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=12)
 physical_keys = st.builds(
     PhysicalKey,
     st.just("s3"),
     st.sampled_from(["bucket", "b.c-d_e"]),
-    texts.filter(bool),
-    st.none() | st.just("null") | texts.filter(bool),
+    object_keys,
+    st.none() | st.just("null") | object_versions,
 )
 digests = st.builds(
     Digest, st.sampled_from([Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED]), st.binary(min_size=32, max_size=32)
