@@ -1,7 +1,7 @@
 """The errors that fusepkg raises, as one tree, with their stable codes and exit codes.
 
 FusepkgError
-  UsageError            InvalidReference
+  UsageError            InvalidReference, MissingExtra, QueryInvalid
   PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
                         EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
@@ -10,7 +10,7 @@ FusepkgError
                         CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
   IntegrityError        DigestMismatch, IndexDamaged
   CacheFailure
-  SystemFailure
+  SystemFailure         QueryStopped
   InstallError
   FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
                         NameTooLong, InvalidArgument
@@ -58,6 +58,18 @@ class InvalidReference(UsageError):
     """A package reference is not of the form ``[scheme://]bucket/name[:tag][@hash]``."""
 
     code = "usage.invalid_reference"
+
+
+class MissingExtra(UsageError):
+    """A library is not installed that only some users need: ``pip install "fusepkg[name]"``."""
+
+    code = "usage.missing_extra"
+
+
+class QueryInvalid(UsageError):
+    """A query is not a SELECT, or names a table, column or function that is not there."""
+
+    code = "usage.query_invalid"
 
 
 # --- packages ---
@@ -299,6 +311,12 @@ class SystemFailure(FusepkgError):
 
     code = "system"
     exit_code = 14
+
+
+class QueryStopped(SystemFailure):
+    """A query was stopped at its deadline, or because it needed more memory than it may have."""
+
+    code = "system.query_stopped"
 
 
 class InstallError(FusepkgError):

@@ -45,6 +45,10 @@ LAZY = (
 """What is imported inside functions, by fusepkg and the libraries, where it exists."""
 
 
+THREADED = ("fusepkg.query.", "fusepkg.torch.")
+"""What stands on libraries that start threads when they are imported: each command that needs it imports it."""
+
+
 def main() -> None:
     """Serve until the client is gone."""
     _import_all()
@@ -83,7 +87,7 @@ def main() -> None:
 def _import_all() -> None:
     for package in ("fusepkg", "fusepkg_cache"):
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if not module.name.endswith("__main__"):
+            if not module.name.endswith("__main__") and not module.name.startswith(THREADED):
                 importlib.import_module(module.name)
     for name in LAZY:
         with suppress(ImportError):

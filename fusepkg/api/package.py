@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fusepkg.fetch.blocking import BlockingSource
     from fusepkg.index.opening import Index
     from fusepkg.index.reader import Inode
+    from fusepkg.query.result import QueryResult
     from fusepkg.work.progress import ProgressCallback
 
 _SETTERS = frozenset(
@@ -199,6 +200,18 @@ class Package:
     def filter(self, keep: Callable[[PackageEntry], bool]) -> Listing[PackageEntry]:
         """The entries that ``keep`` says yes to. For a package of them: ``as_package_builder().filter(keep)``."""
         return Listing(lambda: (entry for entry in self if keep(entry)))
+
+    def query(self, sql: str, *, timeout: float | None = None) -> QueryResult:
+        """Run one SELECT over ``entries`` and the tables in the package: Parquet, CSV and JSON Lines files, by name.
+
+        ``entries`` has one row an entry: logical_key, name, directory, size, hash, physical_key, kind, meta (JSON).
+        ``timeout`` is in seconds, 300 unless given. Needs ``fusepkg[query]``.
+
+        Raises MissingExtra, QueryInvalid, QueryStopped, RemoteError, IntegrityError, CacheFailure.
+        """
+        from fusepkg.query.run import run_query  # here, because it needs libraries that only some users have
+
+        return run_query(self._version, sql, timeout)
 
     def get_metadata(self, path: str = "") -> dict[str, Any]:
         """The metadata of an entry or a directory, of the package for ``""``. Raises EntryNotFound."""

@@ -20,6 +20,7 @@ _WORDS = {
     "install": ("install",),
     "status": ("status",),
     "packages": ("ls", "cat", "hash", "verify", "list"),
+    "query": ("query",),
     "versions": ("diff", "tags", "log", "tag", "rollback"),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),

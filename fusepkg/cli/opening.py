@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fusepkg.app.context import Context
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
+    from fusepkg.opened.version import OpenVersion
     from fusepkg.package.open import OpenedPackage
     from fusepkg.registry.resolve import Resolved
 
@@ -29,6 +30,13 @@ def open_package(app: Context, ref: str) -> OpenedPackage:
         warn_of_cache(f"{indexes} cannot be written to, so the index was made for this command only")
     _warn_if_offline(opened.offline_since_s)
     return opened
+
+
+def open_version(app: Context, ref: str) -> OpenVersion:
+    """The same for what reads through it as Python programs do."""
+    from fusepkg.opened.version import version_of
+
+    return version_of(app, parse_reference(ref), open_package(app, ref))
 
 
 def resolve_reference(app: Context, ref: str) -> Resolved:

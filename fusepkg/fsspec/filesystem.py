@@ -17,6 +17,7 @@ from fusepkg.errors import (
     FusepkgError,
     InvalidReference,
     ManifestInvalid,
+    MissingExtra,
     NoEntry,
     PackageError,
     ReadOnly,
@@ -25,14 +26,14 @@ from fusepkg.errors import (
 )
 from fusepkg.fsspec.files import children, describe, entry_of, find
 from fusepkg.fsspec.paths import PROTOCOL, join_path, split_path
-from fusepkg.fsspec.versions import forget_versions, opened_version
+from fusepkg.fsspec.versions import forget_versions, opened_version, remember_version
 from fusepkg.opened.contexts import current_flags, flags_of
 from fusepkg.opened.file import BUFFER_BYTES, EntryFile
 
 try:
     from fsspec.spec import AbstractFileSystem
 except ImportError as exc:
-    raise UsageError("fusepkg:// needs the package fsspec", hint='pip install "fusepkg[fsspec]"') from exc
+    raise MissingExtra("fusepkg:// needs the package fsspec", hint='pip install "fusepkg[fsspec]"') from exc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -237,6 +238,11 @@ class PackageFile(io.BufferedReader):
 _OPTIONS_OF_FSSPEC = frozenset(
     {"asynchronous", "loop", "skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths"}
 )
+
+
+def file_system_for(version: OpenVersion) -> tuple[PackageFileSystem, str]:
+    """Return a file system that knows an open version, and the path of that in it."""
+    return _reopened(asdict(version.context.settings.flags)), f"{PROTOCOL}://{remember_version(version)}"
 
 
 def _reopened(flags: dict[str, Any]) -> PackageFileSystem:

@@ -35,6 +35,14 @@ def opened_version(reference: str, flags: Flags | None) -> OpenVersion:
     return version
 
 
+def remember_version(version: OpenVersion) -> str:
+    """Have file systems with the same settings use an open version; return the reference they find it by."""
+    reference = f"{version.reference.package}@{version.index.top_hash}"
+    with _lock:
+        _versions.setdefault((version.context.settings, reference), version)
+    return reference
+
+
 def forget_versions() -> None:
     """Look tags up again when they are next asked for."""
     with _lock:

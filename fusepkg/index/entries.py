@@ -41,11 +41,20 @@ _RECORD = struct.Struct("<QQ32sIIIHBB")
 
 RECORD_BYTES = _RECORD.size
 
+RECORD_COLUMNS = (
+    ("heap_at", "<u8"), ("size", "<u8"), ("value", "V32"), ("url_bytes", "<u4"), ("meta_bytes", "<u4"),
+    ("start_block", "<u4"), ("key_bytes", "<u2"), ("algorithm", "u1"), ("kind", "u1"),
+)  # fmt: skip
+"""The same record for NumPy: names and types of its fields."""
+
 _START = struct.Struct("<I")
 _STARTS_PER_BLOCK = BLOCK_BYTES // _START.size
 
 _ALGORITHMS = (Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED, Algorithm.CRC64NVME)
 """By code: new ones go to the end."""
+
+ALGORITHM_NAMES = tuple(algorithm.value for algorithm in _ALGORITHMS)
+"""By code, as hashes begin."""
 
 _BATCH = 4096
 """Records written at once."""
@@ -241,6 +250,14 @@ class EntryTable:
             for fields in batch:
                 at = fields[0] - start
                 yield fields, heap[at : at + fields[3] + fields[4] + fields[6]]
+
+    def packed(self, count: int) -> Iterator[tuple[bytes, bytes]]:
+        """Records as ``RECORD_COLUMNS`` says, ``count`` at a time, and the bytes of the heap that they cut up."""
+        for first in range(0, len(self), count):
+            here = min(count, len(self) - first)
+            records = self._file.read(self._header.records_at + first * RECORD_BYTES, here * RECORD_BYTES)
+            start, last = _RECORD.unpack_from(records)[0], _RECORD.unpack_from(records, (here - 1) * RECORD_BYTES)
+            yield records, self._file.read(start, last[0] + last[3] + last[4] + last[6] - start)
 
     def start_block(self, number: int) -> int:
         """The data block an entry's bytes start in; for an entry without blocks, where the next one's do."""

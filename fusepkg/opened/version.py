@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fusepkg.app.context import Context
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
+    from fusepkg.package.open import OpenedPackage
 
 LOCAL_MANIFEST = "local"
 """Said instead of an address where the manifest has not been pushed."""
@@ -49,6 +50,11 @@ def open_version(
     opened = context.open_package(reference, progress)
     if is_input:
         note_opened(f"{reference.package}@{opened.resolved.top_hash}")
+    return version_of(context, reference, opened, tag)
+
+
+def version_of(context: Context, reference: Reference, opened: OpenedPackage, tag: str | None = None) -> OpenVersion:
+    """Return a version that is open already, as Python programs use it."""
     manifest = parse_physical_key(context.store(reference.bucket).url(opened.manifest_key))
     return OpenVersion(
         context, reference, opened.resolved.tag or tag, opened.index, PackageTree(opened.index), manifest.readable

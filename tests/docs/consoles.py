@@ -4,7 +4,7 @@ A block to be run starts with ```` ```console run ````. Lines from ``$ `` on are
 others what they print; ``...`` stands for anything, alone on a line for any lines. Commands of one document run in one
 shell, in an empty home directory, which documents write as ``/home/ada``. They must end with 0; in a block marked
 ``fails=N`` the last one ends with N. Blocks marked ``s3`` need an S3 server with the bucket ``my-bucket``, those marked
-``torch`` need PyTorch.
+``torch`` or ``spark`` need PyTorch or PySpark.
 
     python -m tests.docs.consoles FILE...    prints each document with what its commands print here
 """
@@ -26,7 +26,7 @@ TIMEOUT_S = 300.0
 HOME = "/home/ada"
 BUCKET = "my-bucket"
 
-NEEDS = ("s3", "torch")
+NEEDS = ("s3", "torch", "spark")
 """What a block may need besides fusepkg."""
 
 _MARK = "--- exit code"
@@ -184,6 +184,7 @@ def _main() -> None:
     for name in sys.argv[1:]:
         document = Path(name)
         there = {"", "s3" if "AWS_ENDPOINT_URL_S3" in os.environ else "", "torch" if find_spec("torch") else ""}
+        there |= {"spark" if find_spec("pyspark") else ""}
         commands = [command for command in find_commands(document) if command.need in there]
         for ran in run_commands(commands, Path.home()):
             print(f"--- {name}:{ran.command.line}: {ran.difference() or 'as printed'} (exit code {ran.exit_code})")

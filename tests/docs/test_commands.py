@@ -66,6 +66,12 @@ def test_with_torch(name: str, plain_home: Path) -> None:
     _check(name, {"", "torch"}, plain_home)
 
 
+@pytest.mark.parametrize("name", _that_need("spark"))
+def test_with_spark(name: str, plain_home: Path) -> None:
+    pytest.importorskip("pyspark", reason="PySpark is not in this environment: make test-heavy")
+    _check(name, {"", "spark"}, plain_home)
+
+
 def test_the_readme_is_among_them() -> None:
     assert "README.md" in NEED_S3
 

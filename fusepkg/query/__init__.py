@@ -1,0 +1,1 @@
+"""SQL over the entries of a package and the tables in it."""

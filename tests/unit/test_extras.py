@@ -1,0 +1,36 @@
+"""What is missing is said in one message, with the command that installs it."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fusepkg.errors import MissingExtra
+
+ROOT = Path(__file__).parents[2]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("library", "module", "extra"),
+    [
+        ("fsspec.spec", "fusepkg/fsspec/filesystem.py", "fsspec"),
+        ("duckdb", "fusepkg/query/engine.py", "query"),
+        ("pyarrow", "fusepkg/query/engine.py", "query"),
+    ],
+)
+def test_a_missing_library(library: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtra, match=rf'pip install "fusepkg\[{extra}\]"'):
+        runpy.run_path(str(ROOT / module))
+
+
+def test_all_is_every_extra_and_each_has_its_row() -> None:
+    (everything,) = EXTRAS["all"]
+    assert everything == f"fusepkg[{','.join(extra for extra in EXTRAS if extra != 'all')}]"
+    page = (ROOT / "docs" / "reference" / "extras.md").read_text()
+    assert [extra for extra in EXTRAS if extra != "all" and f"| `{extra}` |" not in page] == []
