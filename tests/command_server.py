@@ -37,7 +37,6 @@ LAZY = (
     "boto3.session",
     "botocore.session",
     "botocore.handlers",
-    "obstore.store",
     "awscrt.checksums",
     "rich.progress",
     "typer._adapters",

@@ -72,7 +72,7 @@ def _asked(tell: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _versions() -> dict[str, Any]:
     return {"version": __version__, "python": platform.python_version(), "executable": sys.executable} | (
-        library_versions("pyfuse3", "trio", "boto3", "obstore", "lmdb", "typer")
+        library_versions("pyfuse3", "trio", "boto3", "httptools", "lmdb", "typer")
     )
 
 

@@ -10,10 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import obstore
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ResponseStreamingError
-from obstore.store import S3Store
 
 from tests.proxy import (
     ACCESS_DENIED,
@@ -118,25 +116,6 @@ def test_large_uploads_in_parts_pass(client: S3Client, bucket: str, proxy: Proxy
     assert sorted(set(proxy.operations())) == ["CompleteMultipartUpload", "CreateMultipartUpload", "UploadPart"]
     stored = rgw.s3.get_object(Bucket=bucket, Key="large")["Body"].read()
     assert hashlib.sha256(stored).digest() == hashlib.sha256(source.read_bytes()).digest()
-
-
-def test_obstore_passes(bucket: str, proxy: Proxy, rgw: Gateway) -> None:
-    store = S3Store(
-        bucket,
-        endpoint=proxy.endpoint,
-        access_key_id=rgw.owner.access_key,
-        secret_access_key=rgw.owner.secret_key,
-        region="us-east-1",
-        client_options={"allow_http": True},
-    )
-    assert bytes(obstore.get_range(store, "k", start=3, end=8)) == BODY[3:8]
-    assert bytes(obstore.get(store, "k").bytes()) == BODY
-    obstore.put(store, "put", BODY)
-    assert [(request.operation, request.range) for request in proxy.requests] == [
-        ("GetObject", (3, 7)),
-        ("GetObject", None),
-        ("PutObject", None),
-    ]
 
 
 def test_connections_are_kept_also_after_chunked_bodies(bucket: str, proxy: Proxy, client: S3Client) -> None:

@@ -64,7 +64,11 @@ _NOT_PUBLIC_HINT = "The request was not signed: leave out --no-sign-request if t
 _BUSY_CODES = frozenset(
     {"NoSuchUpload", "SlowDown", "ServiceUnavailable", "InternalError", "ThrottlingException", "Throttling"}
 )
-_WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect"})
+WRONG_REGION_CODES = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect"})
+"""How S3 says that a bucket is in another region than was asked."""
+
+UNREACHABLE_HINT = "Check the network and the endpoint (AWS_ENDPOINT_URL_S3)"
+TLS_HINT = "Set AWS_CA_BUNDLE for a private certificate authority, or write http:// for an endpoint without TLS"
 
 
 def answer_error(status: int, code: str, address: Address) -> FusepkgError:
@@ -88,7 +92,7 @@ def answer_error(status: int, code: str, address: Address) -> FusepkgError:
         return missing(address, said)
     if status in (409, 412):
         return ObjectExists(f"{address.url} exists already: {said}")
-    if code in _WRONG_REGION_CODES or status in (301, 307):
+    if code in WRONG_REGION_CODES or status in (301, 307):
         return RemoteProtocol(f"{address.url}: {said}", hint="The bucket is in another region: set AWS_REGION")
     return RemoteProtocol(
         f"{address.url}: {said}", hint="Check that the endpoint is an S3 server (AWS_ENDPOINT_URL_S3)"

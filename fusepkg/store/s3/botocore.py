@@ -19,6 +19,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.httpsession import get_cert_path
 from botocore.utils import check_dns_name, get_environ_proxies
 
 from fusepkg.errors import (
@@ -30,7 +31,7 @@ from fusepkg.errors import (
     UsageError,
 )
 from fusepkg.store.s3 import transport
-from fusepkg.store.s3.answers import answer_error
+from fusepkg.store.s3.answers import TLS_HINT, UNREACHABLE_HINT, answer_error
 from fusepkg.store.s3.credentials import RereadCredentials
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client and what was decided while making it, for obstore's clients too.
+    """A client and what was decided while making it, for our own HTTP client too.
 
-    ``credentials`` is None for unsigned requests, ``certificates`` (PEM) where the system's are used. With ``virtual``
-    the bucket is part of the host's name, else of the path.
+    ``credentials`` is None for unsigned requests. ``certificates`` is a PEM file of authorities. With ``virtual`` the
+    bucket is part of the host's name, else of the path. ``proxy`` is the URL of the proxy to use, if any.
     """
 
     client: S3Client
@@ -66,8 +67,8 @@ class Connection:
     endpoint: str
     region: str
     virtual: bool
-    certificates: bytes | None
-    proxied: bool
+    certificates: str
+    proxy: str | None
 
     @property
     def is_aws(self) -> bool:
@@ -86,7 +87,8 @@ def connect(settings: S3Settings, address: Address) -> Connection:
         core = botocore.session.Session(profile=settings.profile)
         region = settings.region or core.get_config_variable("region") or FALLBACK_REGION
         bundle = core.get_config_variable("ca_bundle")
-        certificates = _read_certificates(bundle) if bundle else None
+        if bundle:
+            _check_certificates(bundle)
         credentials = _load_credentials(core, settings.profile) if settings.sign else None
         session = boto3.Session(botocore_session=core)
         # The endpoint is known only once a client is made, and a custom one needs another client: guess first.
@@ -99,8 +101,9 @@ def connect(settings: S3Settings, address: Address) -> Connection:
             client = _make_client(session, settings, region, style or "path", custom)
         transport.install(client, credentials, settings.request_timeout_s)
         virtual = style != "path" and (style == "virtual" or not custom) and _can_be_host(address.bucket, endpoint)
-        proxied = urlsplit(endpoint).scheme in get_environ_proxies(endpoint)
-    return Connection(client, credentials, endpoint, region, virtual, certificates, proxied)
+        certificates = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or str(get_cert_path(True))
+        proxy = get_environ_proxies(endpoint).get(urlsplit(endpoint).scheme)
+    return Connection(client, credentials, endpoint, region, virtual, certificates, proxy)
 
 
 def _load_credentials(core: botocore.session.Session, profile: str | None) -> RereadCredentials:
@@ -112,8 +115,8 @@ def _load_credentials(core: botocore.session.Session, profile: str | None) -> Re
     return credentials
 
 
-def _read_certificates(bundle: str) -> bytes:
-    """Read a file of certificates. Raises UsageError where it holds none that can be used."""
+def _check_certificates(bundle: str) -> None:
+    """Raise UsageError where a file of certificates holds none that can be used."""
     try:
         content = Path(bundle).read_bytes()
     except OSError as exc:
@@ -124,7 +127,6 @@ def _read_certificates(bundle: str) -> bytes:
             f"{bundle} holds no certificate in PEM form",
             hint=f"If it is DER, convert it: openssl x509 -inform der -in {bundle} -out ca.pem, then set AWS_CA_BUNDLE",
         )
-    return content
 
 
 def _addressing_style(core: botocore.session.Session) -> str | None:
@@ -223,7 +225,6 @@ def translate(exc: boto.ClientError | boto.BotoCoreError, address: Address) -> F
     return RemoteProtocol(f"{address.url} at {address.server}: {exc}")
 
 
-_UNREACHABLE_HINT = "Check the network and the endpoint (AWS_ENDPOINT_URL_S3)"
 _LOGIN_HINT = "Log in again, for example aws sso login, or check the profile"
 
 _TABLE: tuple[tuple[tuple[type[Exception], ...], type[FusepkgError], str, str], ...] = (
@@ -258,16 +259,16 @@ _TABLE: tuple[tuple[tuple[type[Exception], ...], type[FusepkgError], str, str], 
         "the credentials cannot be renewed: {exc}",
         _LOGIN_HINT,
     ),
-    ((boto.ConnectTimeoutError,), RemoteTimeout, "no connection in time", _UNREACHABLE_HINT),
+    ((boto.ConnectTimeoutError,), RemoteTimeout, "no connection in time", UNREACHABLE_HINT),
     ((boto.ReadTimeoutError,), RemoteTimeout, "no answer in time", "Try again"),
     (
         (boto.SSLError,),
         RemoteUnavailable,
         "the connection cannot be secured",
-        "Set AWS_CA_BUNDLE for a private certificate authority, or write http:// for an endpoint without TLS",
+        TLS_HINT,
     ),
     ((boto.ProxyConnectionError,), RemoteUnavailable, "the HTTP proxy cannot be reached", "Check HTTPS_PROXY"),
-    ((boto.EndpointConnectionError,), RemoteUnavailable, "the endpoint cannot be reached", _UNREACHABLE_HINT),
+    ((boto.EndpointConnectionError,), RemoteUnavailable, "the endpoint cannot be reached", UNREACHABLE_HINT),
     (
         (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError),
         RemoteUnavailable,

@@ -6,29 +6,31 @@ import os
 import re
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from fusepkg.errors import AccessDenied, BucketNotFound, CopyUnsupported
-from fusepkg.store.protocol import ObjectInfo
-from fusepkg.store.s3 import listing, read, write
+from fusepkg.errors import BucketNotFound, CopyUnsupported, RemoteError
+from fusepkg.store.protocol import AT_MOST_BYTES, ObjectInfo
+from fusepkg.store.s3 import listing, objects, read, write
 from fusepkg.store.s3.address import Address
 from fusepkg.store.s3.botocore import bucket_region
-from fusepkg.store.s3.clients import open_clients, with_obstore
+from fusepkg.store.s3.clients import open_clients
 from fusepkg.store.s3.copy import Copy
+from fusepkg.store.s3.exchange import Refused
+from fusepkg.store.s3.http.loop import in_thread, wait_for
 from fusepkg.store.s3.metadata import encode_metadata
-from fusepkg.store.s3.obstore import Unclear, can_name
 from fusepkg.store.s3.rules import choose_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.s3.address import Action
     from fusepkg.store.s3.clients import Clients
-    from fusepkg.store.s3.obstore import Creator
+    from fusepkg.store.s3.exchange import Exchange
     from fusepkg.store.s3.settings import S3Settings
 
+_Result = TypeVar("_Result")
 
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
 """Names that buckets can have, old ones and those of other servers included: botocore's own rule."""
@@ -49,33 +51,16 @@ class Bucket:
 
     def get(self, key: str, version: str | None, offset: int, length: int | None, at_most: int) -> bytes:
         """Bytes of one object."""
-        if length == 0:
-            return b""
-        clients, address = self._clients, self._address(key)
-        if clients.reader is not None and can_name(key):
-            try:
-                return clients.reader.get(address, version, offset, length, at_most)
-            except Unclear as unclear:
-                if unclear.wrong_region:
-                    clients = self._follow_region(clients)
-            except AccessDenied:
-                renewed = self._reread_credentials(clients)
-                if renewed is None:
-                    raise
-                clients = renewed
-        return read.get(clients.boto, address, version, offset, length, at_most, attempts=self._settings.attempts)
+        return wait_for(self.get_async(key, version, offset, length, at_most))
 
-    async def get_async(self, key: str, version: str | None, offset: int, length: int) -> bytes | None:
-        """Bytes of one object, on an asyncio loop; None where ``get`` is to be asked, in a thread."""
-        reader = self._clients.reader
+    async def get_async(
+        self, key: str, version: str | None, offset: int, length: int | None, at_most: int = AT_MOST_BYTES
+    ) -> bytes:
+        """Bytes of one object, on the loop."""
         if length == 0:
             return b""
-        if reader is None or not can_name(key):
-            return None
-        try:
-            return await reader.get_async(self._address(key), version, offset, length)
-        except (Unclear, AccessDenied):  # another region, or new credentials: answering that may take a while
-            return None
+        address = self._address(key)
+        return await self._at_home(lambda there: objects.get(there, address, version, offset, length, at_most))
 
     def stream(self, key: str, version: str | None, piece_bytes: int) -> Iterator[bytes]:
         """The whole object in pieces."""
@@ -105,8 +90,7 @@ class Bucket:
     def create(self, key: str, source: bytes | Path, metadata: Mapping[str, str]) -> ObjectInfo:
         """Write an object if its key is free."""
         upload = write.upload_of(self._address(key, "write"), source, metadata, with_sha256=self._rules.with_sha256)
-        creator: Creator | None = self._clients.creator if can_name(key) else None
-        version = self._rules.create(self._clients.boto, creator, upload)
+        version = self._rules.create(self._clients.boto, self._create_small, upload)
         return ObjectInfo(key, upload.size, version, dict(metadata))
 
     def overwrite(self, key: str, source: bytes | Path, metadata: Mapping[str, str]) -> ObjectInfo:
@@ -136,18 +120,27 @@ class Bucket:
     def _address(self, key: str, action: Action = "read") -> Address:
         return Address(self._name, key, self._clients.connection.endpoint, self._settings.sign, action)
 
-    def _reread_credentials(self, clients: Clients) -> Clients | None:
-        """Clients with the credentials there are now; None where they are those that were refused."""
-        credentials = clients.connection.credentials
-        if credentials is None or not credentials.reread(clients.generation):
-            return None
-        with self._lock:
-            if self._clients is clients:
-                self._clients = with_obstore(clients.connection, self._address(""), self._settings)
-            return self._clients
+    def _create_small(self, address: Address, data: bytes, metadata: Mapping[str, str]) -> str | None:
+        return wait_for(self._at_home(lambda there: objects.create(there, address, data, metadata)))
+
+    async def _at_home(self, ask: Callable[[Exchange], Awaitable[_Result]]) -> _Result:
+        """Ask where the bucket is: again, in its own region, where that is not where it was asked."""
+        clients = self._clients
+        try:
+            return await ask(clients.exchange)
+        except RemoteError as exc:
+            refused = exc.__cause__
+            if not isinstance(refused, Refused) or not refused.may_be_elsewhere:
+                raise
+            moved = await in_thread(self._follow_region, clients)
+            if moved is clients:
+                raise
+        return await ask(moved.exchange)
 
     def _follow_region(self, clients: Clients) -> Clients:
-        """Clients for the bucket's own region; boto3 follows S3's redirects by itself, obstore does not."""
+        """Clients for the bucket's own region, which only its own header names; the same where it is no other."""
+        if self._clients is not clients:
+            return self._clients
         region = bucket_region(clients.boto, self._name)
         if not region or region == clients.connection.region:
             return clients

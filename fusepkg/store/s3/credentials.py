@@ -39,6 +39,11 @@ class RereadCredentials(Credentials):
         """Return the current ones, renewed where they say when they end. Raises BotoCoreError."""
         return self._current.get_frozen_credentials()
 
+    def must_renew(self) -> bool:
+        """Whether asking for them may take a while: they are about to end, or were never read."""
+        due = getattr(self._current, "refresh_needed", None)  # credentials without an end have no such question
+        return due is not None and bool(due())
+
     def reread(self, generation: int) -> bool:
         """Read the credentials again that were refused in that generation. True if there are others now."""
         with self._lock:

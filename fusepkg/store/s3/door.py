@@ -57,7 +57,7 @@ class S3Store:
 
     def open_reads(self, deliver: Deliver) -> AsyncReads:
         """See ObjectStore."""
-        return S3Reads(self._open, self.get, deliver)
+        return S3Reads(self._open, deliver)
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
         """See ObjectStore. Where the connection breaks, another GET goes on from there."""

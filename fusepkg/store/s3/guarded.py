@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from fusepkg.store.s3.address import Address
     from fusepkg.store.s3.copy import Copied, Copy
-    from fusepkg.store.s3.obstore import Creator
-    from fusepkg.store.s3.write import Upload
+    from fusepkg.store.s3.write import Creator, Upload
 
 COPY_PARTS_FROM_BYTES = 1024**3
 """Sizes above this are copied in parts: in one request a server that says nothing while it copies would come near the

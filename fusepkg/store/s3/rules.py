@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from fusepkg.store.s3.address import Address
     from fusepkg.store.s3.botocore import Connection
     from fusepkg.store.s3.copy import Copied, Copy
-    from fusepkg.store.s3.obstore import Creator
-    from fusepkg.store.s3.write import Upload
+    from fusepkg.store.s3.write import Creator, Upload
 
 
 class Rules(Protocol):

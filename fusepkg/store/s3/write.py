@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, chunk_size
@@ -20,8 +20,8 @@ from fusepkg_cache.digest import MIN_CHUNK_BYTES, chunk_size
 from fusepkg.errors import FileChanged, ObjectExists
 from fusepkg.store.s3.answers import real_version
 from fusepkg.store.s3.botocore import error_code, translated, was_retried
+from fusepkg.store.s3.exchange import Refused
 from fusepkg.store.s3.metadata import encode_metadata
-from fusepkg.store.s3.obstore import Unclear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CompleteMultipartUploadOutputTypeDef
 
     from fusepkg.store.s3.address import Address
-    from fusepkg.store.s3.obstore import Creator
+
+Creator: TypeAlias = "Callable[[Address, bytes, Mapping[str, str]], str | None]"
+"""Creates a small object, by its encoded metadata, if its key is free; returns its version."""
 
 MULTIPART_FROM_BYTES = 2 * MIN_CHUNK_BYTES
 """Sizes above this go up in parts: below it one request is as fast."""
 
 FAST_PUT_BYTES = MIN_CHUNK_BYTES
-"""Objects up to this size go out through obstore, which takes a tenth of boto3's CPU: for small ones that is all."""
+"""Objects up to this size go out through our own client: boto3's CPU per request is most of what small ones cost."""
 
 PUT_LIMIT_BYTES = 5 * 1024**3
 """The most that S3 takes in one PutObject."""
@@ -86,30 +88,34 @@ def overwrite(client: S3Client, upload: Upload, *, parts_from: int) -> str | Non
 
 def create(client: S3Client, creator: Creator | None, upload: Upload, *, parts_from: int) -> str | None:
     """Write an object if its key is free, where the server keeps to ``If-None-Match``; returns its version."""
-    doubtful = False
-    if creator is not None and isinstance(upload.source, bytes) and upload.size <= FAST_PUT_BYTES:
-        try:
-            metadata = upload.fields.get("Metadata", {})
-            return real_version(creator.create(upload.address, upload.source, metadata))
-        except Unclear:
-            doubtful = True  # it may have been made all the same
-    send = _put_parts if upload.size > parts_from else _put
     for last in (False,) * (CONFLICT_TRIES - 1) + (True,):
         try:
-            with translated(upload.address):
-                return send(client, upload, {"IfNoneMatch": "*"})
+            return _create_once(client, creator, upload, parts_from)
         except ObjectExists as exc:
-            refusal = exc.__cause__
-            if not isinstance(refusal, ClientError):
-                raise
-            if error_code(refusal) == "ConditionalRequestConflict":
+            code, retried = _refusal(exc)
+            if code == "ConditionalRequestConflict":
                 if last:
                     raise
-            elif (doubtful or was_retried(refusal)) and (version := _ours(client, upload)) is not _NOT_OURS:
+            elif retried and (version := _ours(client, upload)) is not _NOT_OURS:
                 return version
             else:
                 raise
     raise AssertionError("the last try returns or raises")
+
+
+def _create_once(client: S3Client, creator: Creator | None, upload: Upload, parts_from: int) -> str | None:
+    if creator is not None and isinstance(upload.source, bytes) and upload.size <= FAST_PUT_BYTES:
+        return creator(upload.address, upload.source, upload.fields.get("Metadata", {}))
+    with translated(upload.address):
+        return (_put_parts if upload.size > parts_from else _put)(client, upload, {"IfNoneMatch": "*"})
+
+
+def _refusal(exc: ObjectExists) -> tuple[str, bool]:
+    """S3's word for it, and whether an earlier try may have made the object that is there."""
+    refusal = exc.__cause__
+    if isinstance(refusal, Refused):
+        return refusal.code, refusal.retried
+    return (error_code(refusal), was_retried(refusal)) if isinstance(refusal, ClientError) else ("", False)
 
 
 _NOT_OURS = "\0"

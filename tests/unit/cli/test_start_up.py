@@ -19,7 +19,7 @@ except SystemExit:
 """
 
 HEAVY = {
-    "boto3", "botocore", "obstore", "awscrt", "trio", "pyfuse3", "lmdb", "diskcache", "pydantic", "rich",
+    "boto3", "botocore", "httptools", "awscrt", "trio", "pyfuse3", "lmdb", "diskcache", "pydantic", "rich",
     "fusepkg_cache",
 }  # fmt: skip
 

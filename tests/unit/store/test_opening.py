@@ -59,7 +59,7 @@ store = open_store(parse_bucket("local"), S3Settings(), Path(sys.argv[1]))
 store.create("a", b"x")
 store.get("a")
 StoreSet(S3Settings(), Path(sys.argv[1])).for_bucket(parse_bucket("my-bucket"))
-print(sorted({"boto3", "botocore", "obstore", "urllib3", "trio"} & set(sys.modules)))
+print(sorted({"boto3", "botocore", "httptools", "urllib3", "trio"} & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True, timeout=60

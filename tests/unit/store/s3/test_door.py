@@ -1,4 +1,4 @@
-"""What is S3Store's own: clients per process, where settings come from, ways around obstore."""
+"""What is S3Store's own: clients per process, and where settings come from."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from fusepkg.errors import AccessDenied, RemoteUnavailable, UsageError
-from fusepkg.store.s3 import S3Settings, S3Store, obstore
+from fusepkg.store.s3 import S3Settings, S3Store
 from fusepkg.store.s3 import bucket as bucket_module
 from fusepkg.store.s3.address import Address
 from fusepkg.store.s3.botocore import connect
+from fusepkg.store.s3.exchange import Exchange
 from tests.proxy import Stall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fusepkg.store.s3.botocore import Connection
     from tests.proxy import Proxy
     from tests.rgw import Gateway
 
@@ -47,7 +48,7 @@ import os, sys
 from fusepkg.store.s3 import S3Settings, S3Store
 
 used, unused = S3Store(sys.argv[1], S3Settings()), S3Store(sys.argv[1], S3Settings())
-if "obstore" in sys.argv[2:]:
+if "reads" in sys.argv[2:]:
     assert used.get("a") == b"hello"
 else:
     used.head("a") if "boto3" in sys.argv[2:] else None
@@ -66,9 +67,9 @@ sys.exit(os.waitpid(child, 0)[1])
 
 
 @needs_s3
-@pytest.mark.parametrize("used_before", ["nothing", "boto3", "obstore"])
+@pytest.mark.parametrize("used_before", ["nothing", "boto3", "reads"])
 def test_a_forked_child_reads(bucket: str, used_before: str) -> None:
-    """obstore's threads are not there in a child: a call to it would never return."""
+    """The loop's thread is not there in a child: it starts one of its own."""
     command = [sys.executable, "-W", "ignore", "-c", FORKING, bucket, used_before]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -122,7 +123,7 @@ def test_settings_win_over_the_environment(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")  # variables of obstore's own
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")  # variables of other clients
     monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "false")
     store = S3Store(bucket, S3Settings(endpoint_url=s3.endpoint))
@@ -145,19 +146,25 @@ def test_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
         S3Store("bucket", S3Settings(endpoint_url="https://127.0.0.1:9")).get("a")
 
 
+def place(bucket: str, connection: Connection) -> tuple[str, str]:
+    """The host and path that our own client asks for ``a key``."""
+    exchange = Exchange(bucket, S3Settings(), connection)
+    return exchange._host, exchange._path(Address(bucket, "a key", ""))
+
+
 def test_where_aws_buckets_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     connection = connect(S3Settings(region="eu-west-1"), Address("bucket", "", ""))
     assert connection.is_aws
-    assert obstore._config("bucket", connection)["endpoint"] == "https://bucket.s3.eu-west-1.amazonaws.com"
+    assert place("bucket", connection) == ("bucket.s3.eu-west-1.amazonaws.com", "/a%20key")
     dotted = connect(S3Settings(region="eu-west-1"), Address("a.bucket", "", ""))
-    assert obstore._config("a.bucket", dotted)["endpoint"] == "https://s3.eu-west-1.amazonaws.com"
+    assert place("a.bucket", dotted) == ("s3.eu-west-1.amazonaws.com", "/a.bucket/a%20key")
     assert connection.client.meta.config.request_checksum_calculation == "when_supported"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://lab:9000")
     connection = connect(S3Settings(), Address("bucket", "", ""))
     assert not connection.is_aws
-    assert obstore._config("bucket", connection)["endpoint"] == "http://lab:9000"
+    assert place("bucket", connection) == ("lab:9000", "/bucket/a%20key")
     assert connection.client.meta.config.request_checksum_calculation == "when_required"
 
 
@@ -181,7 +188,6 @@ def test_credentials_are_renewed(s3: Gateway, bucket: str, home: Path, monkeypat
         credentials = store._open()._clients.connection.credentials._current  # type: ignore[union-attr]
         credentials._expiry_time = credentials._time_fetcher()  # type: ignore[attr-defined, union-attr]
 
-    monkeypatch.setattr(obstore, "CREDENTIAL_LIFE", timedelta(0))
     answers(s3.owner.access_key, s3.owner.secret_key)
     store = S3Store(bucket, S3Settings())
     assert store.get("a") == b"hello"

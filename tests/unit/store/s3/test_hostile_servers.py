@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from botocore.credentials import Credentials
 
 from fusepkg.errors import (
     AccessDenied,
@@ -18,154 +16,16 @@ from fusepkg.errors import (
     ObjectArchived,
     ObjectExists,
     ObjectTooLarge,
-    RemoteError,
     RemoteProtocol,
     RemoteTimeout,
     RemoteUnavailable,
     UsageError,
 )
-from fusepkg.store.protocol import Answers, Wanted
 from fusepkg.store.s3 import S3Settings, S3Store
+from tests.unit.store.s3.servers import Listener, Server, a_store, read_async
 
-CLIENTS = [pytest.param("key", id="obstore"), pytest.param("key\x0b", id="boto3")]
-"""A key that obstore reads, and one that goes through boto3."""
-
-
-class Server(BaseHTTPRequestHandler):
-    """Answers as the test's ``answer`` does; keeps the requests."""
-
-    protocol_version = "HTTP/1.1"
-
-    def answer_request(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        self.rfile.read(length)
-        self.server.asked.append((self.command, self.headers["Host"], self.path, dict(self.headers)))  # type: ignore[attr-defined]
-        try:
-            self.server.answer(self)  # type: ignore[attr-defined]
-        except OSError:
-            self.close_connection = True
-
-    do_GET = do_HEAD = do_PUT = answer_request  # noqa: N815  (the names http.server looks for)
-
-    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
-        if status == 200 and "Range" in self.headers:
-            status, headers = 206, {**headers, "Content_Range": f"bytes 0-{len(body) - 1}/{len(body)}"}
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", headers.pop("length", str(len(body))))
-        self.send_header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
-        self.send_header("ETag", '"x"')
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Listener:
-    def __init__(self, host: str) -> None:
-        self._server = ThreadingHTTPServer((host, 0), Server)
-        self._server.daemon_threads = True
-        self._server.asked = self.asked = []  # type: ignore[attr-defined]
-        self.answers(lambda request: request.reply(200, b"hello"))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        self.port = self._server.server_port
-        self.url = f"http://{host}:{self.port}"
-
-    def answers(self, answer: object) -> None:
-        self._server.answer = answer  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    listener = Listener("127.0.0.1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", listener.url)
-    yield listener
-    listener.close()
-
-
-@pytest.fixture
-def other() -> Iterator[Listener]:
-    listener = Listener("127.0.0.2")
-    yield listener
-    listener.close()
-
-
-def a_store(bucket: str = "bucket", **settings: object) -> S3Store:
-    return S3Store(bucket, S3Settings(**{"attempts": 1, **settings}))  # type: ignore[arg-type]
-
-
-def read_async(store: S3Store, key: str, length: int = 100, timeout_s: float | None = None) -> bytes | FusepkgError:
-    answers: Answers = []
-    answered = threading.Event()
-    reads = store.open_reads(lambda some: (answers.extend(some), answered.set())[0])
-    reads.submit([Wanted(1, key, None, 0, length)], timeout_s=timeout_s)
-    assert answered.wait(60)
-    reads.close()
-    return answers[0][1]
-
-
-# --- redirects -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-@pytest.mark.parametrize("key", CLIENTS)
-def test_a_redirect_to_another_host_is_not_followed(server: Listener, other: Listener, key: str, status: int) -> None:
-    server.answers(lambda request: request.reply(status, Location=f"{other.url}/bucket/key"))
-    store = a_store()
-    for call in (
-        lambda: store.get(key),
-        lambda: store.get(key, length=5),
-        lambda: list(store.stream(key, piece_bytes=10)),
-        lambda: store.head(key),
-        lambda: list(store.list("")),
-        lambda: store.create(key, b"x"),
-        lambda: store.overwrite(key, b"x"),
-    ):
-        with pytest.raises(RemoteError):
-            call()
-    assert isinstance(read_async(store, key), RemoteError)
-    assert other.asked == []
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-@pytest.mark.parametrize("when", ["from the start", "later"])
-def test_a_session_token_goes_to_no_other_port_of_the_host(
-    server: Listener, monkeypatch: pytest.MonkeyPatch, status: int, when: str
-) -> None:
-    neighbour = Listener("127.0.0.1")
-    try:
-        if when == "from the start":
-            monkeypatch.setenv("AWS_SESSION_TOKEN", "secret-token")
-        store = a_store()
-        if when == "later":
-            credentials = store._open()._clients.connection.credentials
-            assert credentials is not None
-            credentials._current = Credentials("x", "x", "secret-token")
-        server.answers(lambda request: request.reply(status, Location=f"{neighbour.url}/bucket/key"))
-        for call in (
-            lambda: store.get("key"),
-            lambda: store.get("key", length=5),
-            lambda: store.head("key"),
-            lambda: store.create("key", b"x"),
-        ):
-            with pytest.raises(RemoteError):
-                call()
-        assert isinstance(read_async(store, "key"), RemoteError)
-        assert neighbour.asked == []
-        assert any(headers.get("X-Amz-Security-Token") for *_, headers in server.asked)
-    finally:
-        neighbour.close()
+KEYS = ["key", "key\x0b"]
+"""A plain key, and one that has to be escaped."""
 
 
 # --- answers without an end ----------------------------------------------------------------------------------
@@ -182,7 +42,7 @@ def endless(request: Server, status: int) -> None:
             request.wfile.write(bytes(1 << 16))
 
 
-@pytest.mark.parametrize("key", CLIENTS)
+@pytest.mark.parametrize("key", KEYS)
 def test_a_whole_object_without_an_end_is_refused_before_it_is_read(server: Listener, key: str) -> None:
     server.answers(lambda request: endless(request, 200))
     with pytest.raises(ObjectTooLarge, match="larger than the 1000 bytes"):
@@ -227,7 +87,7 @@ def dripping(server: Listener) -> Iterator[Listener]:
     stop.set()
 
 
-@pytest.mark.parametrize("key", CLIENTS)
+@pytest.mark.parametrize("key", KEYS)
 def test_a_body_that_drips_ends_at_the_time_limit(dripping: Listener, key: str) -> None:
     store = a_store(request_timeout_s=0.3)
     with pytest.raises(RemoteTimeout):
@@ -240,7 +100,7 @@ def test_a_listing_that_drips_ends_at_the_time_limit(dripping: Listener) -> None
         list(a_store(request_timeout_s=0.3).list(""))
 
 
-@pytest.mark.parametrize("key", CLIENTS)
+@pytest.mark.parametrize("key", KEYS)
 def test_an_asynchronous_read_has_a_time_limit_of_its_own(dripping: Listener, key: str) -> None:
     assert isinstance(read_async(a_store(), key, 1000, timeout_s=0.1), RemoteTimeout)
 
@@ -258,25 +118,6 @@ def test_a_bucket_that_cannot_be_is_an_error_and_no_panic(server: Listener, buck
     assert server.asked == []
 
 
-def test_a_panic_of_the_fast_client_is_asked_again_through_the_other(
-    server: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fusepkg.store.s3 import obstore
-
-    panic = type("PanicException", (BaseException,), {})
-
-    def fail(*_: object, **__: object) -> object:
-        raise panic("request valid")
-
-    for name in ("get", "get_async", "put"):
-        monkeypatch.setattr(obstore.obstore, name, fail)
-    store = a_store()
-    assert store.get("key") == b"hello"
-    assert read_async(store, "key", 5) == b"hello"
-    server.answers(lambda request: request.reply(404 if request.command == "HEAD" else 200))
-    assert store.create("key", b"x").size == 1
-
-
 @pytest.mark.parametrize(
     ("style", "asked"), [("virtual", "bucket.localhost"), ("path", "localhost"), ("", "localhost")]
 )
@@ -289,17 +130,13 @@ def test_both_clients_follow_the_addressing_style_of_the_profile(
     config.write_text(f"[default]\ns3 =\n  addressing_style = {style}\n" if style else "")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://localhost:{server.port}")
-    find = socket.getaddrinfo  # urllib3's door to names; obstore resolves *.localhost by itself or fails
+    find = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **named: find("127.0.0.1", *rest, **named))
     store = a_store()
     store.head("key")
-    connection = store._open()._clients.connection
-    assert server.asked[0][1] == f"{asked}:{server.port}"
-    assert server.asked[0][2] == ("/key" if style == "virtual" else "/bucket/key")
-    from fusepkg.store.s3 import obstore
-
-    assert obstore._config("bucket", connection)["endpoint"] == f"http://{asked}:{server.port}"
-    assert obstore._config("bucket", connection)["virtual_hosted_style_request"] is (style == "virtual")
+    store.get("key")
+    assert [host for _, host, *_ in server.asked] == [f"{asked}:{server.port}"] * 2
+    assert [path for _, _, path, _ in server.asked] == ["/key" if style == "virtual" else "/bucket/key"] * 2
 
 
 def test_both_clients_go_through_the_proxy_and_heed_its_exceptions(
@@ -329,7 +166,7 @@ def test_certificates_in_der_are_named_with_the_way_to_convert_them(
 # --- refusals ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", CLIENTS)
+@pytest.mark.parametrize("key", KEYS)
 def test_an_archived_object_is_named_with_what_to_do(server: Listener, key: str) -> None:
     server.answers(lambda request: request.reply(403, b"<Error><Code>InvalidObjectState</Code></Error>"))
     with pytest.raises(ObjectArchived, match=r"is archived.*restore-object"):
@@ -337,7 +174,7 @@ def test_an_archived_object_is_named_with_what_to_do(server: Listener, key: str)
     assert isinstance(read_async(a_store(), key), ObjectArchived)
 
 
-@pytest.mark.parametrize("key", CLIENTS)
+@pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize(
     ("status", "code"), [(403, "InvalidAccessKeyId"), (400, "ExpiredToken"), (401, "Unauthorized")]
 )
