@@ -15,12 +15,16 @@ from fusepkg_cache.errors import CacheError
 
 from fusepkg.errors import CacheFailure
 from fusepkg.fetch.blocking import BlockingSource
+from fusepkg.fetch.packs import VersionPacks
 from fusepkg.fetch.source import BlobSource
 from fusepkg.install.fetch import Origin
+from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.package.fallback import open_with_fallback
 from fusepkg.package.open import resolve_or_remember
 from fusepkg.package.replaced import ReplacedPlaces
+from fusepkg.registry.layout import pack_key
 from fusepkg.registry.manifests import get_chunk_list
+from fusepkg.registry.packs import get_pack_table
 from fusepkg.state.damage import note_damaged
 from fusepkg.state.hints import Hints
 from fusepkg.store.opening import StoreSet
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.app.settings import Settings
+    from fusepkg.index.opening import Index
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
     from fusepkg.package.open import OpenedPackage
@@ -115,6 +120,13 @@ class Context:
             retry_timeout_s=self.settings.retry_timeout_s,
             note_damaged=self._note_damaged,
             elsewhere=self._replaced_in(registry).find,
+        )
+
+    def version_packs(self, registry: BucketUrl, index: Index) -> VersionPacks:
+        """The packs of a version, for a source of bytes of its registry. Nothing is asked of the bucket yet."""
+        store = self.store(registry)
+        return VersionPacks(
+            index, partial(get_pack_table, store), lambda pack: parse_physical_key(store.url(pack_key(pack)))
         )
 
     def blocking_source(self, registry: BucketUrl) -> BlockingSource:

@@ -88,6 +88,9 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     say(f"Mounted: {record.mountpoint}, {record.engine} engine, process {record.pid}, since {since}")
     say(f"Holds: {counted(facts['entries'], 'file')}, {human_bytes(facts['total_bytes'])}")
     say(f"Fetched: {counted(counters['fetched_objects'], 'object')}, {human_bytes(counters['fetched_bytes'])}")
+    if counters["ahead_bytes"]:
+        ahead = human_bytes(counters["ahead_bytes"]), human_bytes(counters["ahead_read_bytes"])
+        say("Fetched ahead of reads: {}, of it read since: {}".format(*ahead))
     if counters["lower_objects"]:
         lower = counted(counters["lower_objects"], "object")
         say(f"Taken from the lower cache: {lower}, {human_bytes(counters['lower_bytes'])}")

@@ -130,6 +130,7 @@ class _Service:
         async with trio.open_nursery() as nursery:
             await nursery.start(log_tasks_on_signal)
             self._source = self._context.blob_source(self._request.reference.bucket, nursery)
+            self._source.add_version(self._context.version_packs(self._request.reference.bucket, index))
             self._tree = PackageTree(index)
             stop = trio.Event()
             await nursery.start(_watch_signals, stop)

@@ -14,6 +14,7 @@ from fusepkg_cache.errors import CacheError
 from fusepkg_cache.errors import DigestMismatch as WrongBytes
 
 from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteProtocol
+from fusepkg.fetch.flight import RangeFlight
 from fusepkg.fetch.piece import Kind
 from fusepkg.fetch.slots import SLOW_SMALL, SMALL_BYTES, SMALL_SLOTS
 from fusepkg.fetch.workers import Workers
@@ -42,8 +43,9 @@ ASKING_THREADS = 2 * (SMALL_SLOTS + SLOW_SMALL)
 """Most threads that wait for answers: for chunk lists (one for each that has a slot or is slow, one more for its second
 request), and for other places of objects. Requests that stall must not hold up the hashing of what has arrived."""
 
-Outcome: TypeAlias = "Verified | bytes | FusepkgError"
-"""What comes of a piece: its bytes, b"" if there is no chunk list, or an error."""
+Outcome: TypeAlias = "Verified | bytes | list[Verified | None] | FusepkgError"
+"""What comes of a piece: its bytes, b"" if there is no chunk list, the blobs of a range as far as they are right, or an
+error."""
 
 _T = TypeVar("_T")
 
@@ -152,9 +154,13 @@ class BucketReader:
 
     def _answer(self, flight: Flight, fetch: Callable[[], Outcome | None]) -> None:
         try:
-            outcome = self._contained(flight.entry, fetch)
+            outcome = self._contained(flight.entry, fetch, is_pack=isinstance(flight, RangeFlight))
         except FusepkgError as exc:
-            if flight.place is None and isinstance(exc, ObjectMissing | DigestMismatch):
+            if (
+                not isinstance(flight, RangeFlight)
+                and flight.place is None
+                and isinstance(exc, ObjectMissing | DigestMismatch)
+            ):
                 self._askers.submit(partial(self._try_elsewhere, flight, exc))
                 return
             outcome = exc
@@ -176,10 +182,12 @@ class BucketReader:
             return flight.place is not None
         return False
 
-    def _checked(self, flight: Flight, answer: bytes | FusepkgError) -> Verified | None:
+    def _checked(self, flight: Flight, answer: bytes | FusepkgError) -> Verified | list[Verified | None] | None:
         """Return the bytes, verified; None if they are wrong and were asked for again. Raises FusepkgError."""
         if isinstance(answer, FusepkgError):
             raise answer
+        if isinstance(flight, RangeFlight):
+            return flight.split(answer)
         piece = flight.piece
         with suppress(WrongBytes):
             if len(answer) == piece.length:
@@ -204,12 +212,12 @@ class BucketReader:
             self._reads[id(store)] = (store, store.open_reads(self._deliver))
         return id(store), key
 
-    def _contained(self, entry: Entry, fetch: Callable[[], _T]) -> _T:
-        """Run a fetch; whatever a native library raises becomes a RemoteError. Notes damaged objects."""
+    def _contained(self, entry: Entry, fetch: Callable[[], _T], *, is_pack: bool = False) -> _T:
+        """Run a fetch; whatever a native library raises becomes a RemoteError. Notes damaged objects, but no packs."""
         try:
             return fetch()
         except (FusepkgError, CacheError) as exc:
-            if isinstance(exc, ObjectMissing | DigestMismatch):
+            if isinstance(exc, ObjectMissing | DigestMismatch) and not is_pack:
                 self._note_damaged(entry.physical_key)
             raise
         except (KeyboardInterrupt, SystemExit):

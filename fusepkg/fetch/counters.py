@@ -13,9 +13,13 @@ class Counters:
     """All in units of one, except the ``_bytes``."""
 
     fetched_objects: int = 0
-    """GETs of data that succeeded: whole small blobs and chunks of large ones."""
+    """GETs of data that succeeded: whole small blobs, chunks of large ones, ranges of packs."""
     fetched_bytes: int = 0
     """Data bytes that came from the bucket."""
+    ahead_bytes: int = 0
+    """Of these, bytes of small files that nobody had asked for."""
+    ahead_read_bytes: int = 0
+    """Of these, bytes of files that somebody has read since."""
     lower_objects: int = 0
     """Blobs and chunks that came from the lower tier of the cache."""
     lower_bytes: int = 0

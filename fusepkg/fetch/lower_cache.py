@@ -7,9 +7,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
+from fusepkg_cache.digest import verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fusepkg_cache import LowerCache, Verified
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.fetch.piece import Piece
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,21 @@ class LowerCacheThreads:
     def is_silent(self) -> bool:
         """Whether it did not answer a short while ago."""
         return trio.current_time() < self._again_s
+
+    async def find(self, lower: LowerCache, pieces: list[Piece]) -> dict[Digest, Verified]:
+        """Return the pieces that it has, as far as it answers."""
+        found: dict[Digest, Verified] = {}
+
+        def look(progress: Callable[[], None]) -> bool:
+            for piece in pieces:
+                data = lower.read(piece.name, size=piece.length)
+                if data is not None:
+                    found[piece.name] = verified(piece.name, data)
+                progress()
+            return True
+
+        await self.ask(look)
+        return found
 
     async def ask(self, question: Callable[[Callable[[], None]], _T | None]) -> _T | None:
         """Run ``question`` in a thread and return its answer; None after ``TIMEOUT_S`` without progress.

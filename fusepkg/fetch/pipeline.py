@@ -16,12 +16,13 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
-from fusepkg_cache.digest import Verified, verified
+from fusepkg_cache.digest import Verified
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.errors import CacheFailure, DigestMismatch, FusepkgError, ObjectMissing, RemoteUnavailable
 from fusepkg.fetch.bucket import BucketReader, is_transient
-from fusepkg.fetch.flight import Flight
+from fusepkg.fetch.flight import Flight, RangeFlight
+from fusepkg.fetch.keeping import Keeping
 from fusepkg.fetch.lower_cache import LowerCacheThreads
 from fusepkg.fetch.piece import Kind
 from fusepkg.fetch.slots import SMALL_BYTES, Slots
@@ -48,13 +49,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
 
 AGAIN_S = 5.0
 """A small piece is asked for a second time, beside the first request, if that has not been answered after this long."""
-
-KEPT_AT_ONCE = 256
-KEPT_BYTES = 16 * 1024 * 1024
-"""Pieces put into the cache in one go, and their bytes (one more piece than that at most)."""
-
-KEEPERS = 2
-"""Tasks that put pieces into the cache."""
 
 TURN_SHARE = 4
 """Pieces that other processes fetch are looked for after a pause of this many times what the last turn took: looking
@@ -101,9 +95,7 @@ class Pipeline:
         self._later: list[tuple[float, int, Flight]] = []
         self._numbers = count()
         self._asked: deque[tuple[float, Flight]] = deque()
-        self._to_keep: list[Flight] = []
-        self._keepers = 0
-        self._keeper_ended = trio.Event()
+        self._keeping = Keeping(tier, nursery, self._kept)
         self._something = trio.Event()
         self._turn_s = 0.0
         self._ended = False
@@ -137,8 +129,40 @@ class Pipeline:
         flight.keep = flight.keep or keep
         if flight.background and not background:
             self._slots.promote(flight)
+            if flight.carrier is not None:
+                self._slots.promote(flight.carrier)
             self._wake()
         return flight
+
+    def is_wanted(self, piece: Piece) -> bool:
+        """Whether there is a flight of a piece."""
+        return piece.key in self._flights
+
+    def want_range(
+        self,
+        part: Piece,
+        pieces: Iterable[tuple[Piece, int]],
+        unusable: Callable[[str], None],
+        *,
+        background: bool = False,
+    ) -> None:
+        """Fetch pieces, each with where it begins in ``part`` of a pack, in one request. No checkpoint.
+
+        If ``part`` cannot be had, or holds other bytes, ``unusable`` hears why, and pieces that somebody waits for are
+        fetched by themselves.
+        """
+        flight = RangeFlight(part, background, keep=True, unusable=unusable)
+        for piece, start in pieces:
+            if piece.key not in self._flights:
+                self._flights[piece.key] = rider = Flight(piece, background=True, keep=True)
+                flight.take_in(rider, start)
+        if self._ended or not flight.riders or part.key in self._flights:
+            for rider, _ in flight.riders:
+                self._leave(rider)
+            return
+        self._flights[part.key] = flight
+        self._slots.add(flight)
+        self._wake()
 
     # --- the loop --------------------------------------------------------------------------------------------
 
@@ -169,9 +193,7 @@ class Pipeline:
         while flights := self._slots.take(now):
             self._begin(flights, now)
         self._turn_s = trio.current_time() - now
-        while self._to_keep and self._keepers < KEEPERS:
-            self._keepers += 1
-            self._nursery.start_soon(self._keep, self._next_to_keep())
+        self._keeping.start()
 
     def _next_s(self) -> float:
         times = [self._slots.next_slow_s()]
@@ -184,7 +206,8 @@ class Pipeline:
     def _begin(self, flights: list[Flight], now: float) -> None:
         """Fetch what has a slot: from the cache if another process has kept it meanwhile, else from further away."""
         mine = [flight for flight in flights if self._claim(flight, now)]
-        parts = [flight for flight in mine if not flight.piece.is_streamed]
+        ranges = [flight for flight in mine if isinstance(flight, RangeFlight) and not self._share_range(flight)]
+        parts = [flight for flight in mine if not flight.piece.is_streamed and not isinstance(flight, RangeFlight)]
         found = self._tier.get_many([flight.piece.name for flight in parts])
         missing = [flight for flight, data in zip(parts, found, strict=True) if not self._share(flight, data)]
         for flight in mine:
@@ -193,8 +216,10 @@ class Pipeline:
                 self._nursery.start_soon(self._fetch_whole, flight)
         lower = self._tier.cache.lower if self._tier.cache else None
         if lower is None or self._lower.is_silent:
-            self._submit(missing, now)
+            self._submit([*missing, *ranges], now)
             return
+        for flight in ranges:
+            self._nursery.start_soon(self._range_unless_lower, lower, flight)
         share = -(-len(missing) // LOWER_ASKERS) or 1
         for at in range(0, len(missing), share):
             self._nursery.start_soon(self._from_lower, lower, missing[at : at + share])
@@ -206,7 +231,12 @@ class Pipeline:
         if flight.claim is None or flight.claim.take():
             return True
         piece = flight.piece
-        is_here = self._was_streamed(flight) if piece.is_streamed else self._share(flight, self._tier.get(piece.name))
+        if isinstance(flight, RangeFlight):
+            is_here = self._share_range(flight)
+        else:
+            is_here = (
+                self._was_streamed(flight) if piece.is_streamed else self._share(flight, self._tier.get(piece.name))
+            )
         if not is_here:
             self._slots.free(flight)
             self._return_at(flight, now + flight.claim.pause_s + self._turn_s * TURN_SHARE)
@@ -226,21 +256,47 @@ class Pipeline:
         self._end(flight)
         return True
 
+    def _share_range(self, flight: RangeFlight) -> bool:
+        """Land the pieces of a range that another process has kept, if it has kept the first one."""
+        if not self._tier.has_in_cache(flight.piece.name):
+            return False
+        flight.land(b"")
+        riders = [rider for rider, _ in flight.riders]
+        found = self._tier.get_many([rider.piece.name for rider in riders])
+        for rider, data in zip(riders, found, strict=True):
+            if not self._share(rider, data):
+                self._leave(rider)
+        return True
+
+    def _leave(self, rider: Flight) -> None:
+        """Let a piece go on without the range it is in: by itself if somebody waits for it."""
+        if rider.background:
+            rider.fail(_passed_over())
+            self._end(rider)
+            return
+        self._leave_carrier(rider)
+        self._slots.add(rider)
+        self._wake()
+
+    def _leave_carrier(self, rider: Flight) -> None:
+        carrier = rider.carrier
+        if carrier is not None and carrier.let_go(rider):
+            self._end(carrier)
+
+    async def _range_unless_lower(self, lower: LowerDirectory, flight: RangeFlight) -> None:
+        """Fetch a range of a pack if the lower cache lacks its first piece; else what is waited for is asked there."""
+        if not await self._lower.find(lower, [flight.riders[0][0].piece]):
+            self._submit([flight], trio.current_time())
+            return
+        flight.land(b"")
+        for rider, _ in flight.riders:
+            self._leave(rider)
+
     async def _from_lower(self, lower: LowerDirectory, flights: list[Flight]) -> None:
-        found: dict[Flight, Verified] = {}
-
-        def look(progress: Callable[[], None]) -> bool:
-            for flight in flights:
-                data = lower.read(flight.piece.name, size=flight.piece.length)
-                if data is not None:
-                    found[flight] = verified(flight.piece.name, data)
-                progress()
-            return True
-
-        await self._lower.ask(look)
+        found = await self._lower.find(lower, [flight.piece for flight in flights])
         now = trio.current_time()
         for flight in flights:
-            blob = found.get(flight)
+            blob = found.get(flight.piece.name)
             if blob is not None:
                 self._counters.lower_objects += 1
                 self._counters.lower_bytes += len(blob.data)
@@ -274,6 +330,9 @@ class Pipeline:
         flight.requests -= 1
         if self._ended or flight.landed.is_set():
             return
+        if isinstance(flight, RangeFlight):
+            self._take_range(flight, outcome)
+            return
         if isinstance(outcome, bytes):
             flight.land(outcome)
             self._end(flight)
@@ -286,6 +345,7 @@ class Pipeline:
                 self._counters.fetched_bytes += len(outcome.data)
             self._land(flight, outcome)
             return
+        assert isinstance(outcome, FusepkgError), "only ranges have many blobs"
         if flight.requests and is_transient(outcome):
             return  # another request for it is under way
         if flight.first_failed_s is None:
@@ -305,6 +365,29 @@ class Pipeline:
         flight.fail(outcome)
         self._end(flight)
 
+    def _take_range(self, flight: RangeFlight, outcome: Outcome) -> None:
+        """Land the pieces of a range; those that it does not hold go on by themselves."""
+        blobs: list[Verified | None] = [None] * len(flight.riders)
+        if isinstance(outcome, list):
+            blobs = outcome
+            self._counters.fetched_objects += 1
+            self._counters.fetched_bytes += flight.piece.length
+            if None in blobs:
+                flight.unusable(f"{flight.entry.physical_key} does not hold what it should")
+        elif isinstance(outcome, FusepkgError):
+            if flight.requests and is_transient(outcome):
+                return
+            if not is_transient(outcome):
+                flight.unusable(outcome.message)
+        flight.land(b"")
+        for (rider, _), blob in zip(flight.riders, blobs, strict=True):
+            if rider.landed.is_set():
+                continue
+            if blob is None:
+                self._leave(rider)
+            else:
+                self._land(rider, blob)
+
     def _land(self, flight: Flight, blob: Verified) -> None:
         """Give a piece to its readers, and queue it to be kept."""
         flight.land(blob.data)
@@ -315,7 +398,7 @@ class Pipeline:
         if len(blob.data) > SMALL_BYTES or self._tier.is_tight:
             self._tier.hold(blob.digest, blob.data)
         flight.blob = blob
-        self._to_keep.append(flight)
+        self._keeping.add(flight)
 
     def _return_at(self, flight: Flight, when_s: float) -> None:
         heapq.heappush(self._later, (when_s, next(self._numbers), flight))
@@ -326,37 +409,16 @@ class Pipeline:
         self._slots.free(flight)
         if self._flights.get(flight.piece.key) is flight:
             del self._flights[flight.piece.key]
+        self._leave_carrier(flight)
+
+    def _kept(self, flights: list[Flight]) -> None:
+        for flight in flights:
+            self._end(flight)
+        self._wake()
 
     async def wait_until_kept(self) -> None:
         """Wait until all pieces that have arrived are in the cache, or refused by it."""
-        while self._to_keep or self._keepers:
-            self._keeper_ended = trio.Event()
-            await self._keeper_ended.wait()
-
-    # --- keeping ---------------------------------------------------------------------------------------------
-
-    def _next_to_keep(self) -> list[Flight]:
-        room, number = KEPT_BYTES, 0
-        for flight in self._to_keep[:KEPT_AT_ONCE]:
-            number += 1
-            room -= flight.piece.length
-            if room <= 0:
-                break
-        batch, self._to_keep = self._to_keep[:number], self._to_keep[number:]
-        return batch
-
-    async def _keep(self, flights: list[Flight]) -> None:
-        """Put landed pieces into the cache; a piece that lands meanwhile goes with the next ones."""
-        try:
-            while flights:
-                await self._tier.keep([flight.blob for flight in flights if flight.blob is not None])
-                for flight in flights:
-                    self._end(flight)
-                self._wake()
-                flights = self._next_to_keep()
-        finally:
-            self._keepers -= 1
-            self._keeper_ended.set()
+        await self._keeping.wait_until_kept()
 
     # --- large blobs without a chunk list --------------------------------------------------------------------
 
@@ -420,6 +482,10 @@ def _beating(
             claim.beat()
         progress()
         yield piece
+
+
+def _passed_over() -> RemoteUnavailable:
+    return RemoteUnavailable("it was to be fetched from a pack, which cannot be used")
 
 
 def _ending() -> RemoteUnavailable:

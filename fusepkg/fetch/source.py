@@ -16,6 +16,7 @@ import trio
 from fusepkg_cache.digest import chunk_count
 
 from fusepkg.errors import CacheFailure
+from fusepkg.fetch.ahead import Ahead
 from fusepkg.fetch.bucket import mismatch
 from fusepkg.fetch.cache_tier import CacheTier
 from fusepkg.fetch.caching import RETRY_TIMEOUT_S
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
+    from fusepkg.fetch.packs import VersionPacks
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.protocol import ObjectStore
@@ -70,9 +72,14 @@ class BlobSource:
             note_damaged=note_damaged,
             elsewhere=elsewhere,
         )
+        self._ahead = Ahead(self._pipeline, self._tier, self.counters, nursery)
         self._readahead = Readahead()
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
+
+    def add_version(self, version: VersionPacks) -> None:
+        """Say what lies beside each other: blobs of this version may be fetched together, and before they are read."""
+        self._ahead.add(version)
 
     async def wait_until_kept(self) -> None:
         """Wait until all that has arrived is in the cache, or refused by it."""
@@ -107,6 +114,8 @@ class BlobSource:
             data = self._join_cached_chunks(entry, offset, end)
         if data is None or len(data) != end - offset:  # the manifest may name another size than the blob has
             return None
+        if self._ahead.is_watching:
+            self._ahead.used(entry)
         self.counters.cache_hits += 1
         self.counters.served_bytes += len(data)
         return data
@@ -124,6 +133,7 @@ class BlobSource:
         self.counters.cache_misses += 1
         end = min(offset + length, entry.size)
         if not is_chunked(entry):
+            self._ahead.missed(entry)
             data = (await self._pipeline.want(blob_piece(entry)).wait())[offset:end]
         else:
             data = await self._read_large(entry, offset, end)

@@ -55,6 +55,13 @@ class Sized(Protocol):
         """What they hash to."""
 
 
+class Blob(NamedTuple):
+    """Bytes by size and hash."""
+
+    size: int
+    digest: Digest
+
+
 class Span(NamedTuple):
     """Entries ``first`` to ``first + entries - 1`` of a version in tree order, whose small blobs are in one pack."""
 

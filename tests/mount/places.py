@@ -32,11 +32,11 @@ class Place(ABC):
         """``small:v1`` as a whole reference."""
         if rest in self._later:
             folder, environment = self._later.pop(rest)
-            run_fusepkg("push", folder, f"{self.bucket}/{rest}", env=environment)
+            run_fusepkg("push", folder, f"{self.bucket}/{rest}", "--no-packs", env=environment)
         return f"{self.bucket}/{rest}"
 
     def publish_when_asked_for(self, folder: Path, rest: str) -> None:
-        """Push a folder, in the present environment, when its reference is asked for the first time."""
+        """Push a folder without packs, in the present environment, when its reference is first asked for."""
         self._later[rest] = (folder, dict(os.environ))
 
     def publish(self, folder: Path, rest: str) -> str:
@@ -130,6 +130,11 @@ class Bucket(Place):
     def data_requests(self) -> list[Request]:
         """Requests for other things than manifests, tags and chunk lists."""
         return [request for request in self.proxy.requests if not request.key.startswith(".quilt/") and request.key]
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of objects that begin so."""
+        listed = self._gateway.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
+        return [info["Key"] for info in listed.get("Contents", ())]
 
     def get(self, url: str) -> bytes:
         return self._gateway.s3.get_object(Bucket=self.bucket, Key=parse_physical_key(url).key)["Body"].read()

@@ -1,0 +1,281 @@
+"""Small blobs fetched before they are asked for: a neighbourhood in a pack, or the next ones of a directory.
+
+How much is bounded by what has been read: ``CREDIT`` bytes may be here unread for each byte that somebody has read. So
+who reads here and there pays at most so many times the bytes he needs, who goes through in order has, after four
+requests, ranges of ``RANGE_BYTES``, and who reads everything in any order has all of it once a seventh was read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusepkg.errors import FusepkgError
+from fusepkg.fetch.piece import Kind, Piece, blob_piece
+from fusepkg.fetch.slots import SMALL_BYTES
+from fusepkg.packs.pack import BELOW_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import trio
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.fetch.cache_tier import CacheTier
+    from fusepkg.fetch.counters import Counters
+    from fusepkg.fetch.packs import PackedAt, VersionPacks
+    from fusepkg.fetch.pipeline import Pipeline
+    from fusepkg.model.entry import Entry
+
+log = logging.getLogger(__name__)
+
+RANGE_BYTES = 4 * 1024 * 1024
+"""The largest part of a pack asked for at a time: its bytes cost more than its round trip."""
+
+CREDIT = 6
+"""Bytes fetched ahead and not read yet, for each byte read."""
+
+GAP_BYTES = 64 * 1024
+"""Bytes that are here already and are fetched again, rather than making two requests."""
+
+GIVE_UP_BYTES, GIVE_UP_PART = 256 * 1024 * 1024, 32
+"""With more than so many bytes unread, and less than this part of all that was fetched ahead read since, reads are
+sparse: nothing more is fetched ahead."""
+
+REMEMBERED = 100_000
+"""Blobs fetched ahead whose reading is noticed; the oldest are forgotten, and count as never read."""
+
+IN_ORDER = 8
+"""Entries read one after the other, near enough, before the next ones are fetched without packs ..."""
+
+NEAR = 8
+"""... where an entry follows on another if it is at most so many further: several readers share a directory."""
+
+SINGLES_AHEAD = 64
+"""The most objects fetched ahead of such a reader."""
+
+
+@dataclass(slots=True, eq=False)
+class _Stretch:
+    """A range of a pack that is being used."""
+
+    version: VersionPacks
+    at: PackedAt
+    stop: int
+    """The member behind it."""
+    size: int
+    read_bytes: int = 0
+    has_gone_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """A blob fetched ahead: by a stretch of a pack, or as entry ``number`` by itself."""
+
+    size: int
+    stretch: _Stretch | None
+    version: VersionPacks
+    number: int
+
+
+class Ahead:
+    """What is worth fetching with a blob that is missed. All on one trio thread; raises nothing."""
+
+    def __init__(self, pipeline: Pipeline, tier: CacheTier, counters: Counters, nursery: trio.Nursery) -> None:
+        self._pipeline = pipeline
+        self._tier = tier
+        self._counters = counters
+        self._nursery = nursery
+        self._versions: list[VersionPacks] = []
+        self._unread: OrderedDict[Digest, _Unread] = OrderedDict()
+        self._read_bytes = 0
+        self._streaks: OrderedDict[int, int] = OrderedDict()
+        self._asked_to = 0
+        self._directory = ""
+
+    def add(self, version: VersionPacks) -> None:
+        """Note a version that is being read."""
+        self._versions.append(version)
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether anything was fetched ahead that is not known to have been read."""
+        return bool(self._unread)
+
+    def missed(self, entry: Entry) -> None:
+        """Begin to fetch what is worth fetching with a small blob that somebody wants now. No checkpoint."""
+        if not self._versions or self._pipeline.is_wanted(blob_piece(entry)):
+            self.used(entry)
+            return
+        self._unread.pop(entry.digest, None)
+        try:
+            self._missed(entry)
+        except FusepkgError as exc:
+            log.debug("nothing is fetched beside %s: %s", entry.logical_key, exc)
+        except Exception:
+            log.exception("fetching ahead failed, which is a bug in fusepkg")
+            self._versions.clear()
+
+    def used(self, entry: Entry) -> None:
+        """Note that a blob was asked for that is here, or under way. No checkpoint."""
+        unread = self._unread.pop(entry.digest, None)
+        if unread is None:
+            return
+        self._read_bytes += unread.size
+        self._counters.ahead_read_bytes += unread.size
+        try:
+            if unread.stretch is None:
+                self._fetch_singles(unread.version, unread.number)
+            else:
+                unread.stretch.read_bytes += unread.size
+                self._go_on(unread.stretch)
+        except FusepkgError as exc:
+            log.debug("nothing is fetched after %s: %s", entry.logical_key, exc)
+
+    # --- how much ----------------------------------------------------------------------------------------------
+
+    def _window(self) -> int:
+        """Return how many bytes may be fetched ahead now."""
+        if self._tier.is_tight or not self._tier.has_room_ahead:
+            return 0
+        ahead, read = self._counters.ahead_bytes, self._counters.ahead_read_bytes
+        if ahead - read > GIVE_UP_BYTES and read < ahead // GIVE_UP_PART:
+            return 0
+        return min(RANGE_BYTES, CREDIT * self._read_bytes - (ahead - read))
+
+    # --- from packs --------------------------------------------------------------------------------------------
+
+    def _missed(self, entry: Entry) -> None:
+        self._read_bytes += entry.size
+        for version in self._versions:
+            if version.needs_table():
+                self._nursery.start_soon(version.load_table)
+            if not version.has_packs and not self._is_next_to_last(entry):
+                continue
+            number = version.number_of(entry)
+            if number is None:
+                continue
+            at = version.find(number) if version.has_packs else None
+            if at is None:
+                self._fetch_singles(version, number)
+            elif entry.size < BELOW_BYTES:
+                self._start(version, at, self._window() + entry.size, wanted=entry)
+            return
+
+    def _go_on(self, stretch: _Stretch) -> None:
+        """Fetch what follows a stretch, once half of it was read."""
+        if stretch.has_gone_on or 2 * stretch.read_bytes < stretch.size:
+            return
+        version, at = stretch.version, stretch.at
+        following = version.at_member(at, stretch.stop) or version.first_after(at.row)
+        window = self._window()
+        if following is not None and window >= following.pack.sizes[following.member]:
+            stretch.has_gone_on = self._start(version, following, window)
+
+    def _start(self, version: VersionPacks, at: PackedAt, window: int, *, wanted: Entry | None = None) -> bool:
+        """Fetch blobs around one in a pack, ``window`` bytes at most; return whether there is anything to fetch.
+
+        A blob that somebody wants is not fetched from a pack alone: its object is as good.
+        """
+        members = dict(self._missing(version, at, window))
+        if len(members) < (1 if wanted is None else 2):
+            return False
+        self.fetch(version, at, members, wanted=wanted)
+        return True
+
+    def fetch(
+        self,
+        version: VersionPacks,
+        at: PackedAt,
+        members: dict[int, Piece],
+        *,
+        wanted: Entry | None = None,
+        is_guess: bool = True,
+    ) -> None:
+        """Fetch members of a pack in one request; ``is_guess`` says that nobody has asked for those not ``wanted``."""
+        pack = at.pack
+        first, last = min(members), max(members)
+        start, end = pack.offsets[first], pack.end(last)
+        lead = members[at.member] if at.member in members else members[first]
+        ordered = sorted(members.items(), key=lambda item: item[1] is not lead)
+        part = Piece(Kind.RANGE, pack.pack_entry(), lead.name, start, end - start)
+        riders = [(piece, pack.offsets[member] - start) for member, piece in ordered]
+        self._pipeline.want_range(
+            part, riders, lambda reason: version.drop(pack.key, reason), background=wanted is None
+        )
+        if not is_guess:
+            return
+        stretch = _Stretch(version, at, last + 1, end - start)
+        self._counters.ahead_bytes += end - start
+        if wanted is not None:
+            stretch.read_bytes += wanted.size
+            self._counters.ahead_bytes -= wanted.size
+        for piece, _ in riders:
+            if wanted is None or piece is not lead:
+                self._remember(piece.entry, _Unread(piece.length, stretch, version, 0))
+
+    def _missing(self, version: VersionPacks, at: PackedAt, window: int) -> Iterator[tuple[int, Piece]]:
+        """Yield members that are neither here nor under way, with their pieces: from one on, then those before it."""
+        pack = at.pack
+        start, end = pack.offsets[at.member], pack.end(at.member)
+        entries = version.entries_of(pack, at.member, at.member + len(pack.sizes))
+        gap_at = end
+        for member, entry in zip(range(at.member, len(pack.sizes)), entries, strict=False):
+            if (
+                pack.end(member) - start > max(window, pack.sizes[at.member])
+                or pack.offsets[member] - gap_at > GAP_BYTES
+            ):
+                break
+            piece = blob_piece(entry)
+            if not self.is_here(piece):
+                gap_at = end = pack.end(member)
+                yield member, piece
+        gap_at = start
+        for member in range(at.member - 1, -1, -1):
+            if end - pack.offsets[member] > window or gap_at - pack.end(member) > GAP_BYTES:
+                break
+            piece = blob_piece(version.entries.entry(pack.numbers[member]))
+            if not self.is_here(piece):
+                gap_at = pack.offsets[member]
+                yield member, piece
+
+    def is_here(self, piece: Piece) -> bool:
+        """Return whether a piece is kept, held, or being fetched."""
+        return self._pipeline.is_wanted(piece) or self._tier.has(piece.name)
+
+    # --- without packs -----------------------------------------------------------------------------------------
+
+    def _is_next_to_last(self, entry: Entry) -> bool:
+        """Whether an entry lies in the directory of the one before: to look for others' numbers costs too much."""
+        before, self._directory = self._directory, entry.logical_key.rpartition("/")[0]
+        return before == self._directory
+
+    def _fetch_singles(self, version: VersionPacks, number: int) -> None:
+        """Fetch the objects of the next entries, if entries were read in order."""
+        streak = 1 + max((self._streaks.get(number - step, -1) for step in range(1, NEAR + 1)), default=-1)
+        self._streaks[number] = streak
+        while len(self._streaks) > SINGLES_AHEAD:
+            self._streaks.popitem(last=False)
+        if streak < IN_ORDER:
+            return
+        stop = min(number + 1 + min(streak, SINGLES_AHEAD), len(version.entries))
+        start = self._asked_to if number < self._asked_to <= stop else number + 1
+        room = self._window()
+        for at, entry in enumerate(version.entries.between(start, stop), start):
+            room -= entry.size
+            is_far = entry.physical_key.scheme == "s3"  # what lies on this machine is read when it is asked for
+            if room < 0 or entry.size > SMALL_BYTES or not is_far or version.find(at) is not None:
+                return
+            self._asked_to = at + 1
+            piece = blob_piece(entry)
+            if entry.size and not self.is_here(piece):
+                self._pipeline.want(piece, background=True)
+                self._counters.ahead_bytes += entry.size
+                self._remember(entry, _Unread(entry.size, None, version, at))
+
+    def _remember(self, entry: Entry, unread: _Unread) -> None:
+        self._unread[entry.digest] = unread
+        if len(self._unread) > REMEMBERED:
+            self._unread.popitem(last=False)
