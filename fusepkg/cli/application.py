@@ -17,6 +17,7 @@ _WORDS = {
     "pack": ("pack",),
     "mount": ("mount", "umount"),
     "mounts": ("mounts", "stat"),
+    "prefetch": ("prefetch",),
     "install": ("install",),
     "status": ("status",),
     "packages": ("ls", "cat", "hash", "verify", "list"),

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from fusepkg.cli.options import DirArgument, JsonOption, RefArgument, TimesOption, settings_of
+from fusepkg.cli.options import (
+    DirArgument,
+    JsonOption,
+    RateOption,
+    RefArgument,
+    TimesOption,
+    parse_rate,
+    settings_of,
+)
 from fusepkg.cli.output import note, print_json, progress_bar, say, short, time_text
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
 from fusepkg.daemon.unmount import end_mount
@@ -37,13 +45,30 @@ def mount(
     ] = "auto",
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
     times: TimesOption = "content",
+    prefetch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
+    ] = None,
+    prefetch_rate: RateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
     if engine not in ("auto", "erofs", "fuse"):
         raise UsageError(f"there is no engine {engine!r}", hint="Engines are auto, erofs and fuse")
     check_times(times)
-    request = MountRequest(parse_reference(ref), directory, settings_of(context), engine, allow_other, times)
+    rate = parse_rate(prefetch_rate, "--prefetch-rate")
+    if rate and not prefetch:
+        raise UsageError("--prefetch-rate bounds what --prefetch fetches", hint="Add --prefetch all, or a path")
+    request = MountRequest(
+        parse_reference(ref),
+        directory,
+        settings_of(context),
+        engine,
+        allow_other,
+        times,
+        prefetch=tuple(prefetch or ()),
+        prefetch_rate=rate,
+    )
     describe = _print_facts if as_json else _describe
     if foreground:
         _mount_here(request, describe)

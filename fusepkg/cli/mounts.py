@@ -97,6 +97,9 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     if counters["shared_objects"]:
         say(f"Fetched by other processes meanwhile: {counted(counters['shared_objects'], 'object')}")
     say(f"Served: {human_bytes(counters['served_bytes'])}; {counted(counters['cache_hits'], 'read')} from the cache")
+    for running in facts.get("prefetches", ()):
+        files, size = f"{running['files']:,} of {counted(running['total_files'], 'file')}", running["total_bytes"]
+        say(f"Prefetching: {files}, {human_bytes(running['bytes'])} of {human_bytes(size)}")
     if counters["failed_fetches"] or counters["cache_failures"]:
         failed = counters["failed_fetches"], counters["cache_failures"]
         say("Failed fetches: {:,}; not kept in the cache: {:,}".format(*failed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,8 @@ import typer
 import typer.core
 
 from fusepkg import __version__
-from fusepkg.app.settings import Flags, Settings, decide
+from fusepkg.app.settings import Flags, Settings, decide, parse_amount
+from fusepkg.errors import UsageError
 
 if TYPE_CHECKING:
     from fusepkg.app.context import Context
@@ -39,6 +41,9 @@ SymlinksOption = Annotated[
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RateOption = Annotated[
+    str | None, typer.Option(metavar="RATE", help="The most that is prefetched in a second: 50MiB/s, 10MB/s.")
+]
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Compare the bytes of objects that older versions name, before they are reused.")
 ]
@@ -82,6 +87,18 @@ _Profile = Annotated[str | None, typer.Option(metavar="NAME", help="AWS profile 
 _NoSignRequest = Annotated[
     bool, typer.Option("--no-sign-request", help="Public data: ask without credentials.", rich_help_panel=_S3)
 ]
+
+
+def parse_rate(text: str | None, source: str) -> int | None:
+    """Return bytes per second. Raises UsageError naming the source."""
+    if text is None:
+        return None
+    rate = None
+    with suppress(UsageError):
+        rate = parse_amount(text.strip().removesuffix("/s"), source).bytes
+    if not rate:
+        raise UsageError(f"{source} is {text!r}, which is no rate", hint="Write, for example, 50MiB/s")
+    return rate
 
 
 def settings_of(context: typer.Context) -> Settings:

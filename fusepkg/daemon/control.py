@@ -20,11 +20,18 @@ CLIENT_TIMEOUT_S = 10.0
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``what`` is ``status`` or ``stat``; ``path`` is relative to the mount's root."""
+    """``what`` is ``status``, ``stat``, ``prefetch``, ``prefetch_progress`` or ``prefetch_stop``.
+
+    ``path`` and ``paths`` are relative to the mount's root, ``rate`` is in bytes per second (0: no bound), ``number``
+    that of a prefetch.
+    """
 
     what: str
     path: str = ""
     protocol: int = PROTOCOL
+    paths: tuple[str, ...] = ()
+    rate: int = 0
+    number: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -46,7 +53,8 @@ def ask(path: Path, question: Question) -> dict[str, Any]:
     try:
         line = msgspec.json.encode(question)
     except UnicodeEncodeError as exc:
-        raise NoEntry(f"no package has {printable(question.path)!r}", hint="Names in packages are UTF-8") from exc
+        name = printable(" ".join([question.path, *question.paths]).strip())
+        raise NoEntry(f"no package has {name!r}", hint="Names in packages are UTF-8") from exc
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(CLIENT_TIMEOUT_S)

@@ -26,6 +26,7 @@ from fusepkg.daemon.control_server import serve_control
 from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_mount
 from fusepkg.daemon.mount_table import mounted_at
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
+from fusepkg.daemon.prefetching import ALL, Prefetching
 from fusepkg.daemon.preload import load_everything
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
@@ -108,6 +109,7 @@ class _Service:
         self._give_up_claim = give_up_claim
         self._tree: PackageTree | None = None
         self._source: BlobSource | None = None
+        self._prefetching: Prefetching | None = None
 
     async def run(self, announce: Callable[[Event], None]) -> None:
         """Mount, announce, serve, unmount."""
@@ -130,8 +132,12 @@ class _Service:
         async with trio.open_nursery() as nursery:
             await nursery.start(log_tasks_on_signal)
             self._source = self._context.blob_source(self._request.reference.bucket, nursery)
-            self._source.add_version(self._context.version_packs(self._request.reference.bucket, index))
+            version = self._context.version_packs(self._request.reference.bucket, index)
+            self._source.add_version(version)
+            self._prefetching = Prefetching(version, self._source.prefetch, nursery)
             self._tree = PackageTree(index)
+            if self._request.prefetch:
+                self._prefetching.start(_paths_of(self._request.prefetch), self._request.prefetch_rate)
             stop = trio.Event()
             await nursery.start(_watch_signals, stop)
             root_xattrs = {"reference": str(self._request.reference), "top_hash": index.top_hash}
@@ -201,6 +207,9 @@ class _Service:
     def _answer(self, question: control.Question) -> dict[str, Any]:
         assert self._tree is not None, "the control server starts after the tree"
         assert self._source is not None, "the control server starts after the source"
+        assert self._prefetching is not None, "and after this"
+        if question.what.startswith("prefetch"):
+            return self._prefetching.answer(question)
         if question.what == "status":
             index = self._opened.index
             return {
@@ -209,6 +218,7 @@ class _Service:
                 "counters": self._source.counters.as_dict(),
                 "cache": self._cache_facts(),
                 "cache_refusal": self._context.cache_refusal,
+                "prefetches": self._prefetching.facts(),
             }
         if question.what == "stat":
             return dict(entry_stat(self._tree, self._source, self._tree.resolve(question.path)).as_dict())
@@ -224,6 +234,11 @@ class _Service:
         except CacheError as exc:  # the mount serves on without its cache, and says so
             log.warning("the cache cannot be asked: %s", exc)
             return None
+
+
+def _paths_of(prefetch: tuple[str, ...]) -> list[str]:
+    """Return what a mount's command line names, "" for all."""
+    return [""] if ALL in prefetch else list(prefetch)
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

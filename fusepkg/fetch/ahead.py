@@ -47,11 +47,9 @@ sparse: nothing more is fetched ahead."""
 REMEMBERED = 100_000
 """Blobs fetched ahead whose reading is noticed; the oldest are forgotten, and count as never read."""
 
-IN_ORDER = 8
-"""Entries read one after the other, near enough, before the next ones are fetched without packs ..."""
-
-NEAR = 8
-"""... where an entry follows on another if it is at most so many further: several readers share a directory."""
+NEAR, IN_ORDER = 16, 8
+"""Without packs the next entries are fetched once so many of the last ``NEAR`` were read: several readers that share a
+directory do not come in order exactly."""
 
 SINGLES_AHEAD = 64
 """The most objects fetched ahead of such a reader."""
@@ -91,7 +89,7 @@ class Ahead:
         self._versions: list[VersionPacks] = []
         self._unread: OrderedDict[Digest, _Unread] = OrderedDict()
         self._read_bytes = 0
-        self._streaks: OrderedDict[int, int] = OrderedDict()
+        self._numbers: OrderedDict[int, None] = OrderedDict()
         self._asked_to = 0
         self._directory = ""
 
@@ -254,13 +252,13 @@ class Ahead:
 
     def _fetch_singles(self, version: VersionPacks, number: int) -> None:
         """Fetch the objects of the next entries, if entries were read in order."""
-        streak = 1 + max((self._streaks.get(number - step, -1) for step in range(1, NEAR + 1)), default=-1)
-        self._streaks[number] = streak
-        while len(self._streaks) > SINGLES_AHEAD:
-            self._streaks.popitem(last=False)
-        if streak < IN_ORDER:
+        self._numbers[number] = None
+        while len(self._numbers) > SINGLES_AHEAD:
+            self._numbers.popitem(last=False)
+        followed = sum(number - step in self._numbers for step in range(1, NEAR + 1))
+        if followed < IN_ORDER:
             return
-        stop = min(number + 1 + min(streak, SINGLES_AHEAD), len(version.entries))
+        stop = min(number + 1 + SINGLES_AHEAD * followed // NEAR, len(version.entries))
         start = self._asked_to if number < self._asked_to <= stop else number + 1
         room = self._window()
         for at, entry in enumerate(version.entries.between(start, stop), start):

@@ -103,6 +103,11 @@ class VersionPacks:
         self._is_asked = self._is_asked or is_due
         return is_due
 
+    @property
+    def is_unasked(self) -> bool:
+        """Whether the table was not asked for yet."""
+        return not self._is_asked
+
     async def load_table(self) -> None:
         """Ask for the table. Raises nothing but Cancelled: without it objects are read."""
         self._is_asked = True

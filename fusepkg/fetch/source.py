@@ -24,11 +24,12 @@ from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
 from fusepkg.fetch.counters import Counters
 from fusepkg.fetch.piece import blob_piece, chunk_piece, list_piece, whole_piece
 from fusepkg.fetch.pipeline import Pipeline
+from fusepkg.fetch.prefetch import Prefetch
 from fusepkg.fetch.readahead import MAX_AHEAD, Readahead
 from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
@@ -80,6 +81,10 @@ class BlobSource:
     def add_version(self, version: VersionPacks) -> None:
         """Say what lies beside each other: blobs of this version may be fetched together, and before they are read."""
         self._ahead.add(version)
+
+    def prefetch(self, version: VersionPacks, numbers: Sequence[range], rate: int | None = None) -> Prefetch:
+        """Return what fetches the entries with these numbers, behind all readers, once it is run."""
+        return Prefetch(self._pipeline, self._tier, self._ahead, self._chunk_list, version, numbers, rate)
 
     async def wait_until_kept(self) -> None:
         """Wait until all that has arrived is in the cache, or refused by it."""
