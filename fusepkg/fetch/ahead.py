@@ -47,7 +47,7 @@ sparse: nothing more is fetched ahead."""
 REMEMBERED = 100_000
 """Blobs fetched ahead whose reading is noticed; the oldest are forgotten, and count as never read."""
 
-NEAR, IN_ORDER = 16, 8
+NEAR, IN_ORDER = 16, 12
 """Without packs the next entries are fetched once so many of the last ``NEAR`` were read: several readers that share a
 directory do not come in order exactly."""
 
