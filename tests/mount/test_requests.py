@@ -230,7 +230,7 @@ def test_a_tag_that_moves(place: Place, engine: str, mount: MountFactory, origin
                     assert (mounted / name).read_bytes() == (originals.small / folder / name).read_bytes()
 
 
-READ_BEFORE = [f"many/class03/img_{number:06}.jpg" for number in range(3, 1000, 40)]
+READ_BEFORE = [f"many/class03/img_{number:06}.jpg" for number in range(3, 4000, 160)]
 READ_BEFORE += ["names/files/日本語", LARGE_FILE, "sizes/00000000.bin"]
 
 
