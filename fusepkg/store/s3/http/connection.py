@@ -7,7 +7,11 @@ bytes that are handed out.
 from __future__ import annotations
 
 import asyncio
+from array import array
+from contextlib import suppress
 from dataclasses import dataclass
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -244,7 +248,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is None:
             return
         now = self._loop.time()
-        unsent = self._transport.get_write_buffer_size()
+        unsent = self._unsent_bytes()
         if unsent != self._unsent:  # what goes out is no silence
             self._unsent, self._heard_at = unsent, now
         due = min(self._heard_at + self._limits.silence_s, self._deadline)
@@ -252,3 +256,10 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(Failure("silence"))
         else:
             self._timer = self._loop.call_at(due, self._watch)
+
+    def _unsent_bytes(self) -> int:
+        """How much of what was written the other side has not acknowledged, as far as the system tells."""
+        waiting = array("i", [0])
+        with suppress(OSError, AttributeError):  # a transport without a socket
+            ioctl(self._transport.get_extra_info("socket").fileno(), TIOCOUTQ, waiting)
+        return self._transport.get_write_buffer_size() + waiting[0]

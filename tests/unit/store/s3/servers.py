@@ -80,7 +80,7 @@ class RawListener:
         self.connections: list[list[bytes]] = []
         self.closed = threading.Semaphore(0)
         """Released when a client has closed a connection, or a server has."""
-        self._answer = answer
+        self.answer = answer
         self._tls = tls
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -107,7 +107,7 @@ class RawListener:
                 if b"\r\n\r\n" in data:
                     head, _, data = data.partition(b"\r\n\r\n")
                     heads.append(head)
-                    if not self._answer(connection, head):
+                    if not self.answer(connection, head):
                         break
         connection.close()
         self.closed.release()
