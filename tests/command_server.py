@@ -40,12 +40,14 @@ LAZY = (
     "awscrt.checksums",
     "rich.progress",
     "typer._adapters",
+    "pyarrow.parquet",
+    "pyarrow.csv",
 )
 """What is imported inside functions, by fusepkg and the libraries, where it exists."""
 
 
-THREADED = ("fusepkg.query.", "fusepkg.torch.")
-"""What stands on libraries that start threads when they are imported: each command that needs it imports it."""
+NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Keeps NumPy and PyArrow from starting threads when they are imported."""
 
 
 def main() -> None:
@@ -84,9 +86,10 @@ def main() -> None:
 
 
 def _import_all() -> None:
+    os.environ.update(NO_THREADS)  # a command gets an environment of its own
     for package in ("fusepkg", "fusepkg_cache"):
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if not module.name.endswith("__main__") and not module.name.startswith(THREADED):
+            if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
     for name in LAZY:
         with suppress(ImportError):

@@ -37,6 +37,7 @@ from fusepkg.publish.push_manifest import (
 from fusepkg.publish.targets import parse_format
 from fusepkg.publish.upload.data import push_data
 from fusepkg.publish.workspace import add_workspace, is_workspace
+from fusepkg.query.view import without_places
 from fusepkg.state.damage import damaged_objects
 from fusepkg.vfs.tree import PackageTree
 from fusepkg.work.progress import no_progress
@@ -88,7 +89,7 @@ class PackageBuilder:
         builder = cls.__new__(cls)
         draft = Draft(replace(package.reference, top_hash=None), package.context.stores)
         draft.add_package(package.index)
-        draft.user_meta = package.index.header.get("user_meta")
+        draft.user_meta = without_places(package.index.header.get("user_meta"))
         if package.tag is not None:
             draft.based_on[package.tag] = package.hash
         builder._start(package.context, draft, package.name, quiet)  # noqa: SLF001 - it is one of ours

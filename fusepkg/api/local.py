@@ -22,6 +22,7 @@ from fusepkg.fetch.chunks import cached_digests
 from fusepkg.install.repair import describe, find_differences, force_to_match, shown_key
 from fusepkg.install.run import install
 from fusepkg.model.times import check_times, one_time_s
+from fusepkg.query.view import view_of
 from fusepkg.work.progress import Phase, PhaseCounters
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def start(version: OpenVersion, directory: Path, engine: str) -> None:
     """Mount the package there until somebody unmounts it; made if it is not there. Raises MountError."""
     directory.mkdir(parents=True, exist_ok=True)
     reference = replace(version.reference, top_hash=version.index.top_hash)
-    spawn_mount(MountRequest(reference, directory, version.context.settings, engine))
+    spawn_mount(MountRequest(reference, directory, version.context.settings, engine, view=view_of(version)))
 
 
 @contextmanager
@@ -179,7 +180,9 @@ def mounted(version: OpenVersion, directory: Path | None, engine: str) -> Iterat
         directory.mkdir(parents=True, exist_ok=True)
         reference = replace(version.reference, top_hash=version.index.top_hash)
         settings = version.context.settings
-        spawn_mount(MountRequest(reference, directory, settings, engine, owner=owner, made_for_it=made))
+        spawn_mount(
+            MountRequest(reference, directory, settings, engine, owner=owner, made_for_it=made, view=view_of(version))
+        )
     except BaseException:
         _remove(made)
         raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from fusepkg.api import local
 from fusepkg.api.contents import directory_range, summarise
@@ -197,9 +197,34 @@ class Package:
             return Listing(lambda: iter([entry]))
         return Listing(lambda: self._children(inode.nid, f"{prefix}/" if prefix else ""))
 
-    def filter(self, keep: Callable[[PackageEntry], bool]) -> Listing[PackageEntry]:
-        """The entries that ``keep`` says yes to. For a package of them: ``as_package_builder().filter(keep)``."""
-        return Listing(lambda: (entry for entry in self if keep(entry)))
+    @overload
+    def filter(self, keep: Callable[[PackageEntry], bool]) -> Listing[PackageEntry]: ...
+    @overload
+    def filter(self, *, where: str, layout: str = "", timeout: float | None = None) -> Package: ...
+    def filter(
+        self,
+        keep: Callable[[PackageEntry], bool] | None = None,
+        *,
+        where: str = "",
+        layout: str = "",
+        timeout: float | None = None,
+    ) -> Listing[PackageEntry] | Package:
+        """The entries that ``keep`` says yes to, or a package of those for which ``where`` is true.
+
+        ``where`` is an expression of SQL over the columns that ``query`` knows, ``layout`` one that gives new names:
+        ``filter(where="meta->>'label' = 'cat'", layout="'cats/' || name")``. Such a package is a view: it can be read,
+        mounted, downloaded, and published by ``as_package_builder()``; its hash is known to this machine only.
+
+        Raises UsageError; with ``where`` as ``query``, and QueryInvalid where nothing is picked or names clash.
+        """
+        if keep is not None and not where and not layout:
+            chosen = keep
+            return Listing(lambda: (entry for entry in self if chosen(entry)))
+        if keep is not None or not where:
+            raise UsageError("filter() takes a function, or where= and perhaps layout=", hint='where="true" is all')
+        from fusepkg.query.view import open_view  # here, as in query
+
+        return Package.of_version(open_view(self._version, where, layout, timeout))
 
     def query(self, sql: str, *, timeout: float | None = None) -> QueryResult:
         """Run one SELECT over ``entries`` and the tables in the package: Parquet, CSV and JSON Lines files, by name.

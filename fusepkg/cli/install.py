@@ -10,8 +10,8 @@ import typer
 
 from fusepkg.app.context import Context
 from fusepkg.cli.mount import mount_behind
-from fusepkg.cli.opening import open_package
-from fusepkg.cli.options import JsonOption, RefArgument, TimesOption, app_of
+from fusepkg.cli.opening import open_package, picked_view
+from fusepkg.cli.options import JsonOption, LayoutOption, RefArgument, TimesOption, WhereOption, app_of
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.daemon.request import MountRequest
 from fusepkg.errors import UsageError
@@ -63,6 +63,8 @@ def install(
         ),
     ] = False,
     times: TimesOption = "content",
+    where: WhereOption = "",
+    layout: LayoutOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Bring a package into a directory: what is missing or out of date is fetched, verified, and put in its place."""
@@ -74,16 +76,19 @@ def install(
     if (force_any_directory or dry_run) and not force:
         given = "--dry-run" if dry_run else "--force-any-directory"
         raise UsageError(f"{given} goes with --force", hint="Without --force nothing of yours is removed or replaced")
+    view = None
+    if where or layout:
+        reference, view = picked_view(app, ref, where, layout)
     location = location or f"./{reference.name.rpartition('/')[2]}"
     directory = Path(location)
     if lazy_download:
         _say_where(ref, location, as_json)
         directory.mkdir(parents=True, exist_ok=True)
-        ready = mount_behind(MountRequest(reference, directory, app.settings, times=times))
+        ready = mount_behind(MountRequest(reference, directory, app.settings, times=times, view=view))
         if as_json:
             print_json({"reference": ref, "top_hash": ready.record.top_hash, "directory": ready.record.mountpoint})
         return
-    opened = open_package(app, ref)
+    opened = open_package(app, str(reference))
     _say_where(ref, location, as_json)
     if force:
         _force(app, opened, directory, location, how, as_json)

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from fusepkg.cli.mounts import named
+from fusepkg.cli.opening import picked_view
 from fusepkg.cli.options import (
     DirArgument,
     JsonOption,
+    LayoutOption,
     RateOption,
     RefArgument,
     TimesOption,
+    WhereOption,
+    app_of,
     parse_rate,
     settings_of,
 )
-from fusepkg.cli.output import note, print_json, progress_bar, say, short, time_text
+from fusepkg.cli.output import note, print_json, progress_bar, say, time_text
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
 from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import UsageError
@@ -50,6 +55,8 @@ def mount(
         typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
     ] = None,
     prefetch_rate: RateOption = None,
+    where: WhereOption = "",
+    layout: LayoutOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show a package as a read-only directory, at once; bytes are fetched when they are read."""
@@ -59,8 +66,11 @@ def mount(
     rate = parse_rate(prefetch_rate, "--prefetch-rate")
     if rate and not prefetch:
         raise UsageError("--prefetch-rate bounds what --prefetch fetches", hint="Add --prefetch all, or a path")
+    reference, view = parse_reference(ref), None
+    if where or layout:
+        reference, view = picked_view(app_of(context), ref, where, layout)
     request = MountRequest(
-        parse_reference(ref),
+        reference,
         directory,
         settings_of(context),
         engine,
@@ -68,6 +78,7 @@ def mount(
         times,
         prefetch=tuple(prefetch or ()),
         prefetch_rate=rate,
+        view=view,
     )
     describe = _print_facts if as_json else _describe
     if foreground:
@@ -78,6 +89,11 @@ def mount(
 
 def mount_behind(request: MountRequest) -> Ready:
     """Mount in the background. Raises MountError."""
+    if request.view is not None:  # the engine of queries has started threads, which no fork survives
+        from fusepkg.daemon.spawn import spawn_mount
+
+        with progress_bar() as show:
+            return Ready(spawn_mount(request, lambda step: show(step.what, step.done, step.total)))
     from fusepkg.daemon.start import start_mount
 
     # The bar has a thread of its own, so it may only be started once the daemon has been forked off.
@@ -103,7 +119,7 @@ def _mount_here(request: MountRequest, describe: Callable[[Ready], None]) -> Non
 
 def _describe(ready: Ready) -> None:
     record = ready.record
-    say(f"Mounted {record.reference} ({short(record.top_hash)}) at {record.mountpoint}")
+    say(f"Mounted {named(record)} at {record.mountpoint}")
     note(f"Engine: {record.engine} ({record.engine_reason})")
     if record.offline_since_s is not None:
         note(

@@ -42,8 +42,8 @@ def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:
         ("PACKAGE", "HASH", "DIRECTORY", "ENGINE", "STATE"),
         [
             (
-                record.reference,
-                short(record.top_hash),
+                _with_view(record),
+                short(record.view.top_hash if record.view else record.top_hash),
                 record.mountpoint,
                 record.engine,
                 _state(record),
@@ -52,6 +52,18 @@ def list_mounts(context: typer.Context, as_json: JsonOption = False) -> None:
         ]
         + [(*_unrecorded_row(mount), "no record: umount it") for mount in others],
     )
+
+
+def named(record: MountRecord) -> str:
+    """``bucket/name:tag (3c1b29d98)``, with what picked its entries if it is a view."""
+    if record.view is None:
+        return f"{record.reference} ({short(record.top_hash)})"
+    laid_out = f" as {record.view.layout}" if record.view.layout else ""
+    return f"{record.reference} ({short(record.view.top_hash)}), a view: where {record.view.where}{laid_out}"
+
+
+def _with_view(record: MountRecord) -> str:
+    return f"{record.reference} where {record.view.where}" if record.view else record.reference
 
 
 def _unrecorded_row(mount: Mounted) -> tuple[str, str, str, str]:
@@ -82,7 +94,7 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
         print_json(msgspec.to_builtins(record) | facts)
         return
     counters = facts["counters"]
-    say(f"Package: {record.reference} ({short(record.top_hash)})")
+    say(f"Package: {named(record)}")
     say("No files have been changed")
     since = time_text(record.started_s)
     say(f"Mounted: {record.mountpoint}, {record.engine} engine, process {record.pid}, since {since}")

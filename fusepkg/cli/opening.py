@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from fusepkg.cli.output import note, progress_bar, writing_output
+from fusepkg.errors import UsageError
 from fusepkg.model.reference import parse_reference
 
 if TYPE_CHECKING:
     from fusepkg.app.context import Context
+    from fusepkg.daemon.records import View
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
     from fusepkg.opened.version import OpenVersion
@@ -37,6 +39,21 @@ def open_version(app: Context, ref: str) -> OpenVersion:
     from fusepkg.opened.version import version_of
 
     return version_of(app, parse_reference(ref), open_package(app, ref))
+
+
+def picked_view(app: Context, ref: str, where: str, layout: str) -> tuple[Reference, View]:
+    """Make the view of a package that expressions pick and name; return what it is opened by, and what it is of.
+
+    Raises UsageError, QueryStopped, and as ``open_package``.
+    """
+    from fusepkg.query.view import open_view, view_of
+
+    if not where:
+        raise UsageError("--as goes with --where", hint="--where true picks all entries")
+    view = open_view(open_version(app, ref), where, layout)
+    what = view_of(view, ref)
+    assert what is not None, "a view just made says what it is of"
+    return view.reference, what
 
 
 def resolve_reference(app: Context, ref: str) -> Resolved:

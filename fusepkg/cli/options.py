@@ -40,6 +40,19 @@ SymlinksOption = Annotated[
     ),
 ]
 
+WhereOption = Annotated[
+    str,
+    typer.Option(
+        "--where",
+        metavar="SQL",
+        help="Only entries for which this expression is true, over the columns that `query` knows.",
+    ),
+]
+LayoutOption = Annotated[
+    str,
+    typer.Option("--as", metavar="SQL", help="With --where: an expression that gives each entry a new name."),
+]
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RateOption = Annotated[
     str | None, typer.Option(metavar="RATE", help="The most that is prefetched in a second: 50MiB/s, 10MB/s.")

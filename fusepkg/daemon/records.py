@@ -32,6 +32,15 @@ _LEFT_AFTER_S = 60.0
 """A starting mount has a socket or draft without a record for milliseconds; after this long, it was killed."""
 
 
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mount shows a part of: a version, the expression that picks entries, and the one that names them."""
+
+    reference: str
+    top_hash: str
+    where: str
+    layout: str = ""
+
+
 class MountRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One mount. ``device`` is the ``major:minor`` the kernel gives its files; times are Unix seconds."""
 
@@ -49,6 +58,8 @@ class MountRecord(msgspec.Struct, frozen=True, kw_only=True):
     index_root: str
     offline_since_s: float | None = None
     """When the bucket could not be reached to resolve the tag: the time the tag was last seen to name this version."""
+    view: View | None = None
+    """Of a view; then ``top_hash`` is the view's own, which only this machine knows."""
 
 
 def new_mount_id() -> str:
@@ -190,5 +201,6 @@ def mounts_below(directory: Path) -> dict[str, str]:
         mountpoint = Path(record.mountpoint)
         if is_alive(record) and mountpoint != directory and mountpoint.is_relative_to(directory):
             package = parse_reference(record.reference).package
-            found[mountpoint.relative_to(directory).as_posix()] = f"{package}@{record.top_hash}"
+            version = record.view or record
+            found[mountpoint.relative_to(directory).as_posix()] = f"{package}@{version.top_hash}"
     return found

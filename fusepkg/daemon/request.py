@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fusepkg.daemon.records import MountRecord
+from fusepkg.daemon.records import MountRecord, View
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,13 @@ class MountRequest:
     prefetch_rate: int | None = None
     owner: int = 0
     made_for_it: tuple[Path, ...] = ()
+    view: View | None = None
+    """Of a view, whose hash ``reference`` has."""
+
+    @property
+    def shown(self) -> str:
+        """The reference as people know it."""
+        return self.view.reference if self.view else str(self.reference)
 
     def absolute(self) -> MountRequest:
         """Return the same request for a process that works in another directory."""

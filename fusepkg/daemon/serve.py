@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,7 +36,7 @@ from fusepkg.engines.errnos import worst
 from fusepkg.engines.handlers import UNDER_WAY
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
 from fusepkg.engines.session_end import wait_for_session_end
-from fusepkg.errors import ControlError, MountFailed
+from fusepkg.errors import ControlError, FusepkgError, MountFailed
 from fusepkg.model.times import one_time_s
 from fusepkg.vfs.entry_stat import entry_stat
 from fusepkg.vfs.tree import PackageTree
@@ -73,12 +73,23 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
             opened = context.open_package(
                 request.reference, lambda what, done, total: announce(Step(what, done, total)), until_end
             )
+        whole = _whole_version(request, context)
         service = _Service(request, context, mountpoint, choice, opened, log_path, claim.close)
         try:
             trio.run(service.run, announce)
+            del whole
             _remove_directories(request.made_for_it)
         except ExceptionGroup as group:
             raise worst(group) from group
+
+
+def _whole_version(request: MountRequest, context: Context) -> OpenedPackage | None:
+    """Open what the mount is a view of, so that its objects are found again after a push has healed them."""
+    if request.view is None:
+        return None
+    with suppress(FusepkgError):  # the view itself is here
+        return context.open_package(replace(request.reference, top_hash=request.view.top_hash))
+    return None
 
 
 def _remove_directories(directories: tuple[Path, ...]) -> None:
@@ -123,7 +134,7 @@ class _Service:
         index = self._opened.index
         options = MountOptions(
             self._mountpoint,
-            str(self._request.reference),
+            self._request.shown,
             self._request.allow_other,
             one_time_s(self._request.times),
         )
@@ -140,7 +151,7 @@ class _Service:
                 self._prefetching.start(_paths_of(self._request.prefetch), self._request.prefetch_rate)
             stop = trio.Event()
             await nursery.start(_watch_signals, stop)
-            root_xattrs = {"reference": str(self._request.reference), "top_hash": index.top_hash}
+            root_xattrs = {"reference": self._request.shown, "top_hash": index.top_hash}
             load_everything()
             announce(Step("Mounting"))
             checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
@@ -193,7 +204,7 @@ class _Service:
             pid=os.getpid(),
             mountpoint=str(self._mountpoint),
             device=f"{os.major(device)}:{os.minor(device)}",
-            reference=str(self._request.reference),
+            reference=self._request.shown,
             top_hash=self._opened.index.top_hash,
             engine=self._choice.engine,
             engine_reason=self._choice.reason,
@@ -202,6 +213,7 @@ class _Service:
             log=self._log_path,
             index_root=str(self._opened.index_root),
             offline_since_s=self._opened.offline_since_s,
+            view=self._request.view,
         )
 
     def _answer(self, question: control.Question) -> dict[str, Any]:

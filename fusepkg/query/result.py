@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
-
 from fusepkg.errors import SystemFailure, UsageError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
+
+    import pyarrow as pa
 
 _SHOWN = 20
 """Rows that ``print`` shows."""
@@ -69,9 +67,13 @@ class QueryResult:
             raise UsageError(f"{path} ends in none of {', '.join(FORMS)}", hint="Name a file that does")
         try:
             if path.suffix == ".parquet":
-                pa.parquet.write_table(self.table, path)
+                import pyarrow.parquet  # here, as below: most queries write no file
+
+                pyarrow.parquet.write_table(self.table, path)
             elif path.suffix == ".csv":
-                pa.csv.write_csv(self.table, path)
+                import pyarrow.csv
+
+                pyarrow.csv.write_csv(self.table, path)
             else:
                 path.write_text("".join(f"{line}\n" for line in self.json_lines()), encoding="utf-8")
         except OSError as exc:

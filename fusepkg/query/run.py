@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.fsspec.filesystem import file_system_for
 from fusepkg.query.engine import TIMEOUT_S, connect, deadline, lock
-from fusepkg.query.entries import register_entries
+from fusepkg.query.entries import NUMBERED, register_entries
 from fusepkg.query.result import QueryResult
 from fusepkg.query.statement import parse_select
 from fusepkg.query.tables import register_tables
@@ -39,7 +39,7 @@ def opened_engine(version: OpenVersion, statement: Statement, timeout_s: float) 
     with connect() as connection, deadline(connection, timeout_s):
         files, root = file_system_for(version)
         lock(connection, files, root)
-        if "entries" in {table.lower() for table in statement.tables}:
+        if {"entries", NUMBERED} & {table.lower() for table in statement.tables}:
             register_entries(connection, version.index.entries)
         register_tables(connection, version, statement.tables, files, root)
         yield connection
