@@ -5,7 +5,7 @@ FusepkgError
   PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
                         EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
-                        ManifestNotPushed, BuilderUnfit
+                        ManifestNotPushed, BuilderUnfit, LabelsUnfit
   RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
                         CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
   IntegrityError        DigestMismatch, IndexDamaged
@@ -201,6 +201,12 @@ class BuilderUnfit(PublishError):
     """The file that describes a version being made is missing, damaged, in use, or there already."""
 
     code = "publish.builder_unfit"
+
+
+class LabelsUnfit(PublishError):
+    """Labels cannot be taken: one without an img_id or a picture, two of one fingerprint, a file that is no JSON."""
+
+    code = "publish.labels_unfit"
 
 
 # --- the bucket ---

@@ -23,6 +23,7 @@ _WORDS = {
     "packages": ("ls", "cat", "hash", "verify", "list"),
     "query": ("query",),
     "versions": ("diff", "tags", "log", "tag", "rollback"),
+    "labels": ("labels",),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),

@@ -35,18 +35,25 @@ def configure(
 
     What is left out comes from the environment, the configuration file, or a default.
     """
-    global _flags
-    _flags = flags_of(
-        cache_dir=cache_dir,
-        endpoint_url=endpoint_url,
-        region=region,
-        profile=profile,
-        no_sign_request=no_sign_request,
-        cache_size=cache_size,
-        cache_free=cache_free,
-        cache_lower=cache_lower,
-        retry_timeout=retry_timeout,
+    use_flags(
+        flags_of(
+            cache_dir=cache_dir,
+            endpoint_url=endpoint_url,
+            region=region,
+            profile=profile,
+            no_sign_request=no_sign_request,
+            cache_size=cache_size,
+            cache_free=cache_free,
+            cache_lower=cache_lower,
+            retry_timeout=retry_timeout,
+        )
     )
+
+
+def use_flags(flags: Flags) -> None:
+    """Say the same for the process of a command, whose flags are known."""
+    global _flags
+    _flags = flags
 
 
 def flags_of(
