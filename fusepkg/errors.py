@@ -435,6 +435,12 @@ class MountFailed(MountError):
     code = "mount.failed"
 
 
+class SwitchUnderWay(MountError):
+    """A mount is being switched to another version already."""
+
+    code = "mount.switch_under_way"
+
+
 class ControlError(FusepkgError):
     """The daemon of a mount does not answer as expected."""
 

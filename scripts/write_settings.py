@@ -93,6 +93,14 @@ SETTINGS = (
         "300",
         "Seconds for one try of a request to S3, with the whole of its answer: a stalled bucket gives an error then.",
     ),
+    Setting(
+        "follow_interval",
+        "",
+        ("FUSEPKG_FOLLOW_INTERVAL",),
+        "60",
+        "Seconds after which a mount that follows a tag asks again what it names; up to a quarter less or more each "
+        "time, so that many machines do not ask at once.",
+    ),
 )
 """All settings of the configuration file, in the order of the page."""
 

@@ -26,10 +26,14 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "sign": (bool,),
     "read_timeout": (int, float),
     "request_timeout": (int, float),
+    "follow_interval": (int, float),
 }
 """What a configuration file may hold, and of which types."""
 
 MAX_RETRY_TIMEOUT_S = 86400
+
+FOLLOW_INTERVAL_S = 60.0
+"""How often a mount that follows a tag asks what it names."""
 
 _NO_BOUND = "none"
 """The cache size that lifts what a setting of lower rank says."""
@@ -65,6 +69,7 @@ class Settings:
     cache: CacheSettings
     debug: bool
     retry_timeout_s: float = RETRY_TIMEOUT_S
+    follow_interval_s: float = FOLLOW_INTERVAL_S
     flags: Flags = Flags()
     """Where they came from: a process that decides again, on another machine perhaps, begins with these."""
 
@@ -114,6 +119,7 @@ def decide(flags: Flags) -> Settings:
         ),
         debug=flags.debug,
         retry_timeout_s=_retry_timeout(*_said("retry_timeout", flags.retry_timeout, file)),
+        follow_interval_s=_seconds("follow_interval", file, FOLLOW_INTERVAL_S),
         flags=flags,
     )
 

@@ -16,6 +16,7 @@ _WORDS = {
     "push": ("push",),
     "pack": ("pack",),
     "mount": ("mount", "umount"),
+    "switch": ("switch",),
     "mounts": ("mounts", "stat"),
     "prefetch": ("prefetch",),
     "install": ("install",),

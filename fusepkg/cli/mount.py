@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from fusepkg.cli.mounts import named
 from fusepkg.cli.opening import picked_view
 from fusepkg.cli.options import (
     DirArgument,
+    FollowOption,
     JsonOption,
     LayoutOption,
     RateOption,
@@ -27,7 +29,7 @@ from fusepkg.cli.output import note, print_json, progress_bar, say, time_text
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
 from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import UsageError
-from fusepkg.model.reference import parse_reference
+from fusepkg.model.reference import Reference, parse_reference, parse_tag
 from fusepkg.model.times import check_times
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def mount(
     ] = "auto",
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
     times: TimesOption = "content",
+    follow: FollowOption = None,
     prefetch: Annotated[
         list[str] | None,
         typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
@@ -66,7 +69,9 @@ def mount(
     rate = parse_rate(prefetch_rate, "--prefetch-rate")
     if rate and not prefetch:
         raise UsageError("--prefetch-rate bounds what --prefetch fetches", hint="Add --prefetch all, or a path")
-    reference, view = parse_reference(ref), None
+    reference, view = parse_reference(ref) if follow is None else followed_reference(ref, follow), None
+    if follow and (where or layout):
+        raise UsageError("A view cannot follow a tag", hint="Leave out --follow, or --where and --as")
     if where or layout:
         reference, view = picked_view(app_of(context), ref, where, layout)
     request = MountRequest(
@@ -76,6 +81,7 @@ def mount(
         engine,
         allow_other,
         times,
+        follow,
         prefetch=tuple(prefetch or ()),
         prefetch_rate=rate,
         view=view,
@@ -85,6 +91,18 @@ def mount(
         _mount_here(request, describe)
     else:
         describe(mount_behind(request))
+
+
+def followed_reference(ref: str, tag: str) -> Reference:
+    """Return the reference of a tag that is to be followed. Raises UsageError if the package is named with another."""
+    reference = parse_reference(ref)
+    wanted = replace(reference, tag=parse_tag(tag), top_hash=None)
+    if reference != wanted and not ref.endswith(reference.name):
+        raise UsageError(
+            f"{ref} names another version than the tag to follow, {tag}",
+            hint=f"Write {reference.package} or {wanted}",
+        )
+    return wanted
 
 
 def mount_behind(request: MountRequest) -> Ready:

@@ -84,7 +84,9 @@ def _engine(mount: Mounted) -> str:
 def _state(record: MountRecord) -> str:
     if not records.is_alive(record):
         return "dead: umount it"
-    return "mounted" if mount_table.mounted_at(Path(record.mountpoint)) else "in use elsewhere"
+    if not mount_table.mounted_at(Path(record.mountpoint)):
+        return "in use elsewhere"
+    return f"mounted, follows {record.follow}" if record.follow else "mounted"
 
 
 def show_mount(record: MountRecord, as_json: bool) -> None:
@@ -119,7 +121,16 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
         say(f"Cache: not in use: {facts['cache_refusal']}")
     if record.offline_since_s is not None:
         say(f"Offline: the tag was last seen to name this version at {time_text(record.offline_since_s)}")
+    if facts["follow"]:
+        _show_following(facts["follow"])
     say(f"Log: {record.log}")
+
+
+def _show_following(facts: dict[str, Any]) -> None:
+    asked = f"last asked {time_text(facts['asked_s'])}" if facts["asked_s"] else "not asked yet"
+    say(f"Follows: the tag {facts['tag']}, every {facts['interval_s']:g} s, {asked}")
+    if facts["failure"]:
+        say(f"Cannot follow since {time_text(facts['failing_since_s'])}: {facts['failure']}")
 
 
 def stat(

@@ -31,6 +31,12 @@ TimesOption = Annotated[
     str,
     typer.Option(metavar="TIMES", help="Times of files: content (equal if the content is), fixed (1980), or now."),
 ]
+FollowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TAG", help="Show what this tag names, now and whenever it moves [interval: FUSEPKG_FOLLOW_INTERVAL]."
+    ),
+]
 SymlinksOption = Annotated[
     str,
     typer.Option(

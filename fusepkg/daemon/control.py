@@ -16,14 +16,15 @@ PROTOCOL = 1
 """Raised with each change that an older client or daemon would misread."""
 
 CLIENT_TIMEOUT_S = 10.0
-"""How long a client waits for an answer: a daemon that fetches answers in milliseconds."""
+"""How long a client waits for an answer, or a sign that the daemon is at work on it: both come in a second."""
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``what`` is ``status``, ``stat``, ``prefetch``, ``prefetch_progress`` or ``prefetch_stop``.
+    """``what`` is ``status``, ``stat``, ``plan``, ``switch``, ``follow``, ``prefetch`` or one of its kin.
 
     ``path`` and ``paths`` are relative to the mount's root, ``rate`` is in bytes per second (0: no bound), ``number``
-    that of a prefetch.
+    that of a prefetch. For ``plan``, ``switch`` and ``follow``, ``path`` is a tag, or an ``@`` and a hash; empty for
+    ``follow``: no tag is followed any more.
     """
 
     what: str
@@ -61,7 +62,10 @@ def ask(path: Path, question: Question) -> dict[str, Any]:
             client.connect(str(path))
             client.sendall(line + b"\n")
             with client.makefile("rb") as lines:
-                answer = msgspec.json.decode(lines.readline(), type=Answer)
+                line = lines.readline()
+                while line == b"\n":  # the daemon is at work
+                    line = lines.readline()
+                answer = msgspec.json.decode(line, type=Answer)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise DaemonNotRunning(
             "the mount's daemon does not answer", hint="If it is dead, `fusepkg umount DIR` and mount again"

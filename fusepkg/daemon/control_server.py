@@ -10,16 +10,17 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
 from fusepkg.daemon.control import PROTOCOL, Answer, Question, printable
+from fusepkg.engines.errnos import worst
 from fusepkg.errors import ControlError, FusepkgError, ProtocolMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -28,13 +29,16 @@ MAX_LINE_BYTES = 64 * 1024
 """Longest question: a path of 4 KiB, escaped, fits many times."""
 
 SERVER_TIMEOUT_S = 10.0
-"""How long a client may take to send its line."""
+"""How long a client may take to send its line, or to take ours."""
+
+BEAT_S = 1.0
+"""How often a client that waits for an answer gets an empty line: it tells that the daemon is at work."""
+
+AnswerQuestion = Callable[[Question], Awaitable[dict[str, Any]]]
 
 
-async def serve_control(
-    path: Path, answer: Callable[[Question], dict[str, Any]], *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Answer questions until cancelled. ``answer`` runs on the event loop and must not block for long."""
+async def serve_control(path: Path, answer: AnswerQuestion, *, task_status: trio.TaskStatus[None]) -> None:
+    """Answer questions until cancelled. An answer is worked out to its end also when its client has gone."""
     listener = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     await listener.bind(str(path))
     os.chmod(path, 0o600)  # the directory is private already; the umask belongs to the whole process
@@ -43,8 +47,9 @@ async def serve_control(
     async def reply(stream: trio.SocketStream) -> None:
         async with stream:
             try:
+                line = await _answer_one(stream, answer)
                 with trio.move_on_after(SERVER_TIMEOUT_S):
-                    await stream.send_all(await _answer_one(stream, answer) + b"\n")
+                    await stream.send_all(line + b"\n")
             except trio.BrokenResourceError:
                 log.debug("a control client went away")
 
@@ -52,30 +57,47 @@ async def serve_control(
     await trio.serve_listeners(reply, [trio.SocketListener(listener)])
 
 
-async def _answer_one(stream: trio.SocketStream, answer: Callable[[Question], dict[str, Any]]) -> bytes:
+async def _answer_one(stream: trio.SocketStream, answer: AnswerQuestion) -> bytes:
     try:
         _check_peer(stream.socket)
-        question = msgspec.json.decode(await _read_line(stream), type=Question)
+        line = b""
+        with trio.move_on_after(SERVER_TIMEOUT_S):
+            line = await _read_line(stream)
+        question = msgspec.json.decode(line, type=Question)
         if question.protocol != PROTOCOL:
             raise ProtocolMismatch(
                 f"the client speaks control protocol {question.protocol}, this mount {PROTOCOL}",
                 hint="Use the fusepkg that made the mount, or mount again",
             )
-        return _answered(question, answer)
+        return await _answered(stream, question, answer)
     except FusepkgError as exc:
         return msgspec.json.encode(Answer(code=exc.code, message=printable(exc.message), hint=printable(exc.hint)))
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         return msgspec.json.encode(Answer(code=ControlError.code, message=f"the question cannot be read: {exc}"))
 
 
-def _answered(question: Question, answer: Callable[[Question], dict[str, Any]]) -> bytes:
+async def _answered(stream: trio.SocketStream, question: Question, answer: AnswerQuestion) -> bytes:
     try:
-        return msgspec.json.encode(Answer(facts=answer(question)))
-    except FusepkgError:
-        raise
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_beat, stream)
+            facts = await answer(question)
+            nursery.cancel_scope.cancel()
+        return msgspec.json.encode(Answer(facts=facts))
     except Exception as exc:
+        error = worst(exc)
+        if isinstance(error, FusepkgError):
+            raise error from exc
         log.exception("a question for %r failed with a bug in fusepkg", question.what)
-        raise ControlError(f"the mount's daemon failed to answer: {exc!r}", hint="Its log has more") from exc
+        raise ControlError(f"the mount's daemon failed to answer: {error!r}", hint="Its log has more") from exc
+
+
+async def _beat(stream: trio.SocketStream) -> None:
+    while True:
+        await trio.sleep(BEAT_S)
+        try:
+            await stream.send_all(b"\n")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await trio.sleep_forever()  # the client has gone: the answer is worked out all the same
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fusepkg.daemon.control import Question
     from fusepkg.fetch.packs import VersionPacks
-    from fusepkg.fetch.prefetch import Prefetch
+    from fusepkg.fetch.prefetch import Prefetch, PrefetchProgress
 
 ALL = "all"
 """Stands for the whole package among the paths of a mount's command line."""
@@ -36,7 +36,14 @@ class Prefetching:
         self._version = version
         self._make = make
         self._nursery = nursery
-        self._all: dict[int, Prefetch] = {}
+        self._progress: dict[int, PrefetchProgress] = {}
+        self._running: dict[int, Prefetch] = {}
+
+    def exchange(self, version: VersionPacks) -> None:
+        """Prefetch of another version from now on; what runs is stopped."""
+        self._version = version
+        for prefetch in self._running.values():
+            prefetch.stop()
 
     def start(self, paths: Sequence[str], rate: int | None) -> int:
         """Start to fetch what lies at or below these paths, or all without any. Raises NoEntry, ControlError."""
@@ -44,27 +51,32 @@ class Prefetching:
             raise ControlError(f"{MOST_AT_A_TIME} prefetches run already", hint="Wait until one has ended")
         entries = self._version.entries
         numbers = [numbers_below(entries, path) for path in paths or ("",)]
-        number = len(self._all) + 1
-        self._all[number] = prefetch = self._make(self._version, _without_overlaps(numbers), rate)
-        self._nursery.start_soon(prefetch.run)
+        number = len(self._progress) + 1
+        self._running[number] = prefetch = self._make(self._version, _without_overlaps(numbers), rate)
+        self._progress[number] = prefetch.progress
+        self._nursery.start_soon(self._run, number, prefetch)
         return number
+
+    async def _run(self, number: int, prefetch: Prefetch) -> None:
+        await prefetch.run()
+        del self._running[number]  # its version may be an old one by now
 
     @property
     def running(self) -> list[Prefetch]:
         """Those that have not ended."""
-        return [prefetch for prefetch in self._all.values() if not prefetch.progress.is_done]
+        return [prefetch for prefetch in self._running.values() if not prefetch.progress.is_done]
 
     def answer(self, question: Question) -> dict[str, Any]:
         """Answer ``prefetch``, ``prefetch_progress`` and ``prefetch_stop``. Raises NoEntry, ControlError."""
         number = question.number
         if question.what == "prefetch":
             number = self.start(question.paths, question.rate or None)
-        prefetch = self._all.get(number)
-        if prefetch is None:
+        progress = self._progress.get(number)
+        if progress is None:
             raise ControlError(f"this mount has no prefetch {number}")
-        if question.what == "prefetch_stop":
-            prefetch.stop()
-        return {"number": number, **prefetch.progress.as_dict()}
+        if question.what == "prefetch_stop" and number in self._running:
+            self._running[number].stop()
+        return {"number": number, **progress.as_dict()}
 
     def facts(self) -> list[dict[str, object]]:
         """What the running ones have done."""

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("fusepkg", "fusepkg_cache")
 
-_NOT_NEEDED = ("fusepkg.cli", "fusepkg.api", "fusepkg.publish", "fusepkg.install", "fusepkg.check", "fusepkg.__main__")
+_NOT_NEEDED = tuple(
+    f"fusepkg.{name}" for name in ("cli", "api", "query", "fsspec", "opened", "publish", "install", "check", "__main__")
+)
+"""Front ends, some of which need an extra that may not be installed, and what no mount does."""
 
 
 def load_everything() -> None:

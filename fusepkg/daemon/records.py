@@ -60,6 +60,8 @@ class MountRecord(msgspec.Struct, frozen=True, kw_only=True):
     """When the bucket could not be reached to resolve the tag: the time the tag was last seen to name this version."""
     view: View | None = None
     """Of a view; then ``top_hash`` is the view's own, which only this machine knows."""
+    follow: str | None = None
+    """The tag that the mount follows."""
 
 
 def new_mount_id() -> str:

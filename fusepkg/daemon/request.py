@@ -21,8 +21,8 @@ class MountRequest:
     """One mount to make. ``engine`` is ``auto``, ``erofs`` or ``fuse``; ``times`` one of ``TIMES``.
 
     ``prefetch`` has the paths whose files are fetched at once (``all``: everything), ``prefetch_rate`` how many bytes
-    of them in a second. ``owner`` is the process with which the mount ends, however that ends; 0: it ends with none.
-    Directories of ``made_for_it``, the innermost first, are then removed.
+    of them in a second; ``follow`` is a tag to follow. ``owner`` is the process with which the mount ends, however that
+    ends; 0: it ends with none. Directories of ``made_for_it``, the innermost first, are then removed.
     """
 
     reference: Reference
@@ -31,6 +31,7 @@ class MountRequest:
     engine: str = "auto"
     allow_other: bool = False
     times: str = "content"
+    follow: str | None = None
     prefetch: tuple[str, ...] = ()
     prefetch_rate: int | None = None
     owner: int = 0

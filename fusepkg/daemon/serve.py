@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 import time
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.app.context import Context
 from fusepkg.daemon import control, records
 from fusepkg.daemon.control_server import serve_control
+from fusepkg.daemon.ending import (
+    END_S,
+    end_within,
+    signals_unwind,
+    watch_detached,
+    watch_owner,
+    watch_session,
+    watch_signals,
+)
+from fusepkg.daemon.follow import Follower
 from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_mount
 from fusepkg.daemon.mount_table import mounted_at
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
@@ -32,29 +41,25 @@ from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
 from fusepkg.daemon.runtime import runtime_directory
 from fusepkg.daemon.stacks import log_tasks_on_signal
+from fusepkg.daemon.switching import Shown, Switcher, shown
 from fusepkg.engines.errnos import worst
-from fusepkg.engines.handlers import UNDER_WAY
 from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
 from fusepkg.engines.session_end import wait_for_session_end
-from fusepkg.errors import ControlError, FusepkgError, MountFailed
+from fusepkg.errors import ControlError, FusepkgError, UsageError
+from fusepkg.index.opening import open_index
 from fusepkg.model.times import one_time_s
 from fusepkg.vfs.entry_stat import entry_stat
-from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable
 
     from fusepkg.daemon.request import Event, MountRequest
+    from fusepkg.engines.mounting import RunningMount
     from fusepkg.fetch.source import BlobSource
+    from fusepkg.index.opening import Index
     from fusepkg.package.open import OpenedPackage
 
 log = logging.getLogger(__name__)
-
-CHECK_DETACHED_S = 1.0
-"""How often a mount looks whether it is still mounted."""
-
-END_S = 3.0
-"""How long requests that hang may hold up the end of a mount's process. `umount` waits 10 s in all."""
 
 
 def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], None]) -> None:
@@ -69,12 +74,18 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
     context = Context(request.settings)
     with closing(context), ExitStack() as until_end, ExitStack() as claim:
         mountpoint = claim.enter_context(claimed_mountpoint(request.mountpoint))
-        with _signals_unwind():
-            opened = context.open_package(
-                request.reference, lambda what, done, total: announce(Step(what, done, total)), until_end
+        with signals_unwind():
+            service = _Service(
+                request,
+                context,
+                mountpoint,
+                choice,
+                _open_first(request, context, announce, until_end),
+                log_path,
+                claim.close,
+                until_end,
             )
         whole = _whole_version(request, context)
-        service = _Service(request, context, mountpoint, choice, opened, log_path, claim.close)
         try:
             trio.run(service.run, announce)
             del whole
@@ -92,6 +103,16 @@ def _whole_version(request: MountRequest, context: Context) -> OpenedPackage | N
     return None
 
 
+def _open_first(
+    request: MountRequest, context: Context, announce: Callable[[Event], None], until_end: ExitStack
+) -> Shown:
+    def tell(what: str, done: int, total: int) -> None:
+        announce(Step(what, done, total))
+
+    opened = context.open_package(request.reference, tell, until_end)
+    return shown(request.reference, opened, request.shown)
+
+
 def _remove_directories(directories: tuple[Path, ...]) -> None:
     for directory in directories:
         with suppress(OSError):  # its program was quicker, or put something there
@@ -107,20 +128,25 @@ class _Service:
         context: Context,
         mountpoint: Path,
         choice: EngineChoice,
-        opened: OpenedPackage,
+        first: Shown,
         log_path: str,
         give_up_claim: Callable[[], None],
+        until_end: ExitStack,
     ) -> None:
         self._request = request
         self._mountpoint = mountpoint
         self._choice = choice
-        self._opened = opened
+        self._shown = first
+        self._index_root = first.opened.index_root
         self._context = context
         self._log_path = log_path
         self._give_up_claim = give_up_claim
-        self._tree: PackageTree | None = None
+        self._until_end = until_end
+        self._record: MountRecord
+        self._switcher: Switcher
+        self._follower: Follower
+        self._prefetching: Prefetching
         self._source: BlobSource | None = None
-        self._prefetching: Prefetching | None = None
 
     async def run(self, announce: Callable[[Event], None]) -> None:
         """Mount, announce, serve, unmount."""
@@ -131,56 +157,66 @@ class _Service:
                 self._source.close()
 
     async def _serve(self, announce: Callable[[Event], None]) -> None:
-        index = self._opened.index
+        request = self._request
         options = MountOptions(
             self._mountpoint,
-            self._request.shown,
-            self._request.allow_other,
-            one_time_s(self._request.times),
+            request.shown,
+            request.allow_other,
+            one_time_s(request.times),
         )
         mount_id = records.new_mount_id()
-        socket = runtime_directory() / f"{mount_id}.sock"
         async with trio.open_nursery() as nursery:
             await nursery.start(log_tasks_on_signal)
-            self._source = self._context.blob_source(self._request.reference.bucket, nursery)
-            version = self._context.version_packs(self._request.reference.bucket, index)
+            self._source = self._context.blob_source(request.reference.bucket, nursery)
+            version = self._context.version_packs(request.reference.bucket, self._shown.opened.index)
             self._source.add_version(version)
             self._prefetching = Prefetching(version, self._source.prefetch, nursery)
-            self._tree = PackageTree(index)
-            if self._request.prefetch:
-                self._prefetching.start(_paths_of(self._request.prefetch), self._request.prefetch_rate)
+            del version
+            if request.prefetch:
+                self._prefetching.start(_paths_of(request.prefetch), request.prefetch_rate)
             stop = trio.Event()
-            await nursery.start(_watch_signals, stop)
-            root_xattrs = {"reference": self._request.shown, "top_hash": index.top_hash}
+            await nursery.start(watch_signals, stop)
             load_everything()
             announce(Step("Mounting"))
             checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
+            xattrs = self._shown.root_xattrs()
             try:
-                async with mounted(index, self._source, self._choice, options, root_xattrs) as mount:
+                async with mounted(
+                    self._shown.opened.index, self._source, self._choice, options, xattrs, self._reopen
+                ) as mount:
                     self._choice = mount.choice
-                    for session_end in (mount.ended.wait, wait_for_session_end):  # whichever notices first
-                        nursery.start_soon(_watch_session, session_end, self._is_mounted, stop)
-                    nursery.start_soon(_watch_detached, self._is_mounted, self._served_bytes, stop)
-                    if self._request.owner:
-                        nursery.start_soon(_watch_owner, self._request.owner, stop)
-                    await nursery.start(serve_control, socket, self._answer)
-                    record = await self._record(mount_id, str(socket))
-                    records.write_record(record)
-                    self._give_up_claim()
-                    log.info(
-                        "mounted %s (%s) at %s with %s",
-                        record.reference,
-                        index.top_hash,
-                        self._mountpoint,
-                        record.engine,
-                    )
+                    self._watch(mount, stop, nursery)
+                    await self._introduce(mount, mount_id, nursery)
                     mount.is_announced = True
-                    announce(Ready(record, self._warning()))
+                    announce(Ready(self._record, self._warning()))
                     await stop.wait()
                     end_within(END_S, lambda: records.remove_record(mount_id))
             finally:
                 records.remove_record(mount_id)
             nursery.cancel_scope.cancel()
+
+    def _watch(self, mount: RunningMount, stop: trio.Event, nursery: trio.Nursery) -> None:
+        for session_end in (mount.ended.wait, wait_for_session_end):  # whichever notices first
+            nursery.start_soon(watch_session, session_end, self._is_mounted, stop)
+        nursery.start_soon(watch_detached, self._is_mounted, self._served_bytes, stop)
+        if self._request.owner:
+            nursery.start_soon(watch_owner, self._request.owner, stop)
+
+    async def _introduce(self, mount: RunningMount, mount_id: str, nursery: trio.Nursery) -> None:
+        """Write the mount's record, and answer questions about it from here on."""
+        settings = self._context.settings
+        self._switcher = Switcher(
+            self._context, self._mountpoint, mount, self._shown, self._until_end, self._note_switch
+        )
+        self._follower = Follower(self._switcher, settings.follow_interval_s, self._request.follow)
+        socket = runtime_directory() / f"{mount_id}.sock"
+        await nursery.start(serve_control, socket, self._answer)
+        self._record = await self._new_record(mount_id, str(socket))
+        records.write_record(self._record)
+        self._give_up_claim()
+        record = self._record
+        log.info("mounted %s (%s) at %s with %s", record.reference, record.top_hash, record.mountpoint, record.engine)
+        nursery.start_soon(self._follower.run)
 
     def _is_mounted(self) -> bool:
         return mounted_at(self._mountpoint)
@@ -188,15 +224,20 @@ class _Service:
     def _served_bytes(self) -> int:
         return 0 if self._source is None else self._source.counters.served_bytes
 
+    def _reopen(self, top_hash: str) -> Index | None:
+        """The index of a version that was shown before; all lie side by side."""
+        return open_index(self._index_root, top_hash)
+
     def _warning(self) -> str:
         """What the user should know of a mount that could be made, but not as asked."""
         if self._context.cache_refusal:
             return f"nothing is cached, every read goes to the bucket: {self._context.cache_refusal}"
-        if not self._opened.index_root.is_relative_to(self._context.settings.indexes_dir):
-            return f"the index is in {self._opened.index_root.parent} until the mount ends; its log says why"
+        if not self._index_root.is_relative_to(self._context.settings.indexes_dir):
+            return f"the index is in {self._index_root.parent} until the mount ends; its log says why"
         return ""
 
-    async def _record(self, mount_id: str, socket: str) -> MountRecord:
+    async def _new_record(self, mount_id: str, socket: str) -> MountRecord:
+        opened = self._shown.opened
         # stat(2) asks ourselves, so it must not block the loop that answers.
         device = (await trio.to_thread.run_sync(os.stat, self._mountpoint)).st_dev
         return MountRecord(
@@ -204,48 +245,97 @@ class _Service:
             pid=os.getpid(),
             mountpoint=str(self._mountpoint),
             device=f"{os.major(device)}:{os.minor(device)}",
-            reference=self._request.shown,
-            top_hash=self._opened.index.top_hash,
+            reference=self._shown.name,
+            top_hash=opened.index.top_hash,
             engine=self._choice.engine,
             engine_reason=self._choice.reason,
             started_s=time.time(),
             socket=socket,
             log=self._log_path,
-            index_root=str(self._opened.index_root),
-            offline_since_s=self._opened.offline_since_s,
+            index_root=str(opened.index_root),
+            offline_since_s=opened.offline_since_s,
+            follow=self._request.follow,
             view=self._request.view,
         )
 
-    def _answer(self, question: control.Question) -> dict[str, Any]:
-        assert self._tree is not None, "the control server starts after the tree"
+    def _note_switch(self, now: Shown, device: str) -> None:
+        self._shown = now
+        version = self._context.version_packs(now.reference.bucket, now.opened.index)
+        if self._source is not None:
+            self._source.exchange_versions(version)
+        self._prefetching.exchange(version)
+        self._rewrite_record(
+            reference=now.name,
+            top_hash=now.top_hash,
+            device=device,
+            index_root=str(now.opened.index_root),
+            offline_since_s=None,
+        )
+
+    def _rewrite_record(self, **changes: Any) -> None:  # noqa: ANN401 - the record's own fields
+        self._record = msgspec.structs.replace(self._record, **changes)
+        try:
+            records.write_record(self._record)
+        except OSError as exc:
+            log.warning("the record cannot be written, `fusepkg mounts` shows an old one: %s", exc)
+
+    async def _answer(self, question: control.Question) -> dict[str, Any]:
         assert self._source is not None, "the control server starts after the source"
-        assert self._prefetching is not None, "and after this"
         if question.what.startswith("prefetch"):
             return self._prefetching.answer(question)
         if question.what == "status":
-            index = self._opened.index
-            return {
-                "entries": len(index.entries),
-                "total_bytes": index.total_bytes,
-                "counters": self._source.counters.as_dict(),
-                "cache": self._cache_facts(),
-                "cache_refusal": self._context.cache_refusal,
-                "prefetches": self._prefetching.facts(),
-            }
+            return self._status(self._source)
         if question.what == "stat":
-            return dict(entry_stat(self._tree, self._source, self._tree.resolve(question.path)).as_dict())
+            tree = self._shown.tree
+            return dict(entry_stat(tree, self._source, tree.resolve(question.path)).as_dict())
+        if question.what in ("plan", "switch", "follow") and self._request.view is not None:
+            raise UsageError(
+                f"{self._mountpoint} shows a view of {self._request.shown}, which cannot be switched",
+                hint="Mount the view of the other version: `fusepkg mount REF DIR --where ...`",
+            )
+        if question.what == "plan":
+            return await self._switcher.plan(question.path)
+        if question.what == "switch":
+            facts = await self._switcher.switch(question.path)
+            self._follow(None)
+            return facts
+        if question.what == "follow":
+            return await self._start_following(question.path)
         raise ControlError(f"this mount knows no question {question.what!r}")
 
-    def _cache_facts(self) -> dict[str, Any] | None:
-        assert self._source is not None, "the control server starts after the source"
-        cache = self._source.cache
-        if cache is None:
-            return None
-        try:
-            return _plain(asdict(cache.info()))
-        except CacheError as exc:  # the mount serves on without its cache, and says so
-            log.warning("the cache cannot be asked: %s", exc)
-            return None
+    async def _start_following(self, tag: str) -> dict[str, Any]:
+        """Switch to what the tag names, and follow it from then on; with no tag, follow none."""
+        facts = await self._switcher.switch(tag) if tag else {"mountpoint": str(self._mountpoint), "changed": False}
+        self._follow(tag or None)
+        return facts | {"follow": tag or None}
+
+    def _follow(self, tag: str | None) -> None:
+        if tag != self._follower.tag:
+            self._follower.follow(tag)
+            self._rewrite_record(follow=tag)
+
+    def _status(self, source: BlobSource) -> dict[str, Any]:
+        index = self._shown.opened.index
+        return {
+            "entries": len(index.entries),
+            "total_bytes": index.total_bytes,
+            "counters": source.counters.as_dict(),
+            "cache": _cache_facts(source),
+            "cache_refusal": self._context.cache_refusal,
+            "prefetches": self._prefetching.facts(),
+            "follow": self._follower.facts(),
+        }
+
+
+def _cache_facts(source: BlobSource) -> dict[str, Any] | None:
+    cache = source.cache
+    if cache is None:
+        return None
+    try:
+        return _plain(asdict(cache.info()))
+    except CacheError as exc:  # the mount serves on without its cache, and says so
+        log.warning("the cache cannot be asked: %s", exc)
+        return None
 
 
 def _paths_of(prefetch: tuple[str, ...]) -> list[str]:
@@ -255,102 +345,3 @@ def _paths_of(prefetch: tuple[str, ...]) -> list[str]:
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in facts.items()}
-
-
-async def _watch_session(
-    session_end: Callable[[], Awaitable[None]], is_mounted: Callable[[], bool], stop: trio.Event
-) -> None:
-    """End when the session has ended. Raises MountFailed if the mount is still there: it was aborted, not unmounted.
-
-    The error leaves the mount in the table, so that readers get errors and no empty directory.
-    """
-    await session_end()
-    if not stop.is_set() and is_mounted():
-        raise MountFailed("the kernel ended the session of a mount that nobody unmounted")
-    stop.set()
-
-
-async def _watch_detached(is_mounted: Callable[[], bool], served_bytes: Callable[[], int], stop: trio.Event) -> None:
-    """End once nothing has been answered for some seconds, although asked, after the mount has left the table.
-
-    The kernel ends a session only when its last request is answered, and that may hang on its bucket for minutes.
-    Programs that still have files open after a lazy unmount are served until then.
-    """
-    while is_mounted():  # noqa: ASYNC110 - the kernel tells a trio task of no change of its table
-        await trio.sleep(CHECK_DETACHED_S)
-    served, quiet_s = served_bytes(), 0.0
-    while quiet_s < END_S:
-        await trio.sleep(1)
-        is_quiet = UNDER_WAY.count > 0 and served_bytes() == served
-        served, quiet_s = served_bytes(), quiet_s + 1 if is_quiet else 0.0
-    log.warning("ending with requests that hang: it was unmounted, and nothing was answered for %d s", END_S)
-    stop.set()
-
-
-async def _watch_owner(owner: int, stop: trio.Event) -> None:
-    """End the mount when the program has ended it was made for, by whatever signal. Forks of it do not count."""
-    process = _open_process(owner)
-    if process is not None:
-        try:
-            await trio.lowlevel.wait_readable(process)
-        finally:
-            os.close(process)
-    log.info("ending with the program that asked for the mount, process %d", owner)
-    stop.set()
-
-
-def _open_process(owner: int) -> int | None:
-    """Return a descriptor of our parent; None where that has ended, and its number may be another's."""
-    try:
-        process = os.pidfd_open(owner)
-    except ProcessLookupError:
-        return None
-    if os.getppid() == owner:
-        return process
-    os.close(process)
-    return None
-
-
-def end_within(seconds: float, clean_up: Callable[[], None]) -> None:
-    """End this process after so many seconds, whatever still hangs: a request, a thread, a file system."""
-
-    def end() -> None:
-        time.sleep(seconds)
-        log.warning("something still hangs %d s after the end of the mount, and is left behind", seconds)
-        clean_up()
-        os._exit(0)
-
-    threading.Thread(target=end, name="fusepkg-end", daemon=True).start()
-
-
-async def _watch_signals(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(*_ending_signals()) as signals:
-        task_status.started()
-        is_ending = False
-        async for number in signals:
-            log.info("ending on %s", signal.Signals(number).name)
-            if is_ending:
-                os._exit(128 + number)  # the user is in more of a hurry than whatever still holds us
-            is_ending = True
-            stop.set()
-
-
-def _ending_signals() -> list[signal.Signals]:
-    """Those that end a mount; a hangup does not where it is ignored, as under nohup(1)."""
-    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, signal.SIGINT, *hangup]
-
-
-@contextmanager
-def _signals_unwind() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as an error does, so that it removes its temporary files."""
-
-    def unwind(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, unwind) for number in _ending_signals() if number != signal.SIGINT}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,58 +1,95 @@
-"""The ``erofs`` engine's hidden FUSE mount: two files of bytes, on which the kernel's own EROFS is mounted.
+"""The ``erofs`` engine's hidden FUSE mount: for each version two files of bytes, which the kernel mounts as EROFS.
 
 ``data`` is opened for direct I/O, because EROFS keeps the pages of its files itself; ``image`` keeps its pages.
-The mount goes without default_permissions: only the kernel opens these two files, and never through a path.
+The mount goes without default_permissions: only the kernel opens these files, and never through a path.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, InodeT, ReaddirToken, RequestContext, StatvfsData
 
 from fusepkg.engines.handlers import FOREVER_S, ReadOnlyOperations, guarded, read_only_handle
 from fusepkg.engines.tree_operations import package_statfs
+from fusepkg.errors import NoEntry
 from fusepkg.vfs.device import DataDevice, ImageFile
 
-IMAGE_INODE, DATA_INODE = 2, 3
 IMAGE_NAME, DATA_NAME = "image", "data"
-_INODES = {IMAGE_NAME.encode(): IMAGE_INODE, DATA_NAME.encode(): DATA_INODE}
+_FIRST_INODE = pyfuse3.ROOT_INODE + 1
+_NAME = re.compile(rb"(image|data)(\d*)")
+
+
+@dataclass(slots=True)
+class DevicePair:
+    """The two files of one version. ``in_use`` are the inodes of those that EROFS has not closed yet."""
+
+    image: ImageFile
+    data: DataDevice
+    in_use: set[int]
 
 
 class DeviceOperations(ReadOnlyOperations):
-    """``image`` and ``data`` of one package."""
+    """Two files for each version that is mounted or still in use. ``on_unused`` hears that EROFS uses none any more."""
 
-    def __init__(self, image: ImageFile, data: DataDevice, on_ready: Callable[[], None]) -> None:
+    def __init__(self, on_ready: Callable[[], None], on_unused: Callable[[], None]) -> None:
         super().__init__(on_ready)
-        self._image = image
-        self._data = data
+        self._on_unused = on_unused
+        self._pairs: dict[int, DevicePair] = {}
+        self._next = 0
+
+    def add(self, image: ImageFile, data: DataDevice) -> int:
+        """Offer the files of a version; return its number. Numbers are not used again: each is mounted once."""
+        number, self._next = self._next, self._next + 1
+        self._pairs[number] = DevicePair(image, data, {_inode(number, IMAGE_NAME), _inode(number, DATA_NAME)})
+        return number
+
+    def remove(self, number: int) -> None:
+        """Take the files of a version back."""
+        if self._pairs.pop(number, None) is not None and not self._pairs:
+            self._on_unused()
 
     @guarded
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
-        """One of the two names."""
-        if name not in _INODES:
+        """One of the names."""
+        found = _NAME.fullmatch(name)
+        number = int(found[2] or 0) if found else -1
+        if found is None or number not in self._pairs:
             raise pyfuse3.FUSEError(errno.ENOENT)
-        return self._attributes(_INODES[name])
+        return self._attributes(_inode(number, found[1].decode()))
 
     @guarded
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
-        """Sizes of the two files."""
+        """Sizes of the files."""
         return self._attributes(inode)
 
     @guarded
     async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
         """Opened once each, by EROFS, when it is mounted."""
-        return read_only_handle(inode, flags, direct_io=inode == DATA_INODE)
+        return read_only_handle(inode, flags, direct_io=not _is_image(inode))
+
+    @guarded
+    async def release(self, fh: FileHandleT) -> None:
+        """Closed by EROFS: the version is not mounted any more, and no program has a file of it open."""
+        number = _number(fh)
+        pair = self._pairs.get(number)
+        if pair is not None:
+            pair.in_use.discard(fh)
+            if not pair.in_use:
+                self.remove(number)
 
     @guarded
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Pages EROFS does not have."""
-        if fh == DATA_INODE:
-            return await self._data.read(off, size)
-        return self._image.read(off, size)
+        pair = self._pair(fh)
+        if _is_image(fh):
+            return pair.image.read(off, size)
+        return await pair.data.read(off, size)
 
     @guarded
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
@@ -61,15 +98,18 @@ class DeviceOperations(ReadOnlyOperations):
 
     @guarded
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
-        """List both names, which are visible until the image is mounted over them."""
-        for name, inode in list(_INODES.items())[start_id:]:
-            if not pyfuse3.readdir_reply(token, FileNameT(name), self._attributes(inode), inode - IMAGE_INODE + 1):
+        """List the names, which are visible until the first image is mounted over them."""
+        names = [(name, number) for number in self._pairs for name in (IMAGE_NAME, DATA_NAME)]
+        for position, (name, number) in enumerate(names[start_id:], start_id + 1):
+            attributes = self._attributes(_inode(number, name))
+            if not pyfuse3.readdir_reply(token, FileNameT(file_name(name, number).encode()), attributes, position):
                 return
 
     @guarded
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        """Size of both files."""
-        return package_statfs(self._image.size + self._data.size, len(_INODES))
+        """Size of all files."""
+        sizes = [pair.image.size + pair.data.size for pair in self._pairs.values()]
+        return package_statfs(sum(sizes), 2 * len(sizes))
 
     def _attributes(self, inode: int) -> EntryAttributes:
         attributes = EntryAttributes()
@@ -78,6 +118,30 @@ class DeviceOperations(ReadOnlyOperations):
         if inode == pyfuse3.ROOT_INODE:
             attributes.st_mode = stat.S_IFDIR | 0o500
         else:
+            pair = self._pair(inode)
             attributes.st_mode = stat.S_IFREG | 0o400
-            attributes.st_size = self._image.size if inode == IMAGE_INODE else self._data.size
+            attributes.st_size = pair.image.size if _is_image(inode) else pair.data.size
         return attributes
+
+    def _pair(self, inode: int) -> DevicePair:
+        pair = self._pairs.get(_number(inode))
+        if pair is None:
+            raise NoEntry(f"no file {inode} in the hidden mount")
+        return pair
+
+
+def file_name(name: str, number: int) -> str:
+    """The name of one of a version's two files."""
+    return f"{name}{number or ''}"
+
+
+def _inode(number: int, name: str) -> int:
+    return _FIRST_INODE + 2 * number + (name == DATA_NAME)
+
+
+def _number(inode: int) -> int:
+    return (inode - _FIRST_INODE) // 2
+
+
+def _is_image(inode: int) -> bool:
+    return (inode - _FIRST_INODE) % 2 == 0

@@ -11,12 +11,9 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
-import threading
-from dataclasses import dataclass
 from pathlib import Path
 
-from fusepkg.errors import EngineUnavailable, MountFailed, MountpointBusy, NotMounted
+from fusepkg.errors import MountFailed, MountpointBusy, NotMounted
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +29,17 @@ _FUSE_CONNECTIONS = Path("/sys/fs/fuse/connections")
 
 _CAP_SYS_ADMIN = 1 << 21
 
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
-_MNT_DETACH = 2
-_CLONE_FS = 0x200
+MNT_DETACH = 2
 
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT = 429, 430, 431, 432
 """System calls, of the same numbers on all processors."""
 
-_CLOSE_ON_EXEC, _FSCONFIG_CMD_CREATE = 1, 6
+CLOSE_ON_EXEC, FSCONFIG_CMD_CREATE = 1, 6
 
 
 @functools.cache
-def _libc() -> ctypes.CDLL:
+def libc() -> ctypes.CDLL:
+    """Return the C library; failed calls leave their errno for ``ctypes.get_errno``."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -124,92 +120,26 @@ def _fuse_connections(number: int) -> int:
     """Open fusectl's directory: as it is mounted, or else as a mount of our own that is nowhere in the tree."""
     if (_FUSE_CONNECTIONS / str(number)).exists():
         return os.open(_FUSE_CONNECTIONS, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    context = _system_call(_FSOPEN, b"fusectl", _CLOSE_ON_EXEC)
+    context = system_call(FSOPEN, b"fusectl", CLOSE_ON_EXEC)
     try:
-        _system_call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        return _system_call(_FSMOUNT, context, _CLOSE_ON_EXEC, 0)
+        system_call(FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return system_call(FSMOUNT, context, CLOSE_ON_EXEC, 0)
     finally:
         os.close(context)
 
 
-def _system_call(number: int, *arguments: bytes | int | None) -> int:
+def system_call(number: int, *arguments: bytes | int | None) -> int:
     """Make a system call that libc has no function for everywhere. Raises OSError."""
     words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
-    result: int = _libc().syscall(ctypes.c_long(number), *words)
+    result: int = libc().syscall(ctypes.c_long(number), *words)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class ErofsDevice:
-    """An EROFS image whose files' bytes lie in ``data``; ``name`` is what df(1) shows as the source."""
-
-    image: Path
-    data: Path
-    name: str
-
-
-def mount_erofs(device: ErofsDevice, mountpoint: Path) -> None:
-    """Mount an EROFS image. Blocks: the kernel reads both files while it mounts.
-
-    Raises: EngineUnavailable where this kernel or container cannot mount EROFS from a file, MountFailed otherwise.
-    """
-    with tempfile.TemporaryDirectory(prefix="fusepkg-", dir=device.image.parent.parent) as directory:
-        source = _named(device, Path(directory))
-        number = _mount_in(directory, source, mountpoint, f"device={device.data}")
-    if number == 0:
-        return
-    what = f"mounting erofs at {mountpoint} failed: {os.strerror(number)}"
-    hint = "See dmesg for the kernel's reason; `--engine fuse` works without erofs"
-    if number in (errno.ENOTBLK, errno.ENODEV, errno.EINVAL, errno.EPERM, errno.EACCES):
-        raise EngineUnavailable(what, hint=hint)
-    raise MountFailed(what, hint=hint)
-
-
-def _named(device: ErofsDevice, directory: Path) -> str:
-    """Make a link to the image below ``directory`` that is called as the package is; return its relative path.
-
-    The kernel shows the path it was given. If no file can be called so, that is the image's own.
-    """
-    parts = device.name.split("/")
-    if device.name.startswith("/") or not device.name.isprintable() or set(parts) & {".", ".."}:
-        return str(device.image)
-    link = directory / device.name
-    try:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(device.image)
-    except OSError:  # a name that is too long
-        return str(device.image)
-    return device.name
-
-
-def _mount_in(directory: str, source: str, mountpoint: Path, options: str) -> int:
-    """mount(2) with ``source`` relative to ``directory``; returns an errno, 0 if it is mounted.
-
-    A thread of its own works in that directory: the process's own working directory stays.
-    """
-    result = [errno.EIO]
-
-    def mount() -> None:
-        libc = _libc()
-        if libc.unshare(_CLONE_FS):
-            result[0] = ctypes.get_errno()
-            return
-        os.chdir(directory)
-        flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
-        failed = libc.mount(os.fsencode(source), bytes(mountpoint), b"erofs", flags, os.fsencode(options))
-        result[0] = ctypes.get_errno() if failed else 0
-
-    thread = threading.Thread(target=mount)
-    thread.start()
-    thread.join()
-    return result[0]
-
-
 def detach(mountpoint: Path) -> None:
     """Take a mount out of sight at once; it ends when its last user is gone. Does nothing where none is."""
-    if _libc().umount2(bytes(mountpoint), _MNT_DETACH) and (number := ctypes.get_errno()) != errno.EINVAL:
+    if libc().umount2(bytes(mountpoint), MNT_DETACH) and (number := ctypes.get_errno()) != errno.EINVAL:
         raise MountFailed(f"detaching {mountpoint} failed: {os.strerror(number)}")
 
 
@@ -221,7 +151,7 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     if os.geteuid() != 0:
         _unmount_as_user(mountpoint, lazy=lazy)
         return
-    if _libc().umount2(bytes(mountpoint), _MNT_DETACH if lazy else 0) == 0:
+    if libc().umount2(bytes(mountpoint), MNT_DETACH if lazy else 0) == 0:
         return
     number = ctypes.get_errno()
     if number == errno.EBUSY:

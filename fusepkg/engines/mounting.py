@@ -10,25 +10,27 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pyfuse3
 import trio
 
-from fusepkg.engines import kernel
-from fusepkg.engines.device_operations import DATA_NAME, IMAGE_NAME, DeviceOperations
+from fusepkg.engines import erofs_mount, kernel
+from fusepkg.engines.device_operations import DATA_NAME, IMAGE_NAME, DeviceOperations, file_name
+from fusepkg.engines.erofs_mount import ErofsDevice
 from fusepkg.engines.handlers import ReadOnlyOperations
 from fusepkg.engines.helper_words import keep_words
+from fusepkg.engines.session_end import session_device
+from fusepkg.engines.shown import ShownVersions
 from fusepkg.engines.tree_operations import TreeOperations
-from fusepkg.engines.xattrs import XattrSource
 from fusepkg.errors import EngineUnavailable, MountError, MountFailed, NotMounted
 from fusepkg.fetch.source import BlobSource
 from fusepkg.index.opening import Index
 from fusepkg.vfs.device import DataDevice, ImageFile, RootOwner
-from fusepkg.vfs.tree import PackageTree
 
 log = logging.getLogger(__name__)
 
@@ -93,17 +95,34 @@ class RunningMount:
         self.is_announced = False
         """To be set once programs may use the mount: from then on a failure leaves it there, and readers get errors.
         An empty directory in its place would look like an empty dataset."""
+        self.show: ShowVersion
+        """Show another version of the package at the same place. What is opened from then on is of that version; what
+        is open stays as it is. Raises MountFailed; then everything is as it was."""
+
+
+class ShowVersion(Protocol):
+    """What ``RunningMount.show`` is."""
+
+    async def __call__(self, index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
+        """Show that version; df(1) then shows ``source_name``, if the engine can change it."""
+        ...
 
 
 @asynccontextmanager
 async def mounted(
-    index: Index, source: BlobSource, choice: EngineChoice, options: MountOptions, root_xattrs: dict[str, str]
+    index: Index,
+    source: BlobSource,
+    choice: EngineChoice,
+    options: MountOptions,
+    root_xattrs: dict[str, str],
+    reopen: Callable[[str], Index | None] = lambda _: None,
 ) -> AsyncIterator[RunningMount]:
     """Mount a package; inside the block it is usable.
 
     Leaving the block unmounts (lazily, so that a reader is cut off rather than waited for) where it still is mounted;
     leaving it by an error does not, once ``is_announced`` is set. ``root_xattrs`` are the root's extended attributes,
-    without their prefix. Where erofs may fall back, whatever hinders it leads to fuse.
+    without their prefix. ``reopen`` opens the index of a version that was shown before, by its top hash. Where erofs
+    may fall back, whatever hinders it leads to fuse.
 
     Raises EngineUnavailable, MountFailed.
     """
@@ -114,7 +133,7 @@ async def mounted(
             if choice.engine == "erofs":
                 await _start_erofs(index, source, options, running, nursery)
             else:
-                await _start_fuse(index, source, options, root_xattrs, running, nursery)
+                await _start_fuse(index, source, options, root_xattrs, running, nursery, reopen)
         except (MountError, OSError) as exc:
             if not choice.may_fall_back:
                 raise
@@ -124,7 +143,8 @@ async def mounted(
             log.warning("erofs failed, mounting with fuse: %s", reason)
             running = RunningMount()
             running.choice = EngineChoice("fuse", f"erofs failed: {reason}")
-            await _start_fuse(index, source, options, root_xattrs, running, nursery)
+            await _start_fuse(index, source, options, root_xattrs, running, nursery, reopen)
+        del index  # a version lasts as long as it is shown or in use, and no longer
         try:
             yield running
         except BaseException:
@@ -160,11 +180,13 @@ async def _start_fuse(
     root_xattrs: dict[str, str],
     running: RunningMount,
     nursery: trio.Nursery,
+    reopen: Callable[[str], Index | None],
 ) -> None:
-    tree = PackageTree(index)
     ready = trio.Event()
     owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
-    operations = TreeOperations(tree, source, XattrSource(tree, source, root_xattrs), owner, options.time_s, ready.set)
+    versions = ShownVersions(source, reopen)
+    versions.current = versions.add(index, root_xattrs)
+    operations = TreeOperations(versions, source, owner, options.time_s, ready.set)
     flags = {"default_permissions", *_flags(options)}
     if options.allow_other:
         flags.add("allow_other")
@@ -172,6 +194,18 @@ async def _start_fuse(
     nursery.start_soon(_serve, running.ended)
     await ready.wait()
     await trio.to_thread.run_sync(kernel.allow_background, options.mountpoint, MAX_REQUESTS)
+    device = session_device()
+
+    async def show(index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
+        before = versions.current
+        try:
+            await versions.switch(device, versions.add(index, root_xattrs))
+        except OSError as exc:
+            raise MountFailed(f"the kernel did not let {source_name} be shown: {exc}") from exc
+        if versions.current is not before:
+            nursery.start_soon(versions.let_go, device, before)
+
+    running.show = show
 
 
 async def _start_erofs(
@@ -179,28 +213,75 @@ async def _start_erofs(
 ) -> None:
     ready = trio.Event()
     owner = _root_owner(options, 0o700)  # of EROFS, only the root's mode keeps other users out
-    image = ImageFile(index, owner, options.time_s)
-    operations = DeviceOperations(image, DataDevice(index, source), ready.set)
+    hidden = _hidden_directory()
+    root = -1
+
+    def close_root() -> None:
+        nonlocal root
+        if root >= 0:
+            os.close(root)
+        root = -1
+
+    # The session ends in a task of its own, so that EROFS gets its answer before.
+    operations = DeviceOperations(ready.set, lambda: nursery.start_soon(_call, close_root))
+
+    def offer(index: Index) -> int:
+        return operations.add(ImageFile(index, owner, options.time_s), DataDevice(index, source))
+
+    def device(place: Path, number: int, name: str) -> ErofsDevice:
+        image, data = (place / file_name(kind, number) for kind in (IMAGE_NAME, DATA_NAME))
+        return ErofsDevice(image, data, name, hidden.parent)
+
+    async def show(index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
+        number = offer(index)
+        try:
+            new = device(Path(f"/proc/self/fd/{root}"), number, source_name)
+            await trio.to_thread.run_sync(_exchange, new, options.mountpoint)
+        except BaseException:
+            operations.remove(number)
+            raise
+
+    running.show = show
     has_session = False
     try:
-        hidden = _hidden_directory()
         try:
+            number = offer(index)
             _init_session(operations, hidden, _flags(options))
             has_session = True
             try:
                 nursery.start_soon(_serve, running.ended)
                 await ready.wait()
                 await trio.to_thread.run_sync(kernel.allow_background, hidden, MAX_REQUESTS)
-                device = kernel.ErofsDevice(hidden / IMAGE_NAME, hidden / DATA_NAME, options.source)
-                await trio.to_thread.run_sync(kernel.mount_erofs, device, options.mountpoint)
+                root = await trio.to_thread.run_sync(_opened_root, hidden)
+                first = device(hidden, number, options.source)
+                await trio.to_thread.run_sync(erofs_mount.mount_erofs, first, options.mountpoint)
+            except BaseException:
+                close_root()
+                raise
             finally:
-                # EROFS holds the two files open from here on; without it, this ends the session.
+                # EROFS holds its two files open from here on, and we the root; without them, this ends the session.
                 kernel.detach(hidden)
         finally:
             os.rmdir(hidden)
     finally:
         if not has_session:
             running.ended.set()
+
+
+async def _call(function: Callable[[], None]) -> None:
+    function()
+
+
+def _opened_root(directory: Path) -> int:
+    return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _exchange(device: ErofsDevice, mountpoint: Path) -> None:
+    top = _opened_root(mountpoint)
+    try:
+        erofs_mount.exchange_erofs(device, mountpoint, top)
+    finally:
+        os.close(top)
 
 
 def _flags(options: MountOptions) -> set[str]:

@@ -22,6 +22,11 @@ async def wait_for_session_end() -> None:
         await trio.lowlevel.wait_readable(watched.fileno())
 
 
+def session_device() -> int:
+    """Return the descriptor of this process's session."""
+    return _session_descriptors()[0]
+
+
 def _session_descriptors() -> list[int]:
     found = []
     for name in os.listdir("/proc/self/fd"):

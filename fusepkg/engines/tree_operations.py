@@ -1,7 +1,4 @@
-"""The ``fuse`` engine: pyfuse3 serves the package's tree itself.
-
-A FUSE inode is the place in the image plus one, because FUSE reserves 1 for the root, whose place is 0.
-"""
+"""The ``fuse`` engine: pyfuse3 serves the package's tree itself."""
 
 from __future__ import annotations
 
@@ -13,57 +10,69 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, InodeT, ReaddirToken, RequestContext, StatvfsData
 
 from fusepkg.engines.handlers import FOREVER_S, ReadOnlyOperations, guarded, read_only_handle
-from fusepkg.engines.xattrs import XattrSource
+from fusepkg.engines.shown import ShownVersion, ShownVersions, inode_number
 from fusepkg.errors import NoEntry
 from fusepkg.fetch.source import BlobSource
 from fusepkg.index.erofs import BLOCK_BYTES
 from fusepkg.index.reader import Inode
 from fusepkg.vfs.device import RootOwner
-from fusepkg.vfs.tree import PackageTree
 
 BLOCKS_OF_STAT_BYTES = 512
 """Unit of st_blocks."""
 
 
 class TreeOperations(ReadOnlyOperations):
-    """One package as a FUSE tree."""
+    """The versions of one package as a FUSE tree."""
 
     def __init__(
         self,
-        tree: PackageTree,
+        versions: ShownVersions,
         source: BlobSource,
-        xattrs: XattrSource,
         owner: RootOwner,
         time_s: int | None,
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(on_ready)
-        self._tree = tree
+        self._versions = versions
         self._source = source
-        self._xattrs = xattrs
         self._owner = owner
         self._time_s = time_s
 
     @guarded
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> EntryAttributes:
         """A name in a directory; absence is cached by the kernel too (inode 0)."""
+        version, nid = self._versions.find(parent_inode)
         try:
-            return self._attributes(self._tree.lookup(parent_inode - 1, name))
+            found = version.tree.lookup(nid, name)
         except NoEntry:
             absent = EntryAttributes()
             absent.st_ino = InodeT(0)
             absent.entry_timeout = FOREVER_S
             return absent
+        version.uses += found.nid != version.tree.root  # which is never taken back
+        attributes = self._attributes(version, found)
+        if not self._versions.may_be_kept(version, nid):
+            attributes.entry_timeout = 0
+        return attributes
+
+    @guarded
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        """Lookups that the kernel takes back."""
+        for inode, lookups in inode_list:
+            if inode != pyfuse3.ROOT_INODE:
+                self._versions.take_back(inode, lookups)
 
     @guarded
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """stat(2)."""
-        return self._attributes(self._tree.inode(inode - 1))
+        version, nid = self._versions.find(inode)
+        return self._attributes(version, version.tree.inode(nid))
 
     @guarded
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """readlink(2)."""
-        return FileNameT(self._tree.readlink(inode - 1))
+        version, nid = self._versions.find(inode)
+        return FileNameT(version.tree.readlink(nid))
 
     @guarded
     async def open(self, inode: InodeT, flags: int, ctx: RequestContext) -> FileInfo:
@@ -73,40 +82,56 @@ class TreeOperations(ReadOnlyOperations):
     @guarded
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Bytes the page cache does not have."""
-        return await self._source.read(self._tree.entry(fh - 1), off, size)
+        version, nid = self._versions.find_handle(fh)
+        return await self._source.read(version.tree.entry(nid), off, size)
 
     @guarded
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """opendir(3)."""
-        return FileHandleT(inode)
+        version, nid = self._versions.find(inode)
+        version.uses += 1  # of the root, whose inode is that of the current version, nothing else tells
+        return FileHandleT(inode_number(version.number, nid))
+
+    @guarded
+    async def releasedir(self, fh: FileHandleT) -> None:
+        """closedir(3)."""
+        self._versions.take_back(fh, 1)
 
     @guarded
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """Names with their attributes, as many as the kernel's buffer takes."""
-        for name, nid, following in self._tree.readdir(fh - 1, start_id, with_dots=True):
-            attributes = self._attributes(self._tree.inode(nid))
+        version, directory = self._versions.find_handle(fh)
+        may_be_kept = self._versions.may_be_kept(version, directory)
+        for name, nid, following in version.tree.readdir(directory, start_id, with_dots=True):
+            attributes = self._attributes(version, version.tree.inode(nid))
+            if not may_be_kept:
+                attributes.entry_timeout = 0
             if not pyfuse3.readdir_reply(token, FileNameT(name), attributes, following):
                 return
+            if name not in (b".", b".."):
+                version.uses += 1
 
     @guarded
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """df(1): the package's size, and no room."""
-        return package_statfs(self._tree.total_bytes, self._tree.inodes)
+        tree = self._versions.current.tree
+        return package_statfs(tree.total_bytes, tree.inodes)
 
     @guarded
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
         """``user.fusepkg.*``."""
-        return self._xattrs.get(inode - 1, name)
+        version, nid = self._versions.find(inode)
+        return version.xattrs.get(nid, name)
 
     @guarded
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[bytes]:
         """None: what is listed is copied with a file, and ours tell about the package's file only."""
         return []
 
-    def _attributes(self, inode: Inode) -> EntryAttributes:
+    def _attributes(self, version: ShownVersion, inode: Inode) -> EntryAttributes:
         attributes = EntryAttributes()
-        attributes.st_ino = InodeT(inode.nid + 1)
-        attributes.generation = self._tree.generation
+        attributes.st_ino = InodeT(inode_number(version.number, inode.nid))
+        attributes.generation = version.tree.generation
         attributes.st_mode = inode.mode
         attributes.st_nlink = inode.nlink
         attributes.st_size = inode.size
@@ -117,7 +142,8 @@ class TreeOperations(ReadOnlyOperations):
         time_s = inode.mtime_s if self._time_s is None else self._time_s
         attributes.st_mtime_ns = attributes.st_ctime_ns = attributes.st_atime_ns = time_s * 10**9
         attributes.entry_timeout = attributes.attr_timeout = FOREVER_S
-        if inode.nid == self._tree.root:
+        if inode.nid == version.tree.root:
+            attributes.st_ino = InodeT(pyfuse3.ROOT_INODE)
             attributes.st_mode = stat.S_IFDIR | self._owner.mode & 0o7777
         return attributes
 

@@ -97,6 +97,12 @@ class Ahead:
         """Note a version that is being read."""
         self._versions.append(version)
 
+    def exchange(self, version: VersionPacks) -> None:
+        """Note that only this version is read from now on; nothing of the others is kept."""
+        self._versions[:] = [version]
+        self._numbers.clear()
+        self._unread.clear()
+
     @property
     def is_watching(self) -> bool:
         """Whether anything was fetched ahead that is not known to have been read."""

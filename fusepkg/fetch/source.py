@@ -82,6 +82,10 @@ class BlobSource:
         """Say what lies beside each other: blobs of this version may be fetched together, and before they are read."""
         self._ahead.add(version)
 
+    def exchange_versions(self, version: VersionPacks) -> None:
+        """Say that a version takes the place of all that were added."""
+        self._ahead.exchange(version)
+
     def prefetch(self, version: VersionPacks, numbers: Sequence[range], rate: int | None = None) -> Prefetch:
         """Return what fetches the entries with these numbers, behind all readers, once it is run."""
         return Prefetch(self._pipeline, self._tier, self._ahead, self._chunk_list, version, numbers, rate)

@@ -87,6 +87,11 @@ def index_root_for(indexes: Path, store: ObjectStore, name: str) -> Path:
     return indexes / registry
 
 
+def has_index(indexes: Path, store: ObjectStore, name: str, top_hash: str) -> bool:
+    """Return whether the index of a version has been built there, damaged or not."""
+    return index_directory(index_root_for(indexes, store, name), top_hash).is_dir()
+
+
 def forget_index(indexes: Path, store: ObjectStore, name: str, top_hash: str) -> None:
     """Remove the index of a version whose manifest names other objects now; the next opening builds it again.
 

@@ -61,11 +61,12 @@ GIVEN = {
     "retry_timeout": ("1.5", "2.5", "3.5"),
     "read_timeout": ("1.5", "2.5", ""),
     "request_timeout": ("1.5", "2.5", ""),
+    "follow_interval": ("1.5", "2.5", ""),
 }
 """Settings that are no names or paths: what the file, the environment and the flag say of them."""
 
 
-NUMBERS = ("read_timeout", "request_timeout")
+NUMBERS = ("read_timeout", "request_timeout", "follow_interval")
 
 
 @pytest.mark.parametrize("one", reference.SETTINGS, ids=lambda one: one.name)

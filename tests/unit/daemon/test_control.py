@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from fusepkg.daemon.control import Question, ask
 from fusepkg.errors import ControlError, DaemonNotRunning, NoEntry, ProtocolMismatch
 
 
-def answer(question: Question) -> dict[str, Any]:
+async def answer(question: Question) -> dict[str, Any]:
     if question.what == "fs":
         raise NoEntry("no entry 'x'", hint="look")
     if question.what == "cache":
@@ -29,7 +29,7 @@ def answer(question: Question) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serving(path: Path, answer: Callable[[Question], dict[str, Any]] = answer) -> AsyncIterator[None]:
+async def serving(path: Path, answer: control_server.AnswerQuestion = answer) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(control_server.serve_control, path, answer))
         yield
@@ -119,6 +119,18 @@ def test_without_a_daemon(path: Path):
         ask(path, Question("status"))
 
 
+async def test_an_answer_may_take_longer_than_a_client_waits_for_a_sign(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(control_server, "BEAT_S", 0.01)
+    monkeypatch.setattr(control, "CLIENT_TIMEOUT_S", 2.0)
+
+    async def take_long(question: Question) -> dict[str, Any]:
+        await trio.sleep(2.5)
+        return {"done": True}
+
+    async with serving(path, take_long):
+        assert await put(path, Question("switch")) == {"done": True}
+
+
 async def test_the_socket_is_private(path: Path):
     async with serving(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -156,7 +168,7 @@ async def test_a_name_that_is_not_utf_8_is_in_no_package(path: Path):
 
 
 async def test_an_error_about_a_name_that_is_not_utf_8_can_be_told(path: Path):
-    def refuse(question: Question) -> dict[str, Any]:
+    async def refuse(question: Question) -> dict[str, Any]:
         raise NoEntry(os.fsdecode(b"no \xff"))
 
     async with serving(path, refuse):

@@ -21,7 +21,7 @@ import os, sys
 from pathlib import Path
 import trio
 from fusepkg_cache.errors import CacheUnusable
-from fusepkg.engines import kernel, mounting
+from fusepkg.engines import erofs_mount, mounting
 from fusepkg.engines.mounting import EngineChoice, MountOptions, mounted
 from fusepkg.errors import EngineUnavailable, MountFailed
 from fusepkg.fetch.source import BlobSource
@@ -39,7 +39,7 @@ def no_mount(device, mountpoint):
 async def main():
     choice = EngineChoice("fuse", "asked for")
     if what in ("unavailable", "failed", "os"):
-        kernel.mount_erofs = no_mount
+        erofs_mount.mount_erofs = no_mount
         choice = EngineChoice("erofs", "chosen", may_fall_back=True)
     async with trio.open_nursery() as nursery:
         source = BlobSource(no_cache, None, None, nursery)
@@ -90,3 +90,55 @@ def test_a_mount_that_was_never_announced_is_taken_away(tmp_path: Path) -> None:
     assert "a bug" in run(tmp_path, "fails early").stderr
     assert os.listdir(tmp_path / "m") == []
     assert not os.path.ismount(tmp_path / "m")
+
+
+SWITCHING = """
+import os, sys
+from pathlib import Path
+import trio
+from fusepkg_cache.errors import CacheUnusable
+from fusepkg.engines import notifications
+from fusepkg.engines.mounting import EngineChoice, MountOptions, mounted
+from fusepkg.fetch.source import BlobSource
+from fusepkg.index.opening import open_index
+
+root, first, second, place, what = sys.argv[1:]
+if what == "old kernel":
+    notifications.forget_all_names = lambda device: False
+
+def no_cache():
+    raise CacheUnusable("there is none")
+
+def look():
+    found = sorted(os.listdir(place))
+    for name in ("a", "b", "c"):
+        found.append(os.path.exists(os.path.join(place, name, "x")))
+    return found
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        source = BlobSource(no_cache, None, None, nursery)
+        options = MountOptions(Path(place), "local/x:v1")
+        async with mounted(open_index(Path(root), first), source, EngineChoice("fuse", ""), options, {}) as mount:
+            print(await trio.to_thread.run_sync(look), flush=True)
+            await mount.show(open_index(Path(root), second), "local/x:v2", {})
+            print(await trio.to_thread.run_sync(look), flush=True)
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("what", ["new kernel", "old kernel"])
+def test_a_switch_on_kernels_that_forget_names_one_by_one(tmp_path: Path, what: str):
+    if (reason := kernel.why_no_fuse()) is not None:
+        pytest.skip(f"the fuse engine cannot run: {reason}")
+    hashes = []
+    for names in (["a/x", "b/x"], ["b/x", "c/x"]):
+        manifest = manifest_of([file_entry(name) for name in names])
+        hashes.append(build_index([manifest], tmp_path / "index", expected_top_hash=None, allow_file_keys=False))
+    place = tmp_path / "m"
+    place.mkdir()
+    command = [sys.executable, "-c", SWITCHING, str(tmp_path / "index"), *hashes, str(place), what]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines() == ["['a', 'b', True, True, False]", "['b', 'c', False, True, True]"], done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fusepkg.daemon.serve import _ending_signals, _signals_unwind
+from fusepkg.daemon.ending import ending_signals, signals_unwind
 from fusepkg.work.scratch import scratch_directory
 
 
@@ -17,7 +17,7 @@ def test_a_start_that_is_ended_removes_the_manifest_it_was_fetching(tmp_path: Pa
     before = signal.signal(number, signal.default_int_handler)  # a run under nohup ignores SIGHUP
 
     def start() -> None:
-        with _signals_unwind(), scratch_directory(tmp_path / "index", "manifest-") as scratch:
+        with signals_unwind(), scratch_directory(tmp_path / "index", "manifest-") as scratch:
             (scratch / "manifest.jsonl").touch()
             os.kill(os.getpid(), number)
 
@@ -34,6 +34,6 @@ def test_a_start_that_is_ended_removes_the_manifest_it_was_fetching(tmp_path: Pa
 def test_under_nohup_a_hangup_ends_nothing():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert signal.SIGHUP not in _ending_signals()
+        assert signal.SIGHUP not in ending_signals()
     finally:
         signal.signal(signal.SIGHUP, before)

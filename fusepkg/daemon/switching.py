@@ -1,0 +1,186 @@
+"""Moving a mount to another version of its package, while programs use it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from fusepkg.daemon.mount_table import top_mount
+from fusepkg.daemon.prepare import Preparation, prepare
+from fusepkg.errors import MountFailed, RemoteUnavailable, SwitchUnderWay, UsageError
+from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference, parse_tag
+from fusepkg.package.open import has_index
+from fusepkg.vfs.tree import PackageTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+    from pathlib import Path
+    from typing import Any
+
+    from fusepkg.app.context import Context
+    from fusepkg.engines.mounting import RunningMount
+    from fusepkg.package.open import OpenedPackage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a mount shows. ``name`` is its reference as people know it: a view's is not the one it is opened by."""
+
+    reference: Reference
+    name: str
+    opened: OpenedPackage
+    tree: PackageTree
+
+    @property
+    def top_hash(self) -> str:
+        """The version."""
+        return self.opened.index.top_hash
+
+    def root_xattrs(self) -> dict[str, str]:
+        """Extended attributes of the root, without their prefix."""
+        return {"reference": self.name, "top_hash": self.top_hash}
+
+
+def shown(reference: Reference, opened: OpenedPackage, name: str) -> Shown:
+    """Return what a mount of an opened package shows."""
+    return Shown(reference, name, opened, PackageTree(opened.index))
+
+
+def parse_target(text: str, mounted: Reference) -> Reference:
+    """Read where a mount is to be switched to: a tag, ``@`` and a hash, or a whole reference of the same package.
+
+    Raises InvalidReference; UsageError for another package.
+    """
+    if text.startswith("@"):
+        return replace(mounted, tag=DEFAULT_TAG, top_hash=parse_reference(f"{mounted.package}{text}").top_hash)
+    if "/" not in text:
+        return replace(mounted, tag=parse_tag(text.removeprefix(":")), top_hash=None)
+    target = parse_reference(text)
+    if (target.bucket, target.name) != (mounted.bucket, mounted.name):
+        raise UsageError(
+            f"{text} is another package than the mounted one, {mounted.package}",
+            hint="A mount can be switched to versions of its own package; mount the other one elsewhere",
+        )
+    return target
+
+
+class Switcher:
+    """Switches one mount, one switch at a time. ``on_shown`` hears of each, and writes it down.
+
+    ``until_end`` keeps what lasts as long as the mount.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        mountpoint: Path,
+        mount: RunningMount,
+        first: Shown,
+        until_end: ExitStack,
+        on_shown: Callable[[Shown, str], None],
+    ) -> None:
+        self.shown = first
+        self._context = context
+        self._mountpoint = mountpoint
+        self._mount = mount
+        self._until_end = until_end
+        self._on_shown = on_shown
+        self._showing = trio.Lock()
+        self.is_asked = False
+        """Whether a command's switch is under way: it goes before following a tag."""
+
+    async def plan(self, target: str) -> dict[str, Any]:
+        """Return what a switch would change. Raises as ``switch``."""
+        reference, top_hash = await self._resolve(target)
+        facts = self._facts(reference, top_hash)
+        if facts["changed"]:
+            shown = (self.shown.opened.index_root, self.shown.top_hash)
+            exact = replace(reference, top_hash=top_hash)
+            changes = await prepare(Preparation(exact, self._context.settings, shown))
+            facts["changes"] = msgspec.to_builtins(changes)
+        return facts
+
+    async def switch(self, target: str) -> dict[str, Any]:
+        """Show another version. Raises FusepkgError; then the mount is as it was."""
+        if self.is_asked:
+            raise SwitchUnderWay(f"{self._mountpoint} is being switched already", hint="Try again when that is done")
+        self.is_asked = True
+        try:
+            return await self._switch(target, lambda: True)
+        finally:
+            self.is_asked = False
+
+    async def follow(self, tag: str, is_wanted: Callable[[], bool]) -> None:
+        """Show what a tag names, if that is still wanted when it is known. Raises as ``switch``."""
+        await self._switch(tag, lambda: is_wanted() and not self.is_asked)
+
+    async def _switch(self, target: str, is_wanted: Callable[[], bool]) -> dict[str, Any]:
+        reference, top_hash = await self._resolve(target)
+        async with self._showing:
+            facts = self._facts(reference, top_hash)
+            if facts["changed"] and is_wanted():
+                await self._show(reference, top_hash)
+            return facts
+
+    async def _resolve(self, target: str) -> tuple[Reference, str]:
+        reference = parse_target(target, self.shown.reference)
+        resolved, offline_since_s = await trio.to_thread.run_sync(
+            self._context.resolve, reference, abandon_on_cancel=True
+        )
+        if offline_since_s is not None:
+            raise RemoteUnavailable(
+                f"the bucket cannot be reached, so what {reference} names now is not known",
+                hint="Try again when it can be, or name a version by its hash: @HASH",
+            )
+        return reference, resolved.top_hash
+
+    def _facts(self, reference: Reference, top_hash: str) -> dict[str, Any]:
+        return {
+            "mountpoint": str(self._mountpoint),
+            "from": {"reference": str(self.shown.reference), "top_hash": self.shown.top_hash},
+            "to": {"reference": str(reference), "top_hash": top_hash},
+            "changed": top_hash != self.shown.top_hash,
+        }
+
+    async def _show(self, reference: Reference, top_hash: str) -> None:
+        exact = replace(reference, top_hash=top_hash)
+        context = self._context
+        if not has_index(context.settings.indexes_dir, context.store(exact.bucket), exact.name, top_hash):
+            await prepare(Preparation(exact, context.settings))
+        opened = await trio.to_thread.run_sync(partial(context.open_package, exact, temporary=self._until_end))
+        new = shown(reference, opened, str(reference))
+        device = await trio.to_thread.run_sync(self._checked_device)
+        started = time.monotonic()
+        await self._mount.show(opened.index, str(reference), new.root_xattrs())
+        took_ms = (time.monotonic() - started) * 1000
+        before, self.shown = self.shown.top_hash, new
+        device = await trio.to_thread.run_sync(_device_of, self._mountpoint)
+        self._on_shown(new, device)
+        log.info("switched from %s to %s (%s) in %.1f ms", before, reference, top_hash, took_ms)
+
+    def _checked_device(self) -> str:
+        """Return the device of our mount. Raises MountFailed if it is not what programs see at its directory."""
+        top = top_mount(self._mountpoint)
+        device = _device_of(self._mountpoint)
+        if top is None or not top.is_ours or top.device != device:
+            raise MountFailed(
+                f"something else is mounted over {self._mountpoint}, or it is not mounted any more",
+                hint="`findmnt` lists what is mounted where",
+            )
+        return device
+
+
+def _device_of(mountpoint: Path) -> str:
+    """``major:minor``. Blocks: stat(2) asks the mount itself."""
+    number = os.stat(mountpoint).st_dev
+    return f"{os.major(number)}:{os.minor(number)}"

@@ -1,0 +1,158 @@
+"""The versions that one mount of the ``fuse`` engine shows: the current one, and those that programs still use.
+
+A FUSE inode is the number of its version and its place in that version's image. So an open file, a directory being
+listed and a working directory keep their version when the mount moves to another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyfuse3
+import trio
+
+from fusepkg.engines import notifications
+from fusepkg.engines.xattrs import XattrSource
+from fusepkg.errors import FusepkgError, NoEntry
+from fusepkg.vfs.tree import PackageTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusepkg.fetch.source import BlobSource
+    from fusepkg.index.opening import Index
+
+log = logging.getLogger(__name__)
+
+_PLACE_BITS = 40
+"""Of an inode number: an image may have 32 TiB, and a mount may show 16 million versions."""
+
+_NO_NAME = b"/"
+"""A name that no directory has."""
+
+
+@dataclass(slots=True)
+class ShownVersion:
+    """One version. ``uses`` counts lookups of its inodes that the kernel has not taken back, and open directories."""
+
+    number: int
+    tree: PackageTree
+    xattrs: XattrSource
+    uses: int = 0
+
+
+def inode_number(version: int, nid: int) -> int:
+    """The FUSE inode of a place in a version's image: never 0, and 1 only for the root of the first version."""
+    return (version << _PLACE_BITS) + nid + 1
+
+
+def place_of(inode: int) -> tuple[int, int]:
+    """The number of a version, and the place in its image."""
+    number, above = divmod(inode - 1, 1 << _PLACE_BITS)
+    return number, above
+
+
+class ShownVersions:
+    """Used on one trio thread. ``reopen`` opens the index of a version again, by its number and top hash."""
+
+    def __init__(self, source: BlobSource, reopen: Callable[[str], Index | None]) -> None:
+        self._source = source
+        self._reopen = reopen
+        self._top_hashes: list[str] = []
+        self._root_xattrs: dict[int, dict[str, str]] = {}
+        self._open: dict[int, ShownVersion] = {}
+        self._is_switching = False
+        self.current: ShownVersion
+
+    def add(self, index: Index, root_xattrs: dict[str, str]) -> ShownVersion:
+        """Return a version that can be shown; the same content has the same inodes each time it is shown."""
+        if index.top_hash not in self._top_hashes:
+            self._top_hashes.append(index.top_hash)
+        number = self._top_hashes.index(index.top_hash)
+        self._root_xattrs[number] = root_xattrs
+        uses = self._open[number].uses if number in self._open else 0
+        return self._put(number, index, uses)
+
+    def _put(self, number: int, index: Index, uses: int) -> ShownVersion:
+        tree = PackageTree(index)
+        xattrs = XattrSource(tree, self._source, self._root_xattrs[number])
+        self._open[number] = ShownVersion(number, tree, xattrs, uses)
+        return self._open[number]
+
+    def find(self, inode: int) -> tuple[ShownVersion, int]:
+        """The version an inode belongs to, and its place there. Raises NoEntry if it was never shown."""
+        if inode == pyfuse3.ROOT_INODE:
+            return self.current, self.current.tree.root
+        return self.find_handle(inode)
+
+    def find_handle(self, handle: int) -> tuple[ShownVersion, int]:
+        """The same for the handle of an open file or directory: unlike the root's inode, it stays with its version."""
+        number, nid = place_of(handle)
+        version = self._open.get(number)
+        if version is None:
+            version = self._opened_again(number)
+        return version, nid
+
+    def _opened_again(self, number: int) -> ShownVersion:
+        index = self._reopen(self._top_hashes[number]) if 0 <= number < len(self._top_hashes) else None
+        if index is None:
+            raise NoEntry(f"no version {number} of this mount")
+        return self._put(number, index, 0)
+
+    def may_be_kept(self, version: ShownVersion, directory: int) -> bool:
+        """Whether the kernel may keep the names of a directory that it is told.
+
+        It takes in a listing after we have given it, perhaps just after a switch; so names of the root are not kept
+        while one is made. Nor are those of an old version, so that the kernel lets go of them with their last user.
+        """
+        return version is self.current and (directory != version.tree.root or not self._is_switching)
+
+    def take_back(self, inode: int, uses: int) -> None:
+        """Note that something is not used any more. A version without uses is closed, unless it is the current one."""
+        version = self._open.get(place_of(inode)[0])
+        if version is not None:
+            version.uses -= uses
+            self._close_unused(version)
+
+    def _close_unused(self, version: ShownVersion) -> None:
+        if version.uses <= 0 and version is not self.current and not self._is_switching:
+            log.info("nothing of %s is in use any more", self._top_hashes[version.number])
+            del self._open[version.number]
+
+    async def switch(self, device: int, version: ShownVersion) -> None:
+        """Show another version: what is looked up from some moment on is of it. ``device`` is the session's."""
+        self._is_switching = True
+        try:
+            # After this, the kernel has taken in all listings of the root that may be kept.
+            await trio.to_thread.run_sync(notifications.forget_name, device, pyfuse3.ROOT_INODE, _NO_NAME)
+            # No checkpoint between these two: no lookup is answered in between.
+            is_at_once = notifications.forget_all_names(device)
+            before, self.current = self.current, version
+        finally:
+            self._is_switching = False
+        await trio.to_thread.run_sync(notifications.forget_attributes, device, pyfuse3.ROOT_INODE)
+        if not is_at_once:
+            await trio.to_thread.run_sync(_forget_root, device, version.tree)
+            await trio.to_thread.run_sync(_forget_root, device, before.tree)
+
+    async def let_go(self, device: int, version: ShownVersion) -> None:
+        """Make the kernel let go of what no program uses of an old version. A failure costs descriptors only."""
+        try:
+            await trio.to_thread.run_sync(_forget_root, device, version.tree, abandon_on_cancel=True)
+        except (OSError, FusepkgError) as exc:  # the session may have ended
+            log.info("old names are left to the kernel: %s", exc)
+        if self._open.get(version.number) is version:
+            self._close_unused(version)
+
+
+def _forget_root(device: int, tree: PackageTree) -> None:
+    """Make the kernel forget the names in a root, which takes with them whatever is below."""
+    own = os.dup(device)  # the session may end meanwhile
+    try:
+        for name, _nid, _following in tree.readdir(tree.root):
+            notifications.forget_name(own, pyfuse3.ROOT_INODE, name)
+    finally:
+        os.close(own)
