@@ -176,11 +176,11 @@ class Exchange:
         """The keys to sign with, renewed where that is due. Raises AccessDenied."""
         credentials = self._credentials
         assert credentials is not None
-        with translated(address):
-            if credentials.must_renew():
+        if credentials.must_renew():
+            with translated(address):
                 found = await self._renewed()
-            else:
-                found = credentials.get_frozen_credentials()
+        else:
+            found = credentials.get_frozen_credentials()
         if found != self._last[0]:
             keys = Keys(found.access_key or "", found.secret_key or "", found.token or "")
             if not _HEADER.fullmatch(keys.access_key) or not _HEADER.fullmatch(keys.token):

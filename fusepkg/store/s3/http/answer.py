@@ -23,7 +23,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Status and headers of an answer; names in lower case, values of a repeated name joined by commas."""
+    """Status and headers of an answer: those of KEPT_HEADERS, values of a repeated name joined by commas."""
 
     status: int
     headers: Mapping[str, str]

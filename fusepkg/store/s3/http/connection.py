@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 OVERHEAD_BYTES = 64 * 1024
 """The most that heads, and what stands between the chunks of a body, may hold without a byte of body."""
 
+KEPT_HEADERS = {
+    name.encode(): name for name in ("content-length", "content-range", "transfer-encoding", "x-amz-version-id")
+}
+"""The headers that are kept: the others are not even decoded."""
+
 SCRATCH_BYTES = 64 * 1024
 """Where heads and chunks are received, and small bodies with them."""
 
@@ -142,9 +147,9 @@ class Connection(asyncio.BufferedProtocol):
             raise Failure("garbage", "more than one answer")
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
-        """Keep a header; after the body it is of no interest."""
-        if self._head is None:
-            key, text = name.decode("latin-1").lower(), (value or b"").decode("latin-1").strip()
+        """Keep a header that somebody asks for; after the body it is of no interest."""
+        if self._head is None and (key := KEPT_HEADERS.get(name.lower())):
+            text = (value or b"").decode("latin-1").strip()
             self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
