@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ from fusepkg.store.s3.http.loop import in_thread, running_loop
 from fusepkg.store.threaded_reads import timed_out
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Sequence
 
     from fusepkg.store.protocol import Answers, Deliver, Wanted
@@ -29,6 +29,7 @@ class S3Reads:
         self._closed = False
         # From here on for the loop's thread only.
         self._bucket: Bucket | None = None
+        self._opening: asyncio.Future[Bucket] | None = None
         self._open: dict[int, tuple[Wanted, asyncio.Task[None]]] = {}
         self._answers: Answers = []
 
@@ -65,14 +66,25 @@ class S3Reads:
     async def _read(self, one: Wanted) -> None:
         answer: bytes | FusepkgError
         try:
-            if self._bucket is None:
-                self._bucket = await in_thread(self._open_bucket)
-            answer = await self._bucket.get_async(one.key, one.version, one.offset, one.length)
+            bucket = self._bucket or await self._opened()
+            answer = await bucket.get_async(one.key, one.version, one.offset, one.length)
         except FusepkgError as exc:
             answer = exc
         except Exception as exc:  # noqa: BLE001 - every read is answered
             answer = RemoteError(f"{one.key} cannot be read: {exc!r}", hint="Please report this")
         self._answer(one, answer)
+
+    async def _opened(self) -> Bucket:
+        """Open the bucket, once for all reads that wait for it; after a failure the next read tries again."""
+        if self._opening is None:
+            self._opening = self._loop.create_task(in_thread(self._open_bucket))
+            self._opening.add_done_callback(self._end_opening)
+        return await asyncio.shield(self._opening)
+
+    def _end_opening(self, opening: asyncio.Future[Bucket]) -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._bucket = opening.result()
 
     def _answer(self, one: Wanted, answer: bytes | FusepkgError) -> None:
         found = self._open.get(one.ticket)

@@ -112,6 +112,7 @@ class Exchange:
 
         Raises our errors; one that stands for a server's refusal has a ``Refused`` as its cause.
         """
+        path = self._path(request.address)
         failures = renewals = 0
         fresh = retried = False
         while True:
@@ -119,7 +120,7 @@ class Exchange:
             cause: BaseException | None
             error: FusepkgError
             try:
-                answer = await self._ask_once(request, fresh=fresh)
+                answer = await self._ask_once(request, path, fresh=fresh)
             except Failure as failure:
                 retried = retried or failure.kind in ("silence", "broken", "garbage")
                 if failure.stale and not fresh:
@@ -146,8 +147,7 @@ class Exchange:
             most = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 3 ** (failures - 1))
             await asyncio.sleep(most * random.uniform(0.5, 1))
 
-    async def _ask_once(self, request: Request, *, fresh: bool) -> Answer:
-        path = self._path(request.address)
+    async def _ask_once(self, request: Request, path: str, *, fresh: bool) -> Answer:
         query = "" if request.version is None else f"versionId={quote(request.version, safe='-_.~')}"
         headers = {"host": self._host, **request.headers}
         if self._credentials is not None:

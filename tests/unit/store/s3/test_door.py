@@ -15,19 +15,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from fusepkg.errors import AccessDenied, RemoteUnavailable, UsageError
+from fusepkg.errors import AccessDenied, CredentialsMissing, RemoteUnavailable, UsageError
+from fusepkg.store.protocol import Wanted
 from fusepkg.store.s3 import S3Settings, S3Store
 from fusepkg.store.s3 import bucket as bucket_module
 from fusepkg.store.s3.address import Address
+from fusepkg.store.s3.async_reads import S3Reads
 from fusepkg.store.s3.botocore import connect
 from fusepkg.store.s3.exchange import Exchange
+from fusepkg.store.s3.http.loop import wait_for
 from tests.proxy import Stall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fusepkg.store.protocol import Answers
     from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.bucket import Bucket
     from tests.proxy import Proxy
     from tests.rgw import Gateway
 
@@ -98,6 +103,39 @@ def test_a_read_lets_other_threads_run(bucket: str, proxy: Proxy) -> None:
     proxy.release()
     reader.join()
     assert found == [b"hello"]
+
+
+def test_reads_at_once_open_the_bucket_once() -> None:
+    """Also where that fails: finding no credentials may take seconds."""
+    opened: list[int] = []
+    found: list[object] = []
+    go_on, answered = threading.Event(), threading.Event()
+
+    def open_bucket() -> Bucket:
+        opened.append(1)
+        go_on.wait(60)
+        raise CredentialsMissing("none")
+
+    def take(answers: Answers) -> None:
+        found.extend(answer for _, answer in answers)
+        if len(found) in (50, 51):
+            answered.set()
+
+    async def nothing() -> None:
+        pass
+
+    reads = S3Reads(open_bucket, take)
+    reads.submit([Wanted(number, "key", None, 0, 1) for number in range(50)])
+    wait_for(nothing())  # all reads have begun
+    go_on.set()
+    assert answered.wait(60)
+    assert opened == [1]
+    answered.clear()
+    reads.submit([Wanted(50, "key", None, 0, 1)])
+    assert answered.wait(60)
+    assert opened == [1, 1]
+    assert {type(answer) for answer in found} == {CredentialsMissing}
+    reads.close()
 
 
 # --- bytes as they lie ---------------------------------------------------------------------------------------
