@@ -29,6 +29,7 @@ _WORDS = {
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),
     "doctor": ("doctor",),
+    "completion": ("completion",),
 }
 """Modules in the order in which help lists them, and the commands each registers."""
 

@@ -24,8 +24,12 @@ def app() -> object:
     """Run the command and return its exit code."""
     from fusepkg.cli.application import application
 
+    if "_FUSEPKG_COMPLETE" in os.environ:
+        from fusepkg.cli.completion import answer_shell
+
+        answer_shell()
     # Its own messages for wrong arguments are text; for programs it hands the errors to us.
-    return application(sys.argv[1:])(standalone_mode=not _wants_json())
+    return application(sys.argv[1:])(prog_name="fusepkg", standalone_mode=not _wants_json())
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import typer
 from fusepkg.cli.mounts import named
 from fusepkg.cli.opening import picked_view
 from fusepkg.cli.options import (
-    DirArgument,
     FollowOption,
     JsonOption,
     LayoutOption,
@@ -26,9 +25,11 @@ from fusepkg.cli.options import (
     settings_of,
 )
 from fusepkg.cli.output import note, print_json, progress_bar, say, time_text
+from fusepkg.cli.ready import notify_ready
+from fusepkg.daemon.records import read_records
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
-from fusepkg.daemon.unmount import end_mount
-from fusepkg.errors import UsageError
+from fusepkg.daemon.unmount import Ended, end_mount
+from fusepkg.errors import FusepkgError, NotMounted, UsageError
 from fusepkg.model.reference import Reference, parse_reference, parse_tag
 from fusepkg.model.times import check_times
 
@@ -129,6 +130,7 @@ def _mount_here(request: MountRequest, describe: Callable[[Ready], None]) -> Non
         if isinstance(event, Ready):
             describe(event)
             sys.stdout.flush()
+            notify_ready(f"{event.record.reference} at {event.record.mountpoint}")
         elif isinstance(event, Step) and not event.done:
             note(event.what)
 
@@ -154,21 +156,53 @@ def _print_facts(ready: Ready) -> None:
 
 def umount(
     context: typer.Context,
-    directory: DirArgument,
+    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A mounted directory.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="End all mounts of this user.")] = False,
     lazy: Annotated[
         bool, typer.Option("--lazy", help="Take it out of sight now; it ends when its last user is gone.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """End a mount. Plain umount(8) does the same."""
-    ended = end_mount(directory, lazy=lazy)
+    """End a mount, or all. Plain umount(8) does the same to one."""
+    if (directory is None) != every:
+        raise UsageError("umount needs one directory, or --all", hint="`fusepkg mounts` lists them")
+    if directory is not None:
+        ended = [(directory, end_mount(directory, lazy=lazy))]
+    else:
+        ended = _end_all(lazy=lazy)
     if as_json:
-        mountpoint = ended.record.mountpoint if ended.record else str(directory)
-        print_json({"mountpoint": mountpoint, "still_served": ended.still_served})
+        facts = [
+            {"mountpoint": one.record.mountpoint if one.record else str(place), "still_served": one.still_served}
+            for place, one in ended
+        ]
+        print_json(facts if every else facts[0])
         return
-    note(f"Unmounted {ended.record.mountpoint if ended.record else directory}")
-    if ended.still_served and ended.record:
-        note(
-            f"Its daemon (process {ended.record.pid}) goes on: the mount is in use elsewhere, or a fetch is still "
-            "waiting for the bucket"
-        )
+    for place, one in ended:
+        note(f"Unmounted {one.record.mountpoint if one.record else place}")
+        if one.still_served and one.record:
+            note(
+                f"Its daemon (process {one.record.pid}) goes on: the mount is in use elsewhere, or a fetch is still "
+                "waiting for the bucket"
+            )
+
+
+def _end_all(*, lazy: bool) -> list[tuple[Path, Ended]]:
+    """End this user's mounts, the innermost first; then raise what hindered the first that could not be ended.
+
+    Those without a record stay: they may be another session's.
+    """
+    places = [Path(record.mountpoint) for record in read_records()]
+    ended: list[tuple[Path, Ended]] = []
+    hindered: FusepkgError | None = None
+    for place in sorted(set(places), key=lambda place: len(place.parts), reverse=True):
+        try:
+            ended.append((place, end_mount(place, lazy=lazy)))
+        except NotMounted:  # it ended by itself meanwhile
+            continue
+        except FusepkgError as exc:
+            hindered = hindered or exc
+    if hindered is not None:
+        for place, _ in ended:
+            note(f"Unmounted {place}")
+        raise hindered
+    return ended

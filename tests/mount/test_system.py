@@ -1,0 +1,122 @@
+"""Mounts as the system makes them: mount(8), systemd, and all ended at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusepkg.daemon.records import read_records
+from tests.mount.mounting import ended
+
+if TYPE_CHECKING:
+    from tests.command import Fusepkg
+    from tests.mount.places import Place
+
+pytestmark = pytest.mark.fuse
+
+HELPER = Path(sys.executable).with_name("mount.fusepkg")
+
+UNITS = Path(__file__).parents[2] / "docs" / "examples" / "systemd"
+
+
+@pytest.fixture
+def local(folder: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The packages in a directory."""
+    for name, value in folder.settings.items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+def mount8(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Call the helper as mount(8) does: without a home or a path of the user's."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("FUSEPKG_", "XDG_", "AWS_"))}
+    command = [HELPER, *map(str, arguments)]
+    return subprocess.run(command, env=kept | {"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+
+
+def test_mount_8_mounts_and_umount_8_ends(local: Place, tmp_path: Path) -> None:
+    """A line of fstab mounts a version through mount(8), and umount(8) ends it."""
+    place = tmp_path / "m"
+    place.mkdir()
+    done = mount8(local.reference("small:v1"), place, "-n", "-o", "ro,_netdev,nofail,x-systemd.automount,engine=fuse")
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(place)
+    (mount,) = [record for record in read_records() if record.mountpoint == str(place)]
+    subprocess.run(["umount", place], check=True)
+    assert ended(mount.pid)
+
+
+def test_mount_8_tells_wrong_options_from_failed_mounts(local: Place, tmp_path: Path) -> None:
+    """mount(8) is answered with 1 for what cannot be asked, with 32 for a mount that failed."""
+    place = tmp_path / "m"
+    place.mkdir()
+    wrong = mount8(local.reference("small:v1"), place, "-o", "rw")
+    assert (wrong.returncode, "a version never changes" in wrong.stderr) == (1, True)
+    gone = mount8(f"{local.reference('small:v1').rpartition(':')[0]}:nowhere", place, "-o", "retry=30")
+    assert (gone.returncode, "nowhere" in gone.stderr) == (32, True)  # at once: waiting makes no tag
+    assert not os.path.ismount(place)
+
+
+def test_a_mount_in_the_foreground_says_when_it_is_there(local: Place, tmp_path: Path) -> None:
+    """systemd is told READY once the directory can be read, and not before."""
+    place = tmp_path / "m"
+    place.mkdir()
+    with ExitStack() as stack:
+        told = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        told.bind(b"\0fusepkg-test-" + os.urandom(8).hex().encode())
+        told.settimeout(60)
+        name = told.getsockname()[1:].decode()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fusepkg", "mount", "-f", local.reference("small:v1"), place],
+            env=os.environ | {"NOTIFY_SOCKET": f"@{name}"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+        assert told.recv(4096).startswith(b"READY=1\nSTATUS=")
+        assert os.listdir(place)
+
+
+def test_all_mounts_end_at_once(local: Place, fusepkg: Fusepkg, tmp_path: Path) -> None:
+    """umount --all ends every mount of the user; one in use is named, and the others end."""
+    places = [tmp_path / name for name in ("a", "b")]
+    for place in places:
+        place.mkdir()
+        fusepkg("mount", local.reference("small:v1"), place)
+    held = os.open(places[0], os.O_RDONLY)
+    try:
+        busy = fusepkg("umount", "--all", check=False)
+        assert busy.returncode != 0
+        assert str(places[0]) in busy.stderr
+        assert [os.path.ismount(place) for place in places] == [True, False]
+    finally:
+        os.close(held)
+    assert f"Unmounted {places[0]}" in fusepkg("umount", "--all").stderr
+    assert fusepkg("umount", "--all").stderr == ""
+    refused = fusepkg("umount", check=False)
+    assert (refused.returncode, "one directory, or --all" in refused.stderr) == (2, True)
+
+
+def test_the_units_in_the_documents_are_valid(tmp_path: Path) -> None:
+    """systemd accepts the units that the guide copies."""
+    done = subprocess.run(["systemd-analyze", "--version"], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("systemd-analyze is not on this machine")
+    for unit in UNITS.iterdir():
+        text = unit.read_text().replace("/usr/local/bin/fusepkg", str(Path(sys.executable).with_name("fusepkg")))
+        (tmp_path / unit.name).write_text(text)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", tmp_path / "fusepkg@data.service", tmp_path / "fusepkg.target"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
