@@ -57,8 +57,9 @@ bench: ## Measure beside rclone, JuiceFS, s3fs, quilt3 and the disk, into docs/b
 	@$(BIN)/python -m bench $(if $(QUICK),--rounds 1 --rows $(or $(ROWS),peers) --scale $(or $(SCALE),0.02),\
 	  --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1) $(if $(ROWS)$(SCALE),,--page docs/benchmarks.md))
 
-docs: setup ## Write the pages of docs/reference that come from the code
+docs: setup ## Write the pages of docs/reference and docs/man that come from the code
 	@$(BIN)/python scripts/write_commands_and_errors.py
+	@$(BIN)/python scripts/write_man_page.py
 	@$(BIN)/python scripts/write_settings.py
 
 lock: setup ## Pin the newest releases that pyproject.toml allows, in requirements.lock

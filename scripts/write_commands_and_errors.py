@@ -81,24 +81,26 @@ def cli_page() -> str:
     root = cast("Command", typer.main.get_command(application()))
     lines = ["# Command line", "", _GENERATED, "", _prose(root.help), "", "Options of every command:", ""]
     lines += [*_options(root), ""]
-    for name, command in _commands(root, "fusepkg"):
+    for name, command in commands(root, "fusepkg"):
         arguments = [param for param in command.params if param.param_type_name == "argument"]
-        lines += [f"## `{' '.join([name, *(_argument(param) for param in arguments)])}`", "", _prose(command.help), ""]
-        told = [f"- `{_argument(param)}`: {_prose(param.help)}" for param in arguments if param.help]
+        lines += [f"## `{' '.join([name, *(argument(param) for param in arguments)])}`", "", _prose(command.help), ""]
+        told = [f"- `{argument(param)}`: {_prose(param.help)}" for param in arguments if param.help]
         told += _options(command)
         lines += [*told, ""] if told else []
     return "\n".join(lines)
 
 
-def _commands(group: Command, name: str) -> Iterator[tuple[str, Command]]:
+def commands(group: Command, name: str) -> Iterator[tuple[str, Command]]:
+    """Yield all commands with their whole names."""
     for child_name, child in group.commands.items():
         if hasattr(child, "commands"):
-            yield from _commands(child, f"{name} {child_name}")
+            yield from commands(child, f"{name} {child_name}")
         elif not child.hidden:
             yield f"{name} {child_name}", child
 
 
-def _argument(param: Parameter) -> str:
+def argument(param: Parameter) -> str:
+    """Return an argument as a synopsis shows it."""
     shown = (param.metavar or param.name).strip("[]{}").removesuffix("...").upper()
     shown += "..." if param.nargs == -1 else ""
     return shown if param.required else f"[{shown}]"

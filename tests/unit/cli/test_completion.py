@@ -25,7 +25,8 @@ def test_the_script_is_one_the_shell_can_read(shell: str, fusepkg: Fusepkg, tmp_
     script.write_text(fusepkg("completion", shell).stdout)
     assert "_FUSEPKG_COMPLETE" in script.read_text()
     if shell == "bash" and (program := shutil.which(shell)):
-        asked = f"source {script}; COMP_WORDS=(fusepkg mou) COMP_CWORD=1; _fusepkg_completion fusepkg; echo ${{COMPREPLY[*]}}"
+        words = "COMP_WORDS=(fusepkg mou) COMP_CWORD=1"
+        asked = f"source {script}; {words}; _fusepkg_completion fusepkg; echo ${{COMPREPLY[*]}}"
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
         done = subprocess.run(
             [program, "-c", asked],
