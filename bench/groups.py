@@ -10,6 +10,7 @@ from bench.bucket import bucket_reads
 from bench.cache_rows import blobs, opening_a_cache
 from bench.creates import creating
 from bench.mount_times import mount_times
+from bench.packs import packs
 from bench.peers import peers
 from bench.rows import (
     Run,
@@ -50,6 +51,7 @@ def large_file(run: Run, _stack: ExitStack) -> Measure:
 
 GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
     "peers": peers,
+    "packs": packs,
     "programs": programs,
     "random4k": random_reads,
     "small": small_files,

@@ -26,7 +26,7 @@ from bench.subjects.s3fs import s3fs
 from bench.workload import MIB, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -73,19 +73,12 @@ def peers(run: Run, stack: ExitStack) -> Measure:
         for delay in DELAYS_MS:
             for subject in in_order_of_round(_subjects(setting, delay), number):
                 warm = _warm_rows(setting.small, shuffled) if delay == FAR_MS else []
-                _epochs(
-                    setting,
-                    subject,
-                    f"list.{delay}",
-                    f"in listing order, {delay} ms",
-                    setting.small,
-                    delay,
-                    number,
-                    warm,
-                )
+                cold = Cold(f"list.{delay}", f"in listing order, {delay} ms", setting.small, delay)
+                measure_epochs(run, setting.server, subject, cold, number, warm)
             _bare_objects(setting, delay, number)
         for subject in in_order_of_round(_subjects(setting, FAR_MS), number):
-            _epochs(setting, subject, f"shuffled.{FAR_MS}", f"shuffled, {FAR_MS} ms", shuffled, FAR_MS, number, [])
+            cold = Cold(f"shuffled.{FAR_MS}", f"shuffled, {FAR_MS} ms", shuffled, FAR_MS)
+            measure_epochs(run, setting.server, subject, cold, number)
             _large(setting, subject, number)
         _bare_ranges(setting, number)
         run_session(run, local(setting.source), _warm_rows(setting.small, shuffled), number)
@@ -100,9 +93,18 @@ def _set_up(run: Run, stack: ExitStack) -> Setting:
     large = workload.write_large(source / LARGE, max(run.scaled(LARGE_BYTES), 2 * RANGE_BYTES))
     server = start_server(run.scratch / "s3", stack)
     settings = server.environment(0)
-    _make_buckets(server)
+    make_bucket(server, BUCKET)
+    make_bucket(server, JUICEFS_BUCKET)
     with run.place() as home:
-        fusepkg.run(fusepkg.environment(home, settings), "push", "--prefix", PREFIX, source, f"{BUCKET}/peers:bench")
+        fusepkg.run(
+            fusepkg.environment(home, settings),
+            "push",
+            "--no-packs",
+            "--prefix",
+            PREFIX,
+            source,
+            f"{BUCKET}/peers:bench",
+        )
     meta = run.scratch / "juicefs" / "meta.db"
     meta.parent.mkdir()
     if not juicefs.why_not():
@@ -112,15 +114,15 @@ def _set_up(run: Run, stack: ExitStack) -> Setting:
     return Setting(run, server, source, small, large, meta)
 
 
-def _make_buckets(server: Server) -> None:
+def make_bucket(server: Server, bucket: str) -> None:
+    """Make an empty bucket."""
     import boto3
 
     client = boto3.client(
         "s3", endpoint_url=server.endpoints[0], region_name=server.environment(0)["AWS_REGION"],
         aws_access_key_id=server.access_key, aws_secret_access_key=server.secret_key,
     )  # fmt: skip
-    for bucket in (BUCKET, JUICEFS_BUCKET):
-        client.create_bucket(Bucket=bucket)
+    client.create_bucket(Bucket=bucket)
 
 
 def _subjects(setting: Setting, delay: int) -> list[Subject]:
@@ -138,28 +140,29 @@ def _subjects(setting: Setting, delay: int) -> list[Subject]:
     )
 
 
-def _epochs(
-    setting: Setting, subject: Subject, key: str, title: str, tree: Tree, delay: int, number: int, warm: list[Row]
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """A first epoch over a tree, at a distance; ``key`` and ``title`` name its rows."""
+
+    key: str
+    title: str
+    tree: Tree
+    delay_ms: int
+
+
+def measure_epochs(
+    run: Run, server: Server, subject: Subject, cold: Cold, number: int, warm: Sequence[Row] = ()
 ) -> None:
     """The first epoch over small files, its CPU and its GETs; then the rows of later ones on the same mount."""
-    run = setting.run
-    loops = partial(_reading, tree=tree, readers=READERS)
-    _add_cold_rows(run, key, title)
-    with run.attempt(f"{subject.name}, cold.{key}"), run.place() as place, subject.open(place) as opened:
+    _add_cold_rows(run, cold.key, cold.title)
+    with run.attempt(f"{subject.name}, cold.{cold.key}"), run.place() as place, subject.open(place) as opened:
         if not (run.dry or machine.why_no_drop()):
             machine.drop_caches(machine.ALL)
-        cpu, gets = cpu_seconds(opened.processes()), setting.server.gets(delay)
-        timing = run_readers(loops(opened.directory))
-        spent = cpu_seconds(opened.processes()) - cpu
-        _record_cold(
-            run,
-            key,
-            subject.name,
-            number,
-            timing.rate,
-            spent / timing.work,
-            (setting.server.gets(delay) - gets) / timing.work,
-        )
+        cpu, gets = cpu_seconds(opened.processes()), server.gets(cold.delay_ms)
+        timing = run_readers(_reading(opened.directory, cold.tree, READERS))
+        cpu_s = (cpu_seconds(opened.processes()) - cpu) / timing.work
+        gets_a_file = (server.gets(cold.delay_ms) - gets) / timing.work
+        _record_cold(run, cold.key, subject.name, number, timing.rate, cpu_s, gets_a_file)
         if warm:
             measure_rows(run, subject.name, opened, warm, number)
 

@@ -28,6 +28,7 @@ TITLES = {
     "cold": "First epoch over files of 10 KB in S3, files/s",
     "cold-cpu": "CPU of the client for each of these files, us",
     "cold-gets": "GETs that reached the server for each of these files",
+    "sparse": "One file in a hundred, at random, with packs",
     "warm": "Later epochs over the same files, files/s",
     "stream": "One object of 1 GiB, MB/s",
     "random": "Random reads of that object, cold",

@@ -7,6 +7,7 @@ and open packages. A forked child must not use what its parent has opened: it ca
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -75,6 +76,7 @@ class Context:
         self._hints: Hints | None = None
         self._sources: dict[BucketUrl, BlockingSource] = {}
         self._replaced: dict[BucketUrl, ReplacedPlaces] = {}
+        self._versions: dict[BucketUrl, list[tuple[weakref.ref[Index], VersionPacks]]] = {}
 
     @property
     def stores(self) -> StoreSet:
@@ -120,14 +122,27 @@ class Context:
             retry_timeout_s=self.settings.retry_timeout_s,
             note_damaged=self._note_damaged,
             elsewhere=self._replaced_in(registry).find,
+            versions=partial(self._packs_in, registry),
         )
 
     def version_packs(self, registry: BucketUrl, index: Index) -> VersionPacks:
-        """The packs of a version, for a source of bytes of its registry. Nothing is asked of the bucket yet."""
+        """The packs of a version, known from now on to sources of its registry. Nothing is asked of the bucket yet."""
         store = self.store(registry)
-        return VersionPacks(
-            index, partial(get_pack_table, store), lambda pack: parse_physical_key(store.url(pack_key(pack)))
-        )
+        with self._lock:
+            opened = [(known, packs) for known, packs in self._versions.get(registry, []) if known() is not None]
+            self._versions[registry] = opened
+            packs = next((packs for known, packs in opened if known() is index), None)
+            if packs is None:
+                packs = VersionPacks(
+                    index, partial(get_pack_table, store), lambda pack: parse_physical_key(store.url(pack_key(pack)))
+                )
+                opened.append((weakref.ref(index), packs))
+            return packs
+
+    def _packs_in(self, registry: BucketUrl) -> list[VersionPacks]:
+        """The packs of the versions of a registry that somebody has open."""
+        with self._lock:
+            return [packs for known, packs in self._versions.get(registry, []) if known() is not None]
 
     def blocking_source(self, registry: BucketUrl) -> BlockingSource:
         """The same for any thread."""
@@ -193,6 +208,7 @@ class Context:
         with ExitStack() as now:
             opened = open_with_fallback(store, reference, indexes, self.hints, progress, temporary or now)
         self._replaced_in(reference.bucket).note(opened)
+        self.version_packs(reference.bucket, opened.index)
         return opened
 
     # --- the end ---------------------------------------------------------------------------------------------

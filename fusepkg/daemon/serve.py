@@ -169,7 +169,6 @@ class _Service:
             await nursery.start(log_tasks_on_signal)
             self._source = self._context.blob_source(request.reference.bucket, nursery)
             version = self._context.version_packs(request.reference.bucket, self._shown.opened.index)
-            self._source.add_version(version)
             self._prefetching = Prefetching(version, self._source.prefetch, nursery)
             del version
             if request.prefetch:
@@ -262,7 +261,7 @@ class _Service:
         self._shown = now
         version = self._context.version_packs(now.reference.bucket, now.opened.index)
         if self._source is not None:
-            self._source.exchange_versions(version)
+            self._source.forget_versions()
         self._prefetching.exchange(version)
         self._rewrite_record(
             reference=now.name,

@@ -18,7 +18,7 @@ from fusepkg.fetch.slots import SMALL_BYTES
 from fusepkg.packs.pack import BELOW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import trio
     from fusepkg_cache.digest import Digest
@@ -43,6 +43,9 @@ GAP_BYTES = 64 * 1024
 GIVE_UP_BYTES, GIVE_UP_PART = 256 * 1024 * 1024, 32
 """With more than so many bytes unread, and less than this part of all that was fetched ahead read since, reads are
 sparse: nothing more is fetched ahead."""
+
+LOOKED_AT, LOOK_EVERY = 32, 16
+"""After so many members of a pack in a row that are not here, only every so manieth is looked for in the cache."""
 
 REMEMBERED = 100_000
 """Blobs fetched ahead whose reading is noticed; the oldest are forgotten, and count as never read."""
@@ -81,25 +84,27 @@ class _Unread:
 class Ahead:
     """What is worth fetching with a blob that is missed. All on one trio thread; raises nothing."""
 
-    def __init__(self, pipeline: Pipeline, tier: CacheTier, counters: Counters, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        tier: CacheTier,
+        counters: Counters,
+        nursery: trio.Nursery,
+        versions: Callable[[], Sequence[VersionPacks]],
+    ) -> None:
         self._pipeline = pipeline
         self._tier = tier
         self._counters = counters
         self._nursery = nursery
-        self._versions: list[VersionPacks] = []
+        self._versions = versions
         self._unread: OrderedDict[Digest, _Unread] = OrderedDict()
         self._read_bytes = 0
         self._numbers: OrderedDict[int, None] = OrderedDict()
         self._asked_to = 0
         self._directory = ""
 
-    def add(self, version: VersionPacks) -> None:
-        """Note a version that is being read."""
-        self._versions.append(version)
-
-    def exchange(self, version: VersionPacks) -> None:
-        """Note that only this version is read from now on; nothing of the others is kept."""
-        self._versions[:] = [version]
+    def forget(self) -> None:
+        """Keep nothing of the versions that were read."""
         self._numbers.clear()
         self._unread.clear()
 
@@ -110,7 +115,7 @@ class Ahead:
 
     def missed(self, entry: Entry) -> None:
         """Begin to fetch what is worth fetching with a small blob that somebody wants now. No checkpoint."""
-        if not self._versions or self._pipeline.is_wanted(blob_piece(entry)):
+        if self._pipeline.is_wanted(blob_piece(entry)):
             self.used(entry)
             return
         self._unread.pop(entry.digest, None)
@@ -120,7 +125,7 @@ class Ahead:
             log.debug("nothing is fetched beside %s: %s", entry.logical_key, exc)
         except Exception:
             log.exception("fetching ahead failed, which is a bug in fusepkg")
-            self._versions.clear()
+            self._versions = tuple
 
     def used(self, entry: Entry) -> None:
         """Note that a blob was asked for that is here, or under way. No checkpoint."""
@@ -153,7 +158,7 @@ class Ahead:
 
     def _missed(self, entry: Entry) -> None:
         self._read_bytes += entry.size
-        for version in self._versions:
+        for version in self._versions():
             if version.needs_table():
                 self._nursery.start_soon(version.load_table)
             if not version.has_packs and not self._is_next_to_last(entry):
@@ -225,7 +230,7 @@ class Ahead:
         pack = at.pack
         start, end = pack.offsets[at.member], pack.end(at.member)
         entries = version.entries_of(pack, at.member, at.member + len(pack.sizes))
-        gap_at = end
+        gap_at, absent = end, 0
         for member, entry in zip(range(at.member, len(pack.sizes)), entries, strict=False):
             if (
                 pack.end(member) - start > max(window, pack.sizes[at.member])
@@ -233,9 +238,13 @@ class Ahead:
             ):
                 break
             piece = blob_piece(entry)
-            if not self.is_here(piece):
-                gap_at = end = pack.end(member)
-                yield member, piece
+            is_looked_for = absent < LOOKED_AT or member % LOOK_EVERY == 0
+            if self._pipeline.is_wanted(piece) or (is_looked_for and self._tier.has(piece.name)):
+                absent = 0
+                continue
+            absent += 1
+            gap_at = end = pack.end(member)
+            yield member, piece
         gap_at = start
         for member in range(at.member - 1, -1, -1):
             if end - pack.offsets[member] > window or gap_at - pack.end(member) > GAP_BYTES:

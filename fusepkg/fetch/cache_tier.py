@@ -175,9 +175,12 @@ class CacheTier:
         self._held.bound = HELD_BYTES_ALONE if self.is_tight else HELD_BYTES
         self._held.add(name, data)
 
-    async def keep(self, blobs: list[Verified]) -> None:
-        """Put blobs into the cache; hold those it refuses. Raises nothing but Cancelled."""
-        for blob in blobs:
+    async def keep(self, blobs: list[Verified], asked_for: list[Verified]) -> None:
+        """Put blobs into the cache; hold those it refuses. Raises nothing but Cancelled.
+
+        Of these ``asked_for`` were fetched because somebody did not find them.
+        """
+        for blob in asked_for:
             if self.has_in_cache(blob.digest):  # and yet it was fetched: the disk cannot read it, nor perhaps next time
                 self.hold(blob.digest, blob.data)
         refused = blobs

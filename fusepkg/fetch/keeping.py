@@ -61,7 +61,8 @@ class Keeping:
         """Put landed pieces into the cache; a piece that lands meanwhile goes with the next ones."""
         try:
             while flights:
-                await self._tier.keep([flight.blob for flight in flights if flight.blob is not None])
+                alone = [flight.blob for flight in flights if flight.blob is not None and flight.carrier is None]
+                await self._tier.keep([flight.blob for flight in flights if flight.blob is not None], alone)
                 self._kept(flights)
                 flights = self._next()
         finally:

@@ -48,6 +48,7 @@ class BlobSource:
 
     ``chunk_list`` asks the registry (ObjectMissing where it has none), blocking. ``note_damaged`` hears of objects that
     are missing or wrong, in any thread; ``elsewhere`` may say where the bytes of such a one lie now, blocking.
+    ``versions`` are those that are being read: what lies beside each other in one may be fetched together.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class BlobSource:
         retry_timeout_s: float = RETRY_TIMEOUT_S,
         note_damaged: Callable[[PhysicalKey], None] = lambda _: None,
         elsewhere: Callable[[Entry], PhysicalKey | None] = lambda _: None,
+        versions: Callable[[], Sequence[VersionPacks]] = lambda: (),
     ) -> None:
         self.counters = Counters()
         self._tier = CacheTier(open_cache, self.counters)
@@ -73,18 +75,14 @@ class BlobSource:
             note_damaged=note_damaged,
             elsewhere=elsewhere,
         )
-        self._ahead = Ahead(self._pipeline, self._tier, self.counters, nursery)
+        self._ahead = Ahead(self._pipeline, self._tier, self.counters, nursery, versions)
         self._readahead = Readahead()
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
 
-    def add_version(self, version: VersionPacks) -> None:
-        """Say what lies beside each other: blobs of this version may be fetched together, and before they are read."""
-        self._ahead.add(version)
-
-    def exchange_versions(self, version: VersionPacks) -> None:
-        """Say that a version takes the place of all that were added."""
-        self._ahead.exchange(version)
+    def forget_versions(self) -> None:
+        """Keep nothing of the versions that were read; those that still are will be noted again."""
+        self._ahead.forget()
 
     def prefetch(self, version: VersionPacks, numbers: Sequence[range], rate: int | None = None) -> Prefetch:
         """Return what fetches the entries with these numbers, behind all readers, once it is run."""

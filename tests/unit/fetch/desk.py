@@ -12,6 +12,7 @@ from fusepkg_cache import Cache
 from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, compute_digest
 from trio.testing import wait_all_tasks_blocked
 
+from fusepkg.fetch.packs import VersionPacks
 from fusepkg.fetch.source import BlobSource
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
@@ -37,6 +38,8 @@ class Desk:
     """By default a request that fails is not made again."""
     damaged: list[PhysicalKey] = field(default_factory=list)
     """Objects that were found damaged."""
+    versions: list[VersionPacks] = field(default_factory=list)
+    """What sources know to be read."""
     moved: dict[str, PhysicalKey] = field(default_factory=dict)
     """Where the bytes of entries lie now, by logical key."""
 
@@ -71,6 +74,7 @@ class Desk:
                 retry_timeout_s=self.retry_timeout_s,
                 note_damaged=self.damaged.append,
                 elsewhere=lambda entry: self.moved.get(entry.logical_key),
+                versions=lambda: self.versions,
             )
             try:
                 yield source

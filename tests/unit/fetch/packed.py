@@ -97,8 +97,8 @@ class PackedDesk(Desk):
         """A source that knows the version, its table loaded."""
         version = self.version()
         await version.load_table()
+        self.versions = [version]
         async with self.source() as source:
-            source.add_version(version)
             yield source
 
     async def read(self, source: BlobSource, number: int) -> bytes:

@@ -94,8 +94,8 @@ async def test_reads_here_and_there_fetch_at_most_eight_times_what_they_need(tmp
 
 
 async def test_the_table_is_asked_for_when_several_files_were_read(desk: PackedDesk):
+    desk.versions = [desk.version()]
     async with desk.source() as source:
-        source.add_version(desk.version())
         for number in range(MISSES_BEFORE - 1):
             await desk.read(source, number)
             await settled(source)
@@ -131,6 +131,7 @@ async def test_what_a_range_brings_is_kept_for_other_processes(desk: PackedDesk)
     async with desk.packed_source() as source:
         await read_all(desk, source, list(range(desk.files)))
     desk.store.calls.clear()
+    desk.versions = []
     async with desk.source() as other:
         await read_all(desk, other, list(range(desk.files)))
     assert desk.store.calls == []
@@ -248,8 +249,8 @@ async def test_a_right_table_with_spans_of_its_own_is_used(desk: PackedDesk):
 @pytest.mark.parametrize("error", [AccessDenied("no"), RemoteUnavailable("down"), ObjectMissing("gone")])
 async def test_a_table_that_cannot_be_had_costs_nothing_but_speed(desk: PackedDesk, error: FusepkgError):
     desk.store.add(Fault("get", key=pack_table_key(desk.index.top_hash), error=error, times=None))
+    desk.versions = [desk.version()]
     async with desk.source() as source:
-        source.add_version(desk.version())
         await read_all(desk, source, list(range(desk.files)))
     assert desk.ranges == 0
 

@@ -35,8 +35,8 @@ async def prefetch(source: BlobSource, version: VersionPacks, *paths: str, rate:
 
 async def test_a_version_with_packs_comes_in_few_requests(desk: PackedDesk):
     version = desk.version()
+    desk.versions = [version]
     async with desk.source() as source:
-        source.add_version(version)
         progress = await prefetch(source, version)
         assert (progress.files, progress.bytes, progress.failed_files) == (300, 300 * desk.size, 0)
         assert progress.is_done
