@@ -1,13 +1,14 @@
 """Small blobs fetched before they are asked for: a neighbourhood in a pack, or the next ones of a directory.
 
 How much is bounded by what has been read: ``CREDIT`` bytes may be here unread for each byte that somebody has read. So
-who reads here and there pays at most so many times the bytes he needs, who goes through in order has, after four
-requests, ranges of ``RANGE_BYTES``, and who reads everything in any order has all of it once a seventh was read.
+reads here and there cost at most so many times the bytes they need, reads in order soon get ranges of ``RANGE_BYTES``,
+and a program that reads everything in any order has all of it here once it has read a seventh.
 """
 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,14 +19,14 @@ from fusepkg.fetch.slots import SMALL_BYTES
 from fusepkg.packs.pack import BELOW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import trio
     from fusepkg_cache.digest import Digest
 
     from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.counters import Counters
-    from fusepkg.fetch.packs import PackedAt, VersionPacks
+    from fusepkg.fetch.packs import PackedAt, PackPlaces, VersionPacks
     from fusepkg.fetch.pipeline import Pipeline
     from fusepkg.model.entry import Entry
 
@@ -37,12 +38,12 @@ RANGE_BYTES = 4 * 1024 * 1024
 CREDIT = 6
 """Bytes fetched ahead and not read yet, for each byte read."""
 
-GAP_BYTES = 64 * 1024
-"""Bytes that are here already and are fetched again, rather than making two requests."""
-
 GIVE_UP_BYTES, GIVE_UP_PART = 256 * 1024 * 1024, 32
 """With more than so many bytes unread, and less than this part of all that was fetched ahead read since, reads are
 sparse: nothing more is fetched ahead."""
+
+FEWEST_MISSING = 4
+"""A neighbourhood grows if at least one in so many of the blobs it grows by is not here."""
 
 LOOKED_AT, LOOK_EVERY = 32, 16
 """After so many members of a pack in a row that are not here, only every so manieth is looked for in the cache."""
@@ -68,17 +69,25 @@ class _Stretch:
     """The member behind it."""
     size: int
     read_bytes: int = 0
+    read_to: int = 0
+    """The furthest byte of it, from its start, that was read."""
     has_gone_on: bool = False
+
+    @property
+    def is_read_in_order(self) -> bool:
+        """Whether half of it was read, and nearly all up to the furthest place."""
+        return 2 * self.read_bytes >= self.size and self.read_bytes >= self.read_to * IN_ORDER // NEAR
 
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """A blob fetched ahead: by a stretch of a pack, or as entry ``number`` by itself."""
+    """A blob fetched ahead: it ends at byte ``end`` of a stretch of a pack, or is entry ``number`` by itself."""
 
     size: int
-    stretch: _Stretch | None
     version: VersionPacks
-    number: int
+    stretch: _Stretch | None = None
+    end: int = 0
+    number: int = 0
 
 
 class Ahead:
@@ -139,6 +148,7 @@ class Ahead:
                 self._fetch_singles(unread.version, unread.number)
             else:
                 unread.stretch.read_bytes += unread.size
+                unread.stretch.read_to = max(unread.stretch.read_to, unread.end)
                 self._go_on(unread.stretch)
         except FusepkgError as exc:
             log.debug("nothing is fetched after %s: %s", entry.logical_key, exc)
@@ -170,29 +180,47 @@ class Ahead:
             if at is None:
                 self._fetch_singles(version, number)
             elif entry.size < BELOW_BYTES:
-                self._start(version, at, self._window() + entry.size, wanted=entry)
+                self._start(version, at, self._window() + entry.size, entry)
             return
 
     def _go_on(self, stretch: _Stretch) -> None:
-        """Fetch what follows a stretch, once half of it was read."""
-        if stretch.has_gone_on or 2 * stretch.read_bytes < stretch.size:
+        """Fetch what follows a stretch that is read in order."""
+        if stretch.has_gone_on or not stretch.is_read_in_order:
             return
-        version, at = stretch.version, stretch.at
+        version, at, window = stretch.version, stretch.at, self._window()
         following = version.at_member(at, stretch.stop) or version.first_after(at.row)
-        window = self._window()
-        if following is not None and window >= following.pack.sizes[following.member]:
-            stretch.has_gone_on = self._start(version, following, window)
+        if following is None or window < following.pack.sizes[following.member]:
+            return
+        stretch.has_gone_on = True
+        pack, first = following.pack, following.member
+        stop = bisect_right(pack.offsets, pack.offsets[first] + window, lo=first)
+        near = min(first + LOOKED_AT, stop)
+        members = self._missing(version, pack, first, near)
+        if members:
+            members |= self._missing(version, pack, near, stop)
+            self.fetch(version, following, members)
 
-    def _start(self, version: VersionPacks, at: PackedAt, window: int, *, wanted: Entry | None = None) -> bool:
-        """Fetch blobs around one in a pack, ``window`` bytes at most; return whether there is anything to fetch.
+    def _start(self, version: VersionPacks, at: PackedAt, window: int, wanted: Entry) -> None:
+        """Fetch a blob together with those around it, ``window`` bytes at most; alone it is fetched from its object.
 
-        A blob that somebody wants is not fetched from a pack alone: its object is as good.
+        Around it: the largest part of the pack that begins at a multiple of its length, a power of two, and in no half
+        of which nearly all is here. Parts that began anywhere would leave holes, and each hole is a request.
         """
-        members = dict(self._missing(version, at, window))
-        if len(members) < (1 if wanted is None else 2):
-            return False
-        self.fetch(version, at, members, wanted=wanted)
-        return True
+        pack, first, stop = at.pack, at.member, at.member + 1
+        members = self._missing(version, pack, first, stop)
+        for power in range(1, len(pack.sizes).bit_length() + 1):
+            lower = at.member >> power << power
+            upper = min(lower + (1 << power), len(pack.sizes))
+            if pack.end(upper - 1) - pack.offsets[lower] > window:
+                break
+            other_half = (lower, first) if lower < first else (stop, upper)
+            missing = self._missing(version, pack, *other_half)
+            if len(missing) * FEWEST_MISSING < other_half[1] - other_half[0]:
+                break
+            members |= missing
+            first, stop = lower, upper
+        if len(members) > 1:
+            self.fetch(version, at, members, wanted=wanted)
 
     def fetch(
         self,
@@ -219,40 +247,26 @@ class Ahead:
         stretch = _Stretch(version, at, last + 1, end - start)
         self._counters.ahead_bytes += end - start
         if wanted is not None:
-            stretch.read_bytes += wanted.size
+            stretch.read_bytes = wanted.size
+            stretch.read_to = pack.end(at.member) - start
             self._counters.ahead_bytes -= wanted.size
-        for piece, _ in riders:
+        for piece, offset in riders:
             if wanted is None or piece is not lead:
-                self._remember(piece.entry, _Unread(piece.length, stretch, version, 0))
+                self._remember(piece.entry, _Unread(piece.length, version, stretch, offset + piece.length))
 
-    def _missing(self, version: VersionPacks, at: PackedAt, window: int) -> Iterator[tuple[int, Piece]]:
-        """Yield members that are neither here nor under way, with their pieces: from one on, then those before it."""
-        pack = at.pack
-        start, end = pack.offsets[at.member], pack.end(at.member)
-        entries = version.entries_of(pack, at.member, at.member + len(pack.sizes))
-        gap_at, absent = end, 0
-        for member, entry in zip(range(at.member, len(pack.sizes)), entries, strict=False):
-            if (
-                pack.end(member) - start > max(window, pack.sizes[at.member])
-                or pack.offsets[member] - gap_at > GAP_BYTES
-            ):
-                break
+    def _missing(self, version: VersionPacks, pack: PackPlaces, first: int, stop: int) -> dict[int, Piece]:
+        """Return those members of a part of a pack that are neither here nor under way, with their pieces."""
+        missing: dict[int, Piece] = {}
+        absent = 0
+        for member, entry in enumerate(version.entries_of(pack, first, stop), first):
             piece = blob_piece(entry)
             is_looked_for = absent < LOOKED_AT or member % LOOK_EVERY == 0
             if self._pipeline.is_wanted(piece) or (is_looked_for and self._tier.has(piece.name)):
                 absent = 0
-                continue
-            absent += 1
-            gap_at = end = pack.end(member)
-            yield member, piece
-        gap_at = start
-        for member in range(at.member - 1, -1, -1):
-            if end - pack.offsets[member] > window or gap_at - pack.end(member) > GAP_BYTES:
-                break
-            piece = blob_piece(version.entries.entry(pack.numbers[member]))
-            if not self.is_here(piece):
-                gap_at = pack.offsets[member]
-                yield member, piece
+            else:
+                absent += 1
+                missing[member] = piece
+        return missing
 
     def is_here(self, piece: Piece) -> bool:
         """Return whether a piece is kept, held, or being fetched."""
@@ -286,7 +300,7 @@ class Ahead:
             if entry.size and not self.is_here(piece):
                 self._pipeline.want(piece, background=True)
                 self._counters.ahead_bytes += entry.size
-                self._remember(entry, _Unread(entry.size, None, version, at))
+                self._remember(entry, _Unread(entry.size, version, number=at))
 
     def _remember(self, entry: Entry, unread: _Unread) -> None:
         self._unread[entry.digest] = unread

@@ -12,7 +12,7 @@ import trio
 from fusepkg_cache.digest import chunk_count
 
 from fusepkg.errors import CacheFailure, FusepkgError, NoEntry
-from fusepkg.fetch.ahead import GAP_BYTES, RANGE_BYTES
+from fusepkg.fetch.ahead import RANGE_BYTES
 from fusepkg.fetch.chunks import is_chunked, nth_digest
 from fusepkg.fetch.piece import blob_piece, chunk_piece, whole_piece
 from fusepkg.work.walk import place_of
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 BYTES_AT_ONCE, PIECES_AT_ONCE = 64 * 1024 * 1024, 8192
 """Bytes and pieces asked for and not here yet: what the slots hold, and as much again that waits for them."""
+
+GAP_BYTES = 64 * 1024
+"""Bytes that are here already and are fetched again, rather than making two requests."""
 
 _ENTRIES_AT_ONCE = 64
 """Entries looked at before others have their turn."""

@@ -65,7 +65,7 @@ async def test_all_files_in_any_order_take_few_requests(desk: PackedDesk):
     random.Random(1).shuffle(order)
     async with desk.packed_source() as source:
         await read_all(desk, source, order)
-        assert len(desk.store.calls) < desk.files // 4
+        assert len(desk.store.calls) < desk.files // 6
         assert source.counters.fetched_bytes < 1.5 * desk.files * desk.size
 
 
