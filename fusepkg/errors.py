@@ -60,7 +60,7 @@ class InvalidReference(UsageError):
     code = "usage.invalid_reference"
 
 
-class MissingExtra(UsageError):
+class MissingExtra(UsageError, ImportError):
     """A library is not installed that only some users need: ``pip install "fusepkg[name]"``."""
 
     code = "usage.missing_extra"

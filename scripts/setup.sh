@@ -4,7 +4,7 @@
 #   scripts/setup.sh run     what fusepkg itself needs (make demo)
 #   scripts/setup.sh test    and the tools and servers of the tests (make test)
 #   scripts/setup.sh bench   and what the benchmarks compare with (make bench)
-#   scripts/setup.sh heavy   an environment of its own, .venv-heavy, with PyTorch (make test-heavy)
+#   scripts/setup.sh heavy   an environment of its own, .venv-heavy, with PyTorch, Spark and others (make test-heavy)
 #
 # Safe to repeat, and quick when nothing is missing. PYTHON chooses the interpreter. Releases are those of
 # requirements.lock; uv installs them, or pip where pip is told of a package index of its own.

@@ -89,7 +89,7 @@ def _import_all() -> None:
     os.environ.update(NO_THREADS)  # a command gets an environment of its own
     for package in ("fusepkg", "fusepkg_cache"):
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if not module.name.endswith("__main__"):
+            if not module.name.endswith("__main__") and not module.name.startswith("fusepkg.torch"):
                 importlib.import_module(module.name)
     for name in LAZY:
         with suppress(ImportError):

@@ -21,6 +21,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
         ("fsspec.spec", "fusepkg/fsspec/filesystem.py", "fsspec"),
         ("duckdb", "fusepkg/query/engine.py", "query"),
         ("pyarrow", "fusepkg/query/engine.py", "query"),
+        ("torch", "fusepkg/torch/__init__.py", "torch"),
     ],
 )
 def test_a_missing_library(library: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
