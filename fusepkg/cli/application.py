@@ -17,6 +17,7 @@ _WORDS = {
     "pack": ("pack",),
     "mount": ("mount", "umount"),
     "switch": ("switch",),
+    "restart": ("restart",),
     "mounts": ("mounts", "stat"),
     "prefetch": ("prefetch",),
     "install": ("install",),

@@ -24,7 +24,12 @@ PAUSE_S = 2.0
 _USAGE, _FAILED = 1, 32
 """Exit codes of mount(8): wrong arguments, a mount that failed."""
 
-_FLAGS = {"allow_other": "--allow-other", "debug": "--debug", "no_sign_request": "--no-sign-request"}
+_FLAGS = {
+    "allow_other": "--allow-other",
+    "debug": "--debug",
+    "no_sign_request": "--no-sign-request",
+    "supervise": "--supervise",
+}
 
 _VALUES = {
     name: f"--{name.replace('_', '-')}"

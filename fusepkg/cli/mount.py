@@ -54,6 +54,9 @@ def mount(
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
     times: TimesOption = "content",
     follow: FollowOption = None,
+    supervise: Annotated[
+        bool, typer.Option("--supervise", help="Replace the mount's process if it dies; readers only wait (Linux 6.9).")
+    ] = False,
     prefetch: Annotated[
         list[str] | None,
         typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
@@ -83,15 +86,30 @@ def mount(
         allow_other,
         times,
         follow,
+        supervise,
         prefetch=tuple(prefetch or ()),
         prefetch_rate=rate,
         view=view,
     )
     describe = _print_facts if as_json else _describe
+    if supervise:
+        check_supervision(foreground)
     if foreground:
         _mount_here(request, describe)
     else:
         describe(mount_behind(request))
+
+
+def check_supervision(foreground: bool) -> None:
+    """Raise UsageError or EngineUnavailable if a mount cannot outlive its process."""
+    from fusepkg.daemon.supervision import require_kernel
+
+    if foreground:
+        raise UsageError(
+            "--supervise is for mounts in the background: who waits for `mount -f` waits for one process",
+            hint="Leave out --foreground, or have systemd restart the mount",
+        )
+    require_kernel()
 
 
 def followed_reference(ref: str, tag: str) -> Reference:

@@ -82,6 +82,8 @@ def _engine(mount: Mounted) -> str:
 
 
 def _state(record: MountRecord) -> str:
+    if record.failure:
+        return f"failed, {record.failure}: umount it"
     if not records.is_alive(record):
         return "dead: umount it"
     if not mount_table.mounted_at(Path(record.mountpoint)):
@@ -121,6 +123,8 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
         say(f"Cache: not in use: {facts['cache_refusal']}")
     if record.offline_since_s is not None:
         say(f"Offline: the tag was last seen to name this version at {time_text(record.offline_since_s)}")
+    if record.supervisor is not None:
+        say(f"Supervised: by process {record.supervisor}, which replaces process {record.pid} if it dies")
     if facts["follow"]:
         _show_following(facts["follow"])
     say(f"Log: {record.log}")

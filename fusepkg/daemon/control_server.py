@@ -37,12 +37,21 @@ BEAT_S = 1.0
 AnswerQuestion = Callable[[Question], Awaitable[dict[str, Any]]]
 
 
-async def serve_control(path: Path, answer: AnswerQuestion, *, task_status: trio.TaskStatus[None]) -> None:
-    """Answer questions until cancelled. An answer is worked out to its end also when its client has gone."""
-    listener = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    await listener.bind(str(path))
+def listen(path: Path) -> socket.socket:
+    """Return a socket at which questions arrive."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
     os.chmod(path, 0o600)  # the directory is private already; the umask belongs to the whole process
     listener.listen()
+    return listener
+
+
+async def serve_control(
+    listening: socket.socket, answer: AnswerQuestion, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Answer questions until cancelled. An answer is worked out to its end also when its client has gone."""
+    listening.setblocking(False)
+    listener = trio.socket.from_stdlib_socket(listening)
 
     async def reply(stream: trio.SocketStream) -> None:
         async with stream:

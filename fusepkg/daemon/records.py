@@ -62,6 +62,10 @@ class MountRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Of a view; then ``top_hash`` is the view's own, which only this machine knows."""
     follow: str | None = None
     """The tag that the mount follows."""
+    supervisor: int | None = None
+    """The process that starts another one in the place of ``pid`` when that dies."""
+    failure: str = ""
+    """Why no other one is started any more."""
 
 
 def new_mount_id() -> str:
@@ -69,9 +73,14 @@ def new_mount_id() -> str:
     return os.urandom(6).hex()
 
 
+def record_path(mount_id: str) -> Path:
+    """Where a mount's record lies."""
+    return runtime_directory() / f"{mount_id}{_SUFFIX}"
+
+
 def write_record(record: MountRecord) -> None:
     """Make a record visible, atomically."""
-    path = runtime_directory() / f"{record.mount_id}{_SUFFIX}"
+    path = record_path(record.mount_id)
     draft = path.with_suffix(".draft")
     draft.write_bytes(msgspec.json.encode(record))
     draft.rename(path)

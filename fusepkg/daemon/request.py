@@ -23,6 +23,8 @@ class MountRequest:
     ``prefetch`` has the paths whose files are fetched at once (``all``: everything), ``prefetch_rate`` how many bytes
     of them in a second; ``follow`` is a tag to follow. ``owner`` is the process with which the mount ends, however that
     ends; 0: it ends with none. Directories of ``made_for_it``, the innermost first, are then removed.
+
+    A ``supervised`` mount outlives its process.
     """
 
     reference: Reference
@@ -32,6 +34,7 @@ class MountRequest:
     allow_other: bool = False
     times: str = "content"
     follow: str | None = None
+    supervised: bool = False
     prefetch: tuple[str, ...] = ()
     prefetch_rate: int | None = None
     owner: int = 0

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
+import socket
 import time
 from contextlib import ExitStack, closing, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,8 @@ import trio
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.app.context import Context
-from fusepkg.daemon import control, records
-from fusepkg.daemon.control_server import serve_control
+from fusepkg.daemon import control, mount_table, records
+from fusepkg.daemon.control_server import listen, serve_control
 from fusepkg.daemon.ending import (
     END_S,
     end_within,
@@ -32,6 +34,7 @@ from fusepkg.daemon.ending import (
     watch_signals,
 )
 from fusepkg.daemon.follow import Follower
+from fusepkg.daemon.left import Coming, Left
 from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_mount
 from fusepkg.daemon.mount_table import mounted_at
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
@@ -41,17 +44,20 @@ from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
 from fusepkg.daemon.runtime import runtime_directory
 from fusepkg.daemon.stacks import log_tasks_on_signal
+from fusepkg.daemon.supervision import Supervision, require_kernel
 from fusepkg.daemon.switching import Shown, Switcher, shown
 from fusepkg.engines.errnos import worst
-from fusepkg.engines.mounting import EngineChoice, MountOptions, choose_engine, mounted
+from fusepkg.engines.mounting import EngineChoice, LeftSession, MountOptions, choose_engine, mounted, resumed
 from fusepkg.engines.session_end import wait_for_session_end
-from fusepkg.errors import ControlError, FusepkgError, UsageError
+from fusepkg.errors import ControlError, FusepkgError, SwitchUnderWay, UsageError
 from fusepkg.index.opening import open_index
+from fusepkg.model.reference import parse_reference
 from fusepkg.model.times import one_time_s
 from fusepkg.vfs.entry_stat import entry_stat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from fusepkg.daemon.request import Event, MountRequest
     from fusepkg.engines.mounting import RunningMount
@@ -60,6 +66,9 @@ if TYPE_CHECKING:
     from fusepkg.package.open import OpenedPackage
 
 log = logging.getLogger(__name__)
+
+_ANSWERED_S = 0.1
+"""How long an answer may take to get to the client before the process ends."""
 
 
 def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], None]) -> None:
@@ -94,6 +103,37 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
             raise worst(group) from group
 
 
+def resume_mount(left: Left, descriptors: dict[str, int], link: socket.socket) -> None:
+    """Go on with a mount that another process has left, until it ends. ``link`` leads to the supervisor.
+
+    Raises FusepkgError where that is not possible.
+    """
+    top = mount_table.top_mount(Path(left.record.mountpoint))
+    left = left.now(top.device if top else left.record.device)
+    request, record = left.mount_request(), left.record
+    context = Context(request.settings)
+    with closing(context), ExitStack() as until_end:
+        reference = request.reference if record.view else parse_reference(record.reference)
+        exact = replace(reference, top_hash=record.top_hash)
+        service = _Service(
+            request,
+            context,
+            Path(record.mountpoint),
+            EngineChoice(record.engine, record.engine_reason),
+            shown(reference, context.open_package(exact, temporary=until_end), record.reference),
+            record.log,
+            lambda: None,
+            until_end,
+        )
+        whole = _whole_version(request, context)
+        service.resume(Resumed(record, left.engine, descriptors, link))
+        try:
+            trio.run(service.run, lambda _event: None)
+            del whole
+        except ExceptionGroup as group:
+            raise worst(group) from group
+
+
 def _whole_version(request: MountRequest, context: Context) -> OpenedPackage | None:
     """Open what the mount is a view of, so that its objects are found again after a push has healed them."""
     if request.view is None:
@@ -117,6 +157,16 @@ def _remove_directories(directories: tuple[Path, ...]) -> None:
     for directory in directories:
         with suppress(OSError):  # its program was quicker, or put something there
             directory.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A mount to go on with. ``descriptors`` by name: ``device``, ``listener``, with erofs ``root``."""
+
+    record: MountRecord
+    engine: dict[str, Any]
+    descriptors: dict[str, int]
+    link: socket.socket
 
 
 class _Service:
@@ -143,10 +193,20 @@ class _Service:
         self._give_up_claim = give_up_claim
         self._until_end = until_end
         self._record: MountRecord
+        self._mount: RunningMount
+        self._supervision: Supervision
+        self._listener: socket.socket
+        self._nursery: trio.Nursery
+        self._resumed: Resumed | None = None
+        self._coming: Coming | None = None
         self._switcher: Switcher
         self._follower: Follower
         self._prefetching: Prefetching
         self._source: BlobSource | None = None
+
+    def resume(self, resumed: Resumed) -> None:
+        """Take a mount over instead of making one; before ``run``."""
+        self._resumed = resumed
 
     async def run(self, announce: Callable[[Event], None]) -> None:
         """Mount, announce, serve, unmount."""
@@ -158,13 +218,7 @@ class _Service:
 
     async def _serve(self, announce: Callable[[Event], None]) -> None:
         request = self._request
-        options = MountOptions(
-            self._mountpoint,
-            request.shown,
-            request.allow_other,
-            one_time_s(request.times),
-        )
-        mount_id = records.new_mount_id()
+        mount_id = self._resumed.record.mount_id if self._resumed else records.new_mount_id()
         async with trio.open_nursery() as nursery:
             await nursery.start(log_tasks_on_signal)
             self._source = self._context.blob_source(request.reference.bucket, nursery)
@@ -177,22 +231,34 @@ class _Service:
             await nursery.start(watch_signals, stop)
             load_everything()
             announce(Step("Mounting"))
-            checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
-            xattrs = self._shown.root_xattrs()
             try:
-                async with mounted(
-                    self._shown.opened.index, self._source, self._choice, options, xattrs, self._reopen
-                ) as mount:
+                async with self._mounted(self._source) as mount:
                     self._choice = mount.choice
                     self._watch(mount, stop, nursery)
                     await self._introduce(mount, mount_id, nursery)
                     mount.is_announced = True
                     announce(Ready(self._record, self._warning()))
                     await stop.wait()
+                    self._supervision.end()
                     end_within(END_S, lambda: records.remove_record(mount_id))
-            finally:
-                records.remove_record(mount_id)
+            except BaseException:
+                if not self._is_supervised:  # else the next worker needs the record
+                    records.remove_record(mount_id)
+                raise
+            records.remove_record(mount_id)
             nursery.cancel_scope.cancel()
+
+    def _mounted(self, source: BlobSource) -> AbstractAsyncContextManager[RunningMount]:
+        """Make the mount, or go on with it."""
+        request, xattrs = self._request, self._shown.root_xattrs()
+        times = one_time_s(request.times)
+        options = MountOptions(self._mountpoint, request.shown, request.allow_other, times)
+        if self._resumed is not None:
+            kept = self._resumed.descriptors
+            left = LeftSession(self._resumed.engine, kept["device"], kept.get("root", -1))
+            return resumed(left, source, self._choice, options, xattrs, self._open_again)
+        checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
+        return mounted(self._shown.opened.index, source, self._choice, options, xattrs, self._reopen)
 
     def _watch(self, mount: RunningMount, stop: trio.Event, nursery: trio.Nursery) -> None:
         for session_end in (mount.ended.wait, wait_for_session_end):  # whichever notices first
@@ -203,19 +269,76 @@ class _Service:
 
     async def _introduce(self, mount: RunningMount, mount_id: str, nursery: trio.Nursery) -> None:
         """Write the mount's record, and answer questions about it from here on."""
-        settings = self._context.settings
+        before = self._resumed
+        self._nursery = nursery
+        self._mount = mount
         self._switcher = Switcher(
-            self._context, self._mountpoint, mount, self._shown, self._until_end, self._note_switch
+            self._context, self._mountpoint, mount, self._shown, self._until_end, self._note_coming, self._note_switch
         )
-        self._follower = Follower(self._switcher, settings.follow_interval_s, self._request.follow)
-        socket = runtime_directory() / f"{mount_id}.sock"
-        await nursery.start(serve_control, socket, self._answer)
-        self._record = await self._new_record(mount_id, str(socket))
+        path = runtime_directory() / f"{mount_id}.sock"
+        if before is None:
+            self._listener = listen(path)
+            self._record = await self._new_record(mount_id, str(path))
+        else:
+            self._listener = socket.socket(fileno=before.descriptors["listener"])
+            self._record = msgspec.structs.replace(before.record, pid=os.getpid())
+        self._follower = Follower(self._switcher, self._context.settings.follow_interval_s, self._record.follow)
+        await nursery.start(serve_control, self._listener, self._answer)
         records.write_record(self._record)
+        self._supervise(nursery)
         self._give_up_claim()
         record = self._record
-        log.info("mounted %s (%s) at %s with %s", record.reference, record.top_hash, record.mountpoint, record.engine)
+        done = "mounted" if before is None else "went on with"
+        log.info("%s %s (%s) at %s with %s", done, record.reference, record.top_hash, record.mountpoint, record.engine)
         nursery.start_soon(self._follower.run)
+
+    # --- the process after this one ----------------------------------------------------------------------------
+
+    @property
+    def _is_supervised(self) -> bool:
+        return hasattr(self, "_record") and self._record.supervisor is not None
+
+    def _supervise(self, nursery: trio.Nursery) -> None:
+        """Be supervised, if that is wanted, or is so already."""
+        place = records.record_path(self._record.mount_id)
+        link = self._resumed.link if self._resumed else None
+        self._supervision = Supervision(place, self._tell_next, self._descriptors, self._note_supervisor, link)
+        self._mount.on_change = self._supervision.changed
+        self._mount.on_root_closed = lambda: self._supervision.close("root")
+        if self._request.supervised or link is not None:
+            self._supervision.start()
+            nursery.start_soon(self._supervision.run)
+
+    def _descriptors(self) -> dict[str, int]:
+        return {**self._mount.descriptors(), "listener": self._listener.fileno()}
+
+    def _tell_next(self) -> dict[str, Any]:
+        left = Left(pickle.dumps(self._request), self._record, self._mount.facts(), self._coming)
+        told: dict[str, Any] = msgspec.to_builtins(left)
+        return told
+
+    def _note_supervisor(self, pid: int | None) -> None:
+        self._rewrite_record(supervisor=pid)
+
+    def _note_coming(self, coming: Shown | None) -> None:
+        self._coming = None if coming is None else Coming(coming.name, coming.top_hash)
+        self._supervision.changed()
+
+    async def _restart(self) -> dict[str, Any]:
+        """Hand over to a new process, as soon as this has been answered."""
+        require_kernel()
+        if self._switcher.is_asked:
+            raise SwitchUnderWay(f"{self._mountpoint} is being switched", hint="Try again when that is done")
+        if self._supervision.pid is None:
+            self._supervision.start()
+            self._nursery.start_soon(self._supervision.run)
+        self._nursery.start_soon(self._hand_over)
+        return {"mountpoint": str(self._mountpoint), "pid": os.getpid()}
+
+    async def _hand_over(self) -> None:
+        await trio.sleep(_ANSWERED_S)
+        log.info("handing over to a new process")
+        self._supervision.hand_over()
 
     def _is_mounted(self) -> bool:
         return mounted_at(self._mountpoint)
@@ -226,6 +349,16 @@ class _Service:
     def _reopen(self, top_hash: str) -> Index | None:
         """The index of a version that was shown before; all lie side by side."""
         return open_index(self._index_root, top_hash)
+
+    def _open_again(self, top_hash: str) -> Index:
+        """The same, built again if need be. Raises FusepkgError."""
+        if top_hash == self._shown.top_hash:
+            return self._shown.opened.index
+        found = self._reopen(top_hash)
+        if found is None:
+            exact = replace(self._shown.reference, top_hash=top_hash)
+            found = self._context.open_package(exact, temporary=self._until_end).index
+        return found
 
     def _warning(self) -> str:
         """What the user should know of a mount that could be made, but not as asked."""
@@ -258,7 +391,7 @@ class _Service:
         )
 
     def _note_switch(self, now: Shown, device: str) -> None:
-        self._shown = now
+        self._shown, self._coming = now, None
         version = self._context.version_packs(now.reference.bucket, now.opened.index)
         if self._source is not None:
             self._source.forget_versions()
@@ -273,6 +406,7 @@ class _Service:
 
     def _rewrite_record(self, **changes: Any) -> None:  # noqa: ANN401 - the record's own fields
         self._record = msgspec.structs.replace(self._record, **changes)
+        self._supervision.changed()
         try:
             records.write_record(self._record)
         except OSError as exc:
@@ -280,6 +414,8 @@ class _Service:
 
     async def _answer(self, question: control.Question) -> dict[str, Any]:
         assert self._source is not None, "the control server starts after the source"
+        if question.what == "restart":
+            return await self._restart()
         if question.what.startswith("prefetch"):
             return self._prefetching.answer(question)
         if question.what == "status":

@@ -75,8 +75,9 @@ def parse_target(text: str, mounted: Reference) -> Reference:
 
 
 class Switcher:
-    """Switches one mount, one switch at a time. ``on_shown`` hears of each, and writes it down.
+    """Switches one mount, one switch at a time.
 
+    ``on_coming`` hears what is about to be shown (None: it is not), ``on_shown`` what is, with its device.
     ``until_end`` keeps what lasts as long as the mount.
     """
 
@@ -87,6 +88,7 @@ class Switcher:
         mount: RunningMount,
         first: Shown,
         until_end: ExitStack,
+        on_coming: Callable[[Shown | None], None],
         on_shown: Callable[[Shown, str], None],
     ) -> None:
         self.shown = first
@@ -94,6 +96,7 @@ class Switcher:
         self._mountpoint = mountpoint
         self._mount = mount
         self._until_end = until_end
+        self._on_coming = on_coming
         self._on_shown = on_shown
         self._showing = trio.Lock()
         self.is_asked = False
@@ -161,7 +164,12 @@ class Switcher:
         new = shown(reference, opened, str(reference))
         device = await trio.to_thread.run_sync(self._checked_device)
         started = time.monotonic()
-        await self._mount.show(opened.index, str(reference), new.root_xattrs())
+        self._on_coming(new)
+        try:
+            await self._mount.show(opened.index, str(reference), new.root_xattrs())
+        except BaseException:
+            self._on_coming(None)
+            raise
         took_ms = (time.monotonic() - started) * 1000
         before, self.shown = self.shown.top_hash, new
         device = await trio.to_thread.run_sync(_device_of, self._mountpoint)

@@ -27,27 +27,43 @@ _NAME = re.compile(rb"(image|data)(\d*)")
 
 @dataclass(slots=True)
 class DevicePair:
-    """The two files of one version. ``in_use`` are the inodes of those that EROFS has not closed yet."""
+    """The two files of a version. ``in_use`` are the inodes of those that EROFS has not closed yet."""
 
     image: ImageFile
     data: DataDevice
+    top_hash: str
     in_use: set[int]
 
 
 class DeviceOperations(ReadOnlyOperations):
-    """Two files for each version that is mounted or still in use. ``on_unused`` hears that EROFS uses none any more."""
+    """Two files for each version that is mounted or still in use.
 
-    def __init__(self, on_ready: Callable[[], None], on_unused: Callable[[], None]) -> None:
+    ``on_change`` hears that EROFS has closed a file, before it gets its answer; ``on_unused`` that it uses none now.
+    """
+
+    def __init__(
+        self, on_ready: Callable[[], None], on_change: Callable[[], None], on_unused: Callable[[], None]
+    ) -> None:
         super().__init__(on_ready)
+        self._on_change = on_change
         self._on_unused = on_unused
         self._pairs: dict[int, DevicePair] = {}
-        self._next = 0
+        self.next_number = 0
 
-    def add(self, image: ImageFile, data: DataDevice) -> int:
+    def add(self, image: ImageFile, data: DataDevice, top_hash: str) -> int:
         """Offer the files of a version; return its number. Numbers are not used again: each is mounted once."""
-        number, self._next = self._next, self._next + 1
-        self._pairs[number] = DevicePair(image, data, {_inode(number, IMAGE_NAME), _inode(number, DATA_NAME)})
+        number, self.next_number = self.next_number, self.next_number + 1
+        self.restore(number, image, data, top_hash, {_inode(number, IMAGE_NAME), _inode(number, DATA_NAME)})
         return number
+
+    def restore(self, number: int, image: ImageFile, data: DataDevice, top_hash: str, in_use: set[int]) -> None:
+        """Offer files that another process offered by that number."""
+        self._pairs[number] = DevicePair(image, data, top_hash, in_use)
+
+    def facts(self) -> dict[str, object]:
+        """What another process needs to go on: the versions by number, and which of their files EROFS has open."""
+        pairs = [[number, pair.top_hash, sorted(pair.in_use)] for number, pair in self._pairs.items()]
+        return {"pairs": pairs, "next": self.next_number}
 
     def remove(self, number: int) -> None:
         """Take the files of a version back."""
@@ -82,6 +98,7 @@ class DeviceOperations(ReadOnlyOperations):
             pair.in_use.discard(fh)
             if not pair.in_use:
                 self.remove(number)
+            self._on_change()
 
     @guarded
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 EROFS_KERNEL = (6, 12)
 """First kernel that mounts EROFS straight from a file."""
 
+RESEND_KERNEL = (6, 9)
+"""First kernel that asks again what a dead process has left unanswered."""
+
 HIDDEN_PREFIX = "fusepkg-mount-"
 """How the names of mounts below an EROFS mount begin; they are visible for a moment while it starts."""
 

@@ -14,23 +14,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyfuse3
 import trio
 
-from fusepkg.engines import erofs_mount, kernel
-from fusepkg.engines.device_operations import DATA_NAME, IMAGE_NAME, DeviceOperations, file_name
-from fusepkg.engines.erofs_mount import ErofsDevice
+from fusepkg.engines import erofs_mount, kernel, notifications
 from fusepkg.engines.handlers import ReadOnlyOperations
 from fusepkg.engines.helper_words import keep_words
+from fusepkg.engines.hidden_mount import HiddenMount
+from fusepkg.engines.session import resume_session
 from fusepkg.engines.session_end import session_device
 from fusepkg.engines.shown import ShownVersions
 from fusepkg.engines.tree_operations import TreeOperations
 from fusepkg.errors import EngineUnavailable, MountError, MountFailed, NotMounted
 from fusepkg.fetch.source import BlobSource
 from fusepkg.index.opening import Index
-from fusepkg.vfs.device import DataDevice, ImageFile, RootOwner
+from fusepkg.vfs.device import RootOwner
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,13 @@ class RunningMount:
         self.show: ShowVersion
         """Show another version of the package at the same place. What is opened from then on is of that version; what
         is open stays as it is. Raises MountFailed; then everything is as it was."""
+        self.facts: Callable[[], dict[str, object]]
+        """What another process needs to go on serving, with ``descriptors``, by name."""
+        self.descriptors: Callable[[], dict[str, int]]
+        self.on_change: Callable[[], None] = lambda: None
+        """Hears that ``facts`` have changed, before the kernel hears of what changed them."""
+        self.on_root_closed: Callable[[], None] = lambda: None
+        """Hears that the descriptor ``root`` was closed: any copy of it keeps the session from ending."""
 
 
 class ShowVersion(Protocol):
@@ -106,6 +113,15 @@ class ShowVersion(Protocol):
     async def __call__(self, index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
         """Show that version; df(1) then shows ``source_name``, if the engine can change it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeftSession:
+    """What a process has left of a mount: ``facts`` and ``descriptors`` of its RunningMount. ``root`` may be -1."""
+
+    facts: dict[str, Any]
+    device: int
+    root: int
 
 
 @asynccontextmanager
@@ -157,6 +173,53 @@ async def mounted(
         nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def resumed(
+    left: LeftSession,
+    source: BlobSource,
+    choice: EngineChoice,
+    options: MountOptions,
+    root_xattrs: dict[str, str],
+    open_version: Callable[[str], Index],
+) -> AsyncIterator[RunningMount]:
+    """Go on serving a mount whose process has died; inside the block it is usable. What was asked and not answered is
+    answered now (Linux 6.9).
+
+    ``open_version`` opens the index of a version by its top hash. Leaving the block is as of ``mounted``. Raises what
+    ``open_version`` raises.
+    """
+    async with trio.open_nursery() as nursery:
+        running = RunningMount()
+        running.choice = choice
+        running.is_announced = True
+        ready = trio.Event()
+        operations: ReadOnlyOperations
+        if choice.engine == "erofs":
+            scratch = next(Path(parent) for parent in _HIDDEN_PARENTS if os.access(parent, os.W_OK))
+            hidden = HiddenMount(ready, nursery, source, _erofs_owner(options), options.time_s, scratch)
+            hidden.restore(left.facts, open_version)
+            hidden.root = left.root
+            operations = hidden.operations
+            _run_hidden(running, hidden, options, left.device)
+        else:
+            versions = ShownVersions(source, open_version)
+            versions.restore(left.facts, open_version, root_xattrs)
+            operations = _tree_operations(versions, source, options, ready)
+            _run_tree(running, versions, left.device, nursery)
+        await resume_session(operations, ready, left.device)
+        nursery.start_soon(_serve, running.ended)
+        if choice.engine == "fuse":
+            notifications.forget_all_names(left.device)  # the process may have died in the middle of a switch
+        notifications.ask_again(left.device)
+        try:
+            yield running
+        except BaseException:
+            log.exception("%s stays mounted", options.mountpoint)
+            raise
+        await _end(running, options.mountpoint)
+        nursery.cancel_scope.cancel()
+
+
 async def _end(running: RunningMount, mountpoint: Path) -> None:
     if running.ended.is_set():
         return
@@ -183,105 +246,88 @@ async def _start_fuse(
     reopen: Callable[[str], Index | None],
 ) -> None:
     ready = trio.Event()
-    owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
     versions = ShownVersions(source, reopen)
     versions.current = versions.add(index, root_xattrs)
-    operations = TreeOperations(versions, source, owner, options.time_s, ready.set)
     flags = {"default_permissions", *_flags(options)}
     if options.allow_other:
         flags.add("allow_other")
-    _init_session(operations, options.mountpoint, flags)
+    _init_session(_tree_operations(versions, source, options, ready), options.mountpoint, flags)
     nursery.start_soon(_serve, running.ended)
     await ready.wait()
     await trio.to_thread.run_sync(kernel.allow_background, options.mountpoint, MAX_REQUESTS)
-    device = session_device()
+    _run_tree(running, versions, session_device(), nursery)
 
+
+def _tree_operations(
+    versions: ShownVersions, source: BlobSource, options: MountOptions, ready: trio.Event
+) -> TreeOperations:
+    owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
+    return TreeOperations(versions, source, owner, options.time_s, ready.set)
+
+
+def _run_tree(running: RunningMount, versions: ShownVersions, device: int, nursery: trio.Nursery) -> None:
     async def show(index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
         before = versions.current
+        version = versions.add(index, root_xattrs)
+        running.on_change()
         try:
-            await versions.switch(device, versions.add(index, root_xattrs))
+            await versions.switch(device, version)
         except OSError as exc:
             raise MountFailed(f"the kernel did not let {source_name} be shown: {exc}") from exc
         if versions.current is not before:
             nursery.start_soon(versions.let_go, device, before)
 
     running.show = show
+    running.facts = versions.facts
+    running.descriptors = lambda: {"device": device}
 
 
 async def _start_erofs(
     index: Index, source: BlobSource, options: MountOptions, running: RunningMount, nursery: trio.Nursery
 ) -> None:
     ready = trio.Event()
-    owner = _root_owner(options, 0o700)  # of EROFS, only the root's mode keeps other users out
-    hidden = _hidden_directory()
-    root = -1
-
-    def close_root() -> None:
-        nonlocal root
-        if root >= 0:
-            os.close(root)
-        root = -1
-
-    # The session ends in a task of its own, so that EROFS gets its answer before.
-    operations = DeviceOperations(ready.set, lambda: nursery.start_soon(_call, close_root))
-
-    def offer(index: Index) -> int:
-        return operations.add(ImageFile(index, owner, options.time_s), DataDevice(index, source))
-
-    def device(place: Path, number: int, name: str) -> ErofsDevice:
-        image, data = (place / file_name(kind, number) for kind in (IMAGE_NAME, DATA_NAME))
-        return ErofsDevice(image, data, name, hidden.parent)
-
-    async def show(index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
-        number = offer(index)
-        try:
-            new = device(Path(f"/proc/self/fd/{root}"), number, source_name)
-            await trio.to_thread.run_sync(_exchange, new, options.mountpoint)
-        except BaseException:
-            operations.remove(number)
-            raise
-
-    running.show = show
+    place = _hidden_directory()
+    hidden = HiddenMount(ready, nursery, source, _erofs_owner(options), options.time_s, place.parent)
     has_session = False
     try:
         try:
-            number = offer(index)
-            _init_session(operations, hidden, _flags(options))
+            number = hidden.offer(index)
+            _init_session(hidden.operations, place, _flags(options))
             has_session = True
             try:
                 nursery.start_soon(_serve, running.ended)
                 await ready.wait()
-                await trio.to_thread.run_sync(kernel.allow_background, hidden, MAX_REQUESTS)
-                root = await trio.to_thread.run_sync(_opened_root, hidden)
-                first = device(hidden, number, options.source)
-                await trio.to_thread.run_sync(erofs_mount.mount_erofs, first, options.mountpoint)
+                await trio.to_thread.run_sync(kernel.allow_background, place, MAX_REQUESTS)
+                await trio.to_thread.run_sync(hidden.open_root, place)
+                device = hidden.device(place, number, options.source)
+                await trio.to_thread.run_sync(erofs_mount.mount_erofs, device, options.mountpoint)
             except BaseException:
-                close_root()
+                hidden.close_root()
                 raise
             finally:
                 # EROFS holds its two files open from here on, and we the root; without them, this ends the session.
-                kernel.detach(hidden)
+                kernel.detach(place)
         finally:
-            os.rmdir(hidden)
+            os.rmdir(place)
     finally:
         if not has_session:
             running.ended.set()
+    _run_hidden(running, hidden, options, session_device())
 
 
-async def _call(function: Callable[[], None]) -> None:
-    function()
+def _erofs_owner(options: MountOptions) -> RootOwner:
+    return _root_owner(options, 0o700)  # of EROFS, only the root's mode keeps other users out
 
 
-def _opened_root(directory: Path) -> int:
-    return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _run_hidden(running: RunningMount, hidden: HiddenMount, options: MountOptions, device: int) -> None:
+    async def show(index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
+        await hidden.show(options.mountpoint, index, source_name)
 
-
-def _exchange(device: ErofsDevice, mountpoint: Path) -> None:
-    top = _opened_root(mountpoint)
-    try:
-        erofs_mount.exchange_erofs(device, mountpoint, top)
-    finally:
-        os.close(top)
+    hidden.on_change = lambda: running.on_change()
+    hidden.on_closed = lambda: running.on_root_closed()
+    running.show = show
+    running.facts = hidden.operations.facts
+    running.descriptors = lambda: {"device": device} | ({"root": hidden.root} if hidden.root >= 0 else {})
 
 
 def _flags(options: MountOptions) -> set[str]:

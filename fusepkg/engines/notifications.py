@@ -10,7 +10,7 @@ from contextlib import suppress
 _HEADER = struct.Struct("=IiQ")
 """Length of the message, code, and 0 where a reply has the request's number."""
 
-_INVAL_INODE, _INVAL_ENTRY, _INC_EPOCH = 2, 3, 8
+_INVAL_INODE, _INVAL_ENTRY, _RESEND, _INC_EPOCH = 2, 3, 7, 8
 
 _ATTRIBUTES_ONLY = -1
 
@@ -45,6 +45,11 @@ def forget_attributes(device: int, inode: int) -> None:
     """Make the kernel ask again for the attributes of an inode."""
     with suppress(FileNotFoundError):
         _tell(device, _INVAL_INODE, struct.pack("=Qqq", inode, _ATTRIBUTES_ONLY, 0))
+
+
+def ask_again(device: int) -> None:
+    """Make the kernel send all requests again that were read and not answered (Linux 6.9)."""
+    _tell(device, _RESEND)
 
 
 def _tell(device: int, code: int, *parts: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyfuse3
 import trio
@@ -78,9 +78,20 @@ class ShownVersions:
 
     def _put(self, number: int, index: Index, uses: int) -> ShownVersion:
         tree = PackageTree(index)
-        xattrs = XattrSource(tree, self._source, self._root_xattrs[number])
+        xattrs = XattrSource(tree, self._source, self._root_xattrs.get(number, {}))
         self._open[number] = ShownVersion(number, tree, xattrs, uses)
         return self._open[number]
+
+    def facts(self) -> dict[str, object]:
+        """What another process needs to go on: the versions in the order of their numbers, and the current one's."""
+        return {"versions": self._top_hashes, "current": self.current.number}
+
+    def restore(self, facts: dict[str, Any], open_version: Callable[[str], Index], root_xattrs: dict[str, str]) -> None:
+        """Show what another process showed, by its ``facts``. Raises what ``open_version`` does."""
+        self._top_hashes = list(facts["versions"])
+        number = facts["current"]
+        self._root_xattrs[number] = root_xattrs
+        self.current = self._put(number, open_version(self._top_hashes[number]), 0)
 
     def find(self, inode: int) -> tuple[ShownVersion, int]:
         """The version an inode belongs to, and its place there. Raises NoEntry if it was never shown."""

@@ -31,7 +31,7 @@ async def answer(question: Question) -> dict[str, Any]:
 @asynccontextmanager
 async def serving(path: Path, answer: control_server.AnswerQuestion = answer) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(control_server.serve_control, path, answer))
+        await nursery.start(partial(control_server.serve_control, control_server.listen(path), answer))
         yield
         nursery.cancel_scope.cancel()
 
