@@ -29,6 +29,8 @@ _WORDS = {
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),
+    "top": ("top",),
+    "metrics": ("metrics",),
     "doctor": ("doctor",),
     "completion": ("completion",),
 }
