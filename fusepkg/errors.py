@@ -14,7 +14,8 @@ FusepkgError
   InstallError
   FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
                         NameTooLong, InvalidArgument
-  MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed
+  MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed,
+                        SwitchUnderWay
   ControlError          DaemonNotRunning, ProtocolMismatch
 """
 
