@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest
 
-from fusepkg.errors import FusepkgError, ObjectMissing
+from fusepkg.errors import AccessDenied, FusepkgError, ObjectMissing
 from fusepkg.model.entry import Entry
 from fusepkg.packs.pack import Blob, is_small, pack_of
 from fusepkg.packs.table import FEWEST_SMALL_ENTRIES, read_table
@@ -114,7 +114,7 @@ class VersionPacks:
         try:
             self._spans, self._first_places = await trio.to_thread.run_sync(self._fetch_table, abandon_on_cancel=True)
         except FusepkgError as exc:
-            if isinstance(exc, ObjectMissing):
+            if isinstance(exc, ObjectMissing | AccessDenied):  # S3 says 403 to those who may not list the bucket
                 log.debug("%s has no packs", self._top_hash)
             elif getattr(exc, "retryable", False):
                 self._is_asked, self._again_s = False, trio.current_time() + _AGAIN_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import ObjectExists, ObjectMissing, ObjectTooLarge, PackTableInvalid
+from fusepkg.errors import AccessDenied, ObjectExists, ObjectMissing, ObjectTooLarge, PackTableInvalid
 from fusepkg.packs.table import MAX_TABLE_BYTES
 from fusepkg.registry.layout import pack_key, pack_table_key
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def has_pack(store: ObjectStore, pack: str, size: int) -> bool:
-    """Return whether a pack of that name and size is there; one HEAD."""
+    """Return whether a pack of that name and size is there; one HEAD.
+
+    S3 says 403 of what is not there to those who may not list the bucket.
+    """
     try:
         return store.head(pack_key(pack)).size == size
-    except ObjectMissing:
+    except (ObjectMissing, AccessDenied):
         return False
 
 
@@ -49,6 +52,6 @@ def put_pack_table(store: ObjectStore, top_hash: str, table: bytes) -> None:
     try:
         if store.get(key, at_most=len(table)) == table:
             return
-    except (ObjectMissing, ObjectTooLarge):
+    except (ObjectMissing, AccessDenied, ObjectTooLarge):
         pass
     store.overwrite(key, table)

@@ -137,6 +137,15 @@ async def test_what_a_range_brings_is_kept_for_other_processes(desk: PackedDesk)
     assert desk.store.calls == []
 
 
+async def test_two_processes_that_walk_the_same_way_fetch_once(desk: PackedDesk):
+    async with desk.packed_source() as one, desk.packed_source() as other, trio.open_nursery() as nursery:
+        for source in (one, other):
+            nursery.start_soon(read_all, desk, source, list(range(desk.files)))
+    ranges = [key for _, key in desk.store.calls if key.startswith(".quilt/packs/data/")]
+    singles = [key for _, key in desk.store.calls if not key.startswith(".quilt/")]
+    assert len(singles) + len(ranges) < 120
+
+
 # --- damage ------------------------------------------------------------------------------------------------------
 
 
