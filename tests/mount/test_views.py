@@ -45,3 +45,30 @@ def test_a_view_shows_only_what_was_picked(
         ]
         assert (listed["view"]["top_hash"], listed["view"]["where"]) == (whole, WHERE)
         assert list(mounts_below(tmp_path).values()) == [f"{place.bucket}/small@{whole}"]
+
+
+def test_an_open_view_reads_the_objects_of_a_healed_version(fusepkg: Fusepkg, tmp_path: Path) -> None:
+    """A view that is mounted reads the new object after a push has healed its version; so does the same view later."""
+    source, mountpoint, caches = tmp_path / "source", tmp_path / "m", tmp_path / "caches"
+    for directory in (source, mountpoint, caches):
+        directory.mkdir(mode=0o700)
+    (source / "a").write_bytes(b"one")
+    (source / "b").write_bytes(b"two")
+    fusepkg("push", source, "local/ds:v1")
+    view = ("mount", "local/ds:v1", mountpoint, "--engine", "fuse", "--where", "name = 'a'")
+    fusepkg(*view)
+    try:
+        (a_object,) = [path for path in tmp_path.rglob("ds/a") if path.is_file()]
+        a_object.write_bytes(b"!!!")
+        reader, publisher = ({"FUSEPKG_CACHE_DIR": str(caches / name)} for name in ("reader", "publisher"))
+        assert fusepkg("cat", "local/ds:v1", "a", env=reader, check=False).returncode != 0
+        assert "damaged" in fusepkg("push", source, "local/ds:v1", env=publisher).stderr
+        assert {path.name: path.read_bytes() for path in mountpoint.iterdir()} == {"a": b"one"}
+    finally:
+        fusepkg("umount", mountpoint)
+    fusepkg("cache", "clear")
+    fusepkg(*view)
+    try:
+        assert (mountpoint / "a").read_bytes() == b"one"
+    finally:
+        fusepkg("umount", mountpoint)
