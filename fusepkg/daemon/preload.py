@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 _PACKAGES = ("fusepkg", "fusepkg_cache")
 
 _NOT_NEEDED = (
-    "fusepkg.cli", "fusepkg.torch", "fusepkg.training", "fusepkg.labels", "fusepkg.api", "fusepkg.query",
-    "fusepkg.fsspec", "fusepkg.opened", "fusepkg.publish", "fusepkg.install", "fusepkg.check", "fusepkg.__main__",
+    "fusepkg.cli", "fusepkg.metrics", "fusepkg.torch", "fusepkg.training", "fusepkg.labels", "fusepkg.api",
+    "fusepkg.query", "fusepkg.fsspec", "fusepkg.opened", "fusepkg.publish", "fusepkg.install", "fusepkg.check",
+    "fusepkg.__main__",
 )  # fmt: skip
 """Front ends, some of which need an extra that may not be installed, and what no mount does."""
 

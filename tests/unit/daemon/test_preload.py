@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LARGE = {"pyarrow", "duckdb", "numpy", "pandas", "fsspec", "torch", "typer", "rich"}
+LARGE = {"pyarrow", "duckdb", "numpy", "pandas", "fsspec", "prometheus_client", "torch", "typer", "rich"}
 
 
 def test_a_mount_loads_no_library_of_an_extra_and_none_of_the_command_line() -> None:
