@@ -10,6 +10,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from fusepkg.work.private import make_private_directories
 from fusepkg.work.scratch import scratch_name
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def note_damaged(data_dir: Path, urls: Iterable[str]) -> None:
     if not new:
         return
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directories(data_dir)
         if len(known) + len(new) > _MAX_OBJECTS:
             _write(data_dir, [*_read(data_dir), *new][-_MAX_OBJECTS:])
             return

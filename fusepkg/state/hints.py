@@ -24,6 +24,8 @@ import diskcache
 import msgspec
 from fusepkg_cache.digest import DIGEST_BYTES, combine_chunks
 
+from fusepkg.work.private import make_private_directories
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -246,7 +248,7 @@ class Hints:
 
 
 def _make_private(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directories(directory)
     if not _is_ours(directory):
         raise PermissionError(f"{directory} belongs to another user")
     if directory.stat().st_mode & 0o077:

@@ -21,6 +21,7 @@ from fusepkg_cache.digest import Algorithm, Digest
 from fusepkg.errors import InstallError
 from fusepkg.model.entry import EntryKind
 from fusepkg.state.file_identity import CLOCK_TICK_NS, is_lasting_name, name_filesystem
+from fusepkg.work.private import make_private_directories
 from fusepkg.work.walk import place_of
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class InstallRecord:
         self._directory = directory
         path = _path_for(data_dir, directory)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_directories(path.parent)
             self._place = _Place.of(directory)
             self._reading, self._writing = self._opened(path)
         except (sqlite3.Error, OSError) as exc:

@@ -17,6 +17,7 @@ import msgspec
 from fusepkg.errors import InvalidReference
 from fusepkg.index.files import LAYOUT, index_directory
 from fusepkg.model.reference import BucketUrl, Reference, parse_bucket
+from fusepkg.work.private import make_private_directories
 from fusepkg.work.scratch import scratch_name
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def note_package(root: Path, reference: Reference) -> None:
     content = _Content(str(reference.bucket), reference.name)
     unfinished = root / scratch_name(_FILE)
     with suppress(OSError):
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directories(root)
         unfinished.write_bytes(msgspec.json.encode(content))
         unfinished.rename(root / _FILE)
 

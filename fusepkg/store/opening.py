@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def open_store(bucket: BucketUrl, settings: S3Settings, data_dir: Path) -> ObjectStore:
     """The store of a registry. Nothing is asked of it yet, so nothing is raised for one that does not exist."""
     if bucket.scheme == LOCAL_BUCKET:
-        return DirectoryStore(data_dir / "local")
+        return DirectoryStore(data_dir / "local", private=True)
     if bucket.scheme == "file":
         return DirectoryStore(Path(bucket.place))
     return S3Store(bucket.place, settings)

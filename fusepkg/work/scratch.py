@@ -12,6 +12,8 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from fusepkg.work.private import make_private_directories
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -23,7 +25,7 @@ def scratch_directory(parent: Path, prefix: str) -> Iterator[Path]:
 
     Directories that killed processes left with that prefix are removed first. Raises OSError.
     """
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_directories(parent)
     for left in parent.glob(f"{prefix}*"):
         _remove_if_left(left)
     directory, lock = _make_locked(parent, prefix)

@@ -43,6 +43,7 @@ from fusepkg.store.directory.files import (
 from fusepkg.store.directory.names import OTHER_DIRECTORY, OTHER_FILE, OWN_NAME, names_of
 from fusepkg.store.protocol import AT_MOST_BYTES, CHANGED_HINT, ObjectInfo, too_large
 from fusepkg.store.threaded_reads import ThreadedReads
+from fusepkg.work.private import make_private_directories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,11 +58,12 @@ class DirectoryStore:
     """Objects below ``root``, which need not exist before the first is created.
 
     With ``verbatim`` keys are paths below ``root`` as they are, whoever wrote the files; nothing can be created, nor
-    listed, for it may be the root of the whole machine.
+    listed, for it may be the root of the whole machine. With ``private`` the root is made for this user alone.
     """
 
-    def __init__(self, root: Path, *, verbatim: bool = False) -> None:
+    def __init__(self, root: Path, *, verbatim: bool = False, private: bool = False) -> None:
         self.root = root
+        self._private = private
         self._verbatim = verbatim
         self._base = os.fsencode(root).rstrip(b"/")
         self._own = self._base + b"/" + OWN_NAME
@@ -258,6 +260,8 @@ class DirectoryStore:
             reason = "files are only read here" if self._verbatim else "no file can have such a name"
             raise RemoteError(f"{self.url(key)} cannot be written: {reason}")
         staging = self._own + b"/unfinished"
+        if self._private:
+            make_private_directories(self.root)
         os.makedirs(staging, exist_ok=True)
         self._sweep(staging)
         staged = staging + b"/" + token_hex(16).encode()
