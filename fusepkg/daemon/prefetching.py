@@ -46,7 +46,7 @@ class Prefetching:
             prefetch.stop()
 
     def start(self, paths: Sequence[str], rate: int | None) -> int:
-        """Start to fetch what lies at or below these paths, or all without any. Raises NoEntry, ControlError."""
+        """Start to fetch what lies at or below these paths, or all without any. Raises EntryNotFound, ControlError."""
         if len(self.running) >= MOST_AT_A_TIME:
             raise ControlError(f"{MOST_AT_A_TIME} prefetches run already", hint="Wait until one has ended")
         entries = self._version.entries
@@ -67,7 +67,7 @@ class Prefetching:
         return [prefetch for prefetch in self._running.values() if not prefetch.progress.is_done]
 
     def answer(self, question: Question) -> dict[str, Any]:
-        """Answer ``prefetch``, ``prefetch_progress`` and ``prefetch_stop``. Raises NoEntry, ControlError."""
+        """Answer ``prefetch``, ``prefetch_progress`` and ``prefetch_stop``. Raises EntryNotFound, ControlError."""
         number = question.number
         if question.what == "prefetch":
             number = self.start(question.paths, question.rate or None)

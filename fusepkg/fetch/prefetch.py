@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 from fusepkg_cache.digest import chunk_count
 
-from fusepkg.errors import CacheFailure, FusepkgError, NoEntry
+from fusepkg.errors import CacheFailure, EntryNotFound, FusepkgError
 from fusepkg.fetch.ahead import RANGE_BYTES
 from fusepkg.fetch.chunks import is_chunked, nth_digest
 from fusepkg.fetch.piece import blob_piece, chunk_piece, whole_piece
@@ -42,7 +42,7 @@ _ENTRIES_AT_ONCE = 64
 
 
 def numbers_below(entries: EntryTable, path: str) -> range:
-    """Return the numbers of the entries at a path or below it; of all for "". Raises NoEntry if there are none."""
+    """Return the numbers of the entries at a path or below it; of all for "". Raises EntryNotFound."""
     key = path.strip("/")
     if key in ("", "."):
         return range(len(entries))
@@ -56,7 +56,7 @@ def numbers_below(entries: EntryTable, path: str) -> range:
         return range(start, start + 1)
     found = range(first_from(place + b"\0"), first_from(place + b"\1"))
     if not found:
-        raise NoEntry(f"the package has no {path!r}", hint="`fusepkg ls REF` lists what it has")
+        raise EntryNotFound(f"the package has no {path!r}", hint="`fusepkg ls REF` lists what it has")
     return found
 
 
@@ -98,13 +98,13 @@ class _Gathered:
     last: int
     members: dict[int, tuple[Piece, _File]]
 
-    def takes(self, at: PackedAt) -> bool:
-        """Whether a blob goes with those before it."""
+    def takes(self, at: PackedAt, most_bytes: int) -> bool:
+        """Whether a blob goes with those before it, so that they have no more than so many bytes."""
         pack = self.at.pack
         if at.pack is not pack or at.member <= self.last:
             return False
         is_near = pack.offsets[at.member] - pack.end(self.last) <= GAP_BYTES
-        return is_near and pack.end(at.member) - pack.offsets[self.at.member] <= RANGE_BYTES
+        return is_near and pack.end(at.member) - pack.offsets[self.at.member] <= most_bytes
 
 
 class _UnderWay(NamedTuple):
@@ -135,6 +135,7 @@ class Prefetch:
         self._version = version
         self._numbers = numbers
         self._rate = rate
+        self._range_bytes = RANGE_BYTES if rate is None else min(RANGE_BYTES, rate)
         self._next_s = 0.0
         self._under_way: deque[_UnderWay] = deque()
         self._under_way_bytes = 0
@@ -190,7 +191,7 @@ class Prefetch:
             return
         file = _File(entry, left=1)
         at = self._version.find(number) if self._version.has_packs else None
-        if self._gathered is not None and (at is None or not self._gathered.takes(at)):
+        if self._gathered is not None and (at is None or not self._gathered.takes(at, self._range_bytes)):
             await self._flush()
         if at is None:
             await self._want(piece, file)

@@ -10,7 +10,7 @@ from fusepkg_cache import Cache
 from fusepkg_cache.digest import Algorithm, compute_digest
 from fusepkg_cache.errors import CacheReadOnly
 
-from fusepkg.errors import NoEntry, ObjectMissing
+from fusepkg.errors import EntryNotFound, ObjectMissing
 from fusepkg.fetch.packs import VersionPacks
 from fusepkg.fetch.prefetch import PrefetchProgress, numbers_below
 from fusepkg.fetch.source import BlobSource
@@ -68,7 +68,7 @@ async def test_a_part_of_a_version(desk: PackedDesk, path: str, numbers: tuple[i
 
 @pytest.mark.parametrize("path", ["d0", "d00/0", "d00/00000/x", "nothing"])
 def test_a_path_that_is_not_there_is_refused(desk: PackedDesk, path: str):
-    with pytest.raises(NoEntry):
+    with pytest.raises(EntryNotFound):
         numbers_below(desk.index.entries, path)
 
 
