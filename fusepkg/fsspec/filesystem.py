@@ -7,6 +7,7 @@ It is not one of asyncio: those may not be used after a fork, which data loaders
 from __future__ import annotations
 
 import io
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -55,6 +56,8 @@ class PackageFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec shi
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.failed_reads: deque[FusepkgError] = deque(maxlen=1)
+        """The last one, for libraries that make a text of what a file raises."""
         own = {name: value for name, value in options.items() if name not in _OPTIONS_OF_FSSPEC}
         try:
             self._flags: Flags | None = flags_of(**own) if own else None
@@ -210,8 +213,11 @@ class PackageFile(io.BufferedReader):
         source = version.context.blocking_source(version.reference.bucket)
 
         def read_at(offset: int, length: int) -> bytes:
-            with _os_errors(path):
+            try:
                 return source.read(entry, offset, length)
+            except FusepkgError as exc:
+                fs.failed_reads.append(exc)
+                raise _as_os_error(path, exc) from exc
 
         self._buffer_bytes, self._read_at = block_size or BUFFER_BYTES, read_at
         super().__init__(EntryFile(path, entry.size, read_at), self._buffer_bytes)
@@ -241,13 +247,15 @@ _OPTIONS_OF_FSSPEC = frozenset(
 
 
 def file_system_for(version: OpenVersion) -> tuple[PackageFileSystem, str]:
-    """Return a file system that knows an open version, and the path of that in it."""
-    return _reopened(asdict(version.context.settings.flags)), f"{PROTOCOL}://{remember_version(version)}"
+    """Return a file system of its own that knows an open version, and the path of that in it."""
+    return _reopened(
+        asdict(version.context.settings.flags), skip_instance_cache=True
+    ), f"{PROTOCOL}://{remember_version(version)}"
 
 
-def _reopened(flags: dict[str, Any]) -> PackageFileSystem:
+def _reopened(flags: dict[str, Any], **options: bool) -> PackageFileSystem:
     """What unpickling makes."""
-    return PackageFileSystem(**{name: value for name, value in flags.items() if value and name != "debug"})
+    return PackageFileSystem(**options, **{name: value for name, value in flags.items() if value and name != "debug"})
 
 
 def _reopened_file(fs: PackageFileSystem, path: str, position: int) -> PackageFile:

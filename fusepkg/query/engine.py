@@ -7,7 +7,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import FusepkgError, MissingExtra, QueryInvalid, QueryStopped, UsageError
+from fusepkg.errors import MissingExtra, QueryInvalid, QueryStopped, UsageError
 
 try:
     import duckdb
@@ -64,7 +64,9 @@ def quoted_name(name: str) -> str:
 
 
 @contextmanager
-def deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
+def deadline(
+    connection: duckdb.DuckDBPyConnection, timeout_s: float, files: PackageFileSystem | None = None
+) -> Iterator[None]:
     """Stop the queries of the block after so many seconds. Raises QueryStopped, QueryInvalid, and as reading does."""
     if not 0 < timeout_s < threading.TIMEOUT_MAX:
         raise UsageError(f"a timeout of {timeout_s} s", hint="Write a number of seconds above 0")
@@ -91,19 +93,14 @@ def deadline(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterato
     except duckdb.OutOfMemoryException as exc:
         raise QueryStopped(f"the query needs too much memory: {_first_line(exc)}", hint="Choose fewer rows") from exc
     except duckdb.Error as exc:
-        raise _own(exc) from exc
+        # The engine only keeps the text of what a file raised.
+        raise (files.failed_reads.pop() if files and files.failed_reads else _own(exc)) from exc
     finally:
         done.set()
         watcher.join()
 
 
-def _own(error: duckdb.Error) -> BaseException:
-    """Return fusepkg's error behind one of the engine's: that of a read, or of the query itself."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, FusepkgError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
+def _own(error: duckdb.Error) -> QueryInvalid:
     if isinstance(error, duckdb.PermissionException):
         return QueryInvalid(_first_line(error), hint="A query reads `entries` and files of its package, nothing else")
     hint = "Tables are `entries` (`DESCRIBE entries`), and files of the package: 'labels.csv', 'train/*.parquet'"

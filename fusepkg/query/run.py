@@ -36,8 +36,8 @@ def run_query(version: OpenVersion, sql: str, timeout_s: float | None = None) ->
 @contextmanager
 def opened_engine(version: OpenVersion, statement: Statement, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """An engine, locked down, that has the tables a statement names. The deadline is that of the block."""
-    with connect() as connection, deadline(connection, timeout_s):
-        files, root = file_system_for(version)
+    files, root = file_system_for(version)
+    with connect() as connection, deadline(connection, timeout_s, files):
         lock(connection, files, root)
         if {"entries", NUMBERED} & {table.lower() for table in statement.tables}:
             register_entries(connection, version.index.entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -47,21 +48,25 @@ def parse_select(sql: str) -> Statement:
         try:
             row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
             parsed = json.loads(row[0]) if row else {}
-            volatile = {
-                name
-                for (name,) in connection.execute(
-                    "SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
-                ).fetchall()
-            }
         except (duckdb.Error, RecursionError) as exc:
             raise QueryInvalid(f"the query cannot be read: {exc}", hint=_ONLY) from exc
     if parsed.get("error", True):
         raise QueryInvalid(f"the query cannot be read: {parsed.get('error_message', '')}", hint=_ONLY)
     nodes = list(_nodes(parsed))
     functions = {str(node["function_name"]) for node in nodes if "function_name" in node}
-    is_stable = not functions & (volatile | _OF_THE_CLOCK) and not any(node.get("sample") for node in nodes)
+    is_stable = not functions & (_volatile_functions() | _OF_THE_CLOCK) and not any(
+        node.get("sample") for node in nodes
+    )
     tables = frozenset(str(node["table_name"]) for node in nodes if node.get("type") == "BASE_TABLE")
     return Statement(sql, tables, json.dumps(_without_places(parsed), sort_keys=True), is_stable)
+
+
+@cache
+def _volatile_functions() -> frozenset[str]:
+    """Return the functions of the engine that may give another result at each call."""
+    with connect() as connection:
+        names = connection.execute("SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'")
+        return frozenset(str(name) for (name,) in names.fetchall())
 
 
 _OF_THE_CLOCK = frozenset(

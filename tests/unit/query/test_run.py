@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from fusepkg import Package
-from fusepkg.errors import EntryNotFound, QueryInvalid, QueryStopped, UsageError
+from fusepkg.errors import EntryNotFound, QueryInvalid, QueryStopped, RemoteError, UsageError
 from fusepkg.query import entries as query_entries
 from tests.unit.query.conftest import EVENTS, PICTURES
 
@@ -141,3 +141,13 @@ def test_the_command(package: Package, tmp_path: Path, fusepkg) -> None:
     assert len((tmp_path / "labels.csv").read_text().splitlines()) == 4
     for arguments in (["DROP TABLE entries"], ["SELECT 1", "--json", "--csv"]):
         assert fusepkg("query", ref, *arguments, check=False).returncode == 2
+
+
+def test_a_table_that_cannot_be_read_is_no_mistake_of_the_query(package: Package, published: Path) -> None:
+    gone = published / "data" / "local" / "pictures" / "twice.csv"
+    gone.rename(gone.with_suffix(".aside"))
+    try:
+        with pytest.raises(RemoteError, match=r"twice\.csv"):
+            package.query("SELECT * FROM 'twice.csv'")
+    finally:
+        gone.with_suffix(".aside").rename(gone)
