@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from fusepkg.fetch.slots import SMALL_BYTES
 from fusepkg.packs.pack import BELOW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import trio
     from fusepkg_cache.digest import Digest
@@ -128,13 +129,8 @@ class Ahead:
             self.used(entry)
             return
         self._unread.pop(entry.digest, None)
-        try:
+        with self._contained(entry):
             self._missed(entry)
-        except FusepkgError as exc:
-            log.debug("nothing is fetched beside %s: %s", entry.logical_key, exc)
-        except Exception:
-            log.exception("fetching ahead failed, which is a bug in fusepkg")
-            self._versions = tuple
 
     def used(self, entry: Entry) -> None:
         """Note that a blob was asked for that is here, or under way. No checkpoint."""
@@ -143,15 +139,25 @@ class Ahead:
             return
         self._read_bytes += unread.size
         self._counters.ahead_read_bytes += unread.size
-        try:
+        with self._contained(entry):
             if unread.stretch is None:
                 self._fetch_singles(unread.version, unread.number)
             else:
                 unread.stretch.read_bytes += unread.size
                 unread.stretch.read_to = max(unread.stretch.read_to, unread.end)
                 self._go_on(unread.stretch)
+
+    @contextmanager
+    def _contained(self, entry: Entry) -> Iterator[None]:
+        """Let no error out of the block: the read it is about must not fail for what was to be fetched beside it."""
+        try:
+            yield
         except FusepkgError as exc:
-            log.debug("nothing is fetched after %s: %s", entry.logical_key, exc)
+            log.debug("nothing is fetched beside %s: %s", entry.logical_key, exc)
+        except Exception:
+            log.exception("fetching ahead failed, which is a bug in fusepkg; nothing more is fetched ahead")
+            self._versions = tuple
+            self._unread.clear()
 
     # --- how much ----------------------------------------------------------------------------------------------
 
@@ -219,7 +225,7 @@ class Ahead:
                 break
             members |= missing
             first, stop = lower, upper
-        if len(members) > 1:
+        if len(members) > 1 and at.member in members:
             self.fetch(version, at, members, wanted=wanted)
 
     def fetch(

@@ -272,6 +272,17 @@ async def test_a_range_that_fails_for_a_moment_is_no_bad_pack(desk: PackedDesk):
         assert source.counters.ahead_read_bytes > desk.files * desk.size // 4
 
 
+async def test_a_bug_in_fetching_ahead_fails_no_read(
+    desk: PackedDesk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async with desk.packed_source() as source:
+        await read_all(desk, source, list(range(20)))
+        monkeypatch.setattr("fusepkg.fetch.ahead.Ahead._go_on", lambda _self, _stretch: 1 / 0)
+        monkeypatch.setattr("fusepkg.fetch.ahead.Ahead._missed", lambda _self, _entry: 1 / 0)
+        await read_all(desk, source, list(range(desk.files)))
+    assert "a bug in fusepkg" in caplog.text
+
+
 # --- without packs -----------------------------------------------------------------------------------------------
 
 
