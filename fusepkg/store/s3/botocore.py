@@ -9,12 +9,14 @@ import ipaddress
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.loaders
 import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as boto
@@ -85,6 +87,7 @@ def connect(settings: S3Settings, address: Address) -> Connection:
     """Make a client from the settings and, where they say nothing, from AWS's own sources."""
     with translated(address):
         core = botocore.session.Session(profile=settings.profile)
+        core.register_component("data_loader", _loader(core.get_config_variable("data_path") or ""))
         region = settings.region or core.get_config_variable("region") or FALLBACK_REGION
         bundle = core.get_config_variable("ca_bundle")
         if bundle:
@@ -104,6 +107,12 @@ def connect(settings: S3Settings, address: Address) -> Connection:
         certificates = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or str(get_cert_path(True))
         proxy = get_environ_proxies(endpoint).get(urlsplit(endpoint).scheme)
     return Connection(client, credentials, endpoint, region, virtual, certificates, proxy)
+
+
+@lru_cache(maxsize=4)
+def _loader(search_path: str) -> botocore.loaders.Loader:
+    """Return what reads botocore's descriptions of services: megabytes of JSON, parsed once in a process."""
+    return botocore.loaders.create_loader(search_path or None)
 
 
 def _load_credentials(core: botocore.session.Session, profile: str | None) -> RereadCredentials:
