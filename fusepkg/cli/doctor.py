@@ -168,7 +168,7 @@ def _mounts() -> dict[str, Any]:
     told: dict[str, Any] = {}
     for record in found:
         facts = msgspec.to_builtins(record)
-        shown = ", ".join(f"{name} {facts[name]}" for name in ("engine", "pid", "log"))
+        shown = ", ".join(f"{name} {facts[name]}" for name in ("engine", "pid", "supervisor", "log"))
         told[record.mountpoint] = f"{record.reference}, {shown}, {'alive' if records.is_alive(record) else 'dead'}"
     for mount in records.unrecorded_mounts(found):
         told[os.fsdecode(mount.path)] = f"{os.fsdecode(mount.source)}, without a record"

@@ -88,7 +88,8 @@ def _state(record: MountRecord) -> str:
         return "dead: umount it"
     if not mount_table.mounted_at(Path(record.mountpoint)):
         return "in use elsewhere"
-    return f"mounted, follows {record.follow}" if record.follow else "mounted"
+    supervised = ", supervised" if record.supervisor is not None else ""
+    return f"mounted{supervised}" + (f", follows {record.follow}" if record.follow else "")
 
 
 def show_mount(record: MountRecord, as_json: bool) -> None:
