@@ -176,7 +176,7 @@ class _Run:
     def report(self) -> InstallReport:
         """Return the result."""
         return InstallReport(
-            self._results[Result.WRITTEN], self._written_bytes, self._results[Result.THERE], tuple(self._kept)
+            self._results[Result.WRITTEN], self._written_bytes, self._results[Result.THERE], tuple(sorted(self._kept))
         )
 
     def _work(self, batch: list[Job]) -> list[Outcome | Job]:
