@@ -75,10 +75,9 @@ class LabelPackage:
 
         Raises QueryInvalid, QueryStopped, RemoteError, IntegrityError.
         """
-        with connect() as connection, deadline(connection, timeout_s):
-            root = ""
-            if self.version is not None:
-                files, root = file_system_for(self.version)
+        files, root = file_system_for(self.version) if self.version else (None, "")
+        with connect() as connection, deadline(connection, timeout_s, files):
+            if files is not None:
                 lock(connection, files, root)
             read_live(connection, root, self.segments, has_deleted=self.deleted > 0)
             yield connection

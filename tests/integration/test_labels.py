@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusepkg import Package
-from fusepkg.errors import LabelsUnfit, QueryInvalid, QueryStopped, SystemFailure, UsageError
+from fusepkg.errors import LabelsUnfit, ObjectMissing, QueryInvalid, QueryStopped, SystemFailure, UsageError
 from fusepkg.labels import label_set
 from fusepkg.labels.label_set import LabelSet, write_labels
 from fusepkg.opened.contexts import close_contexts
@@ -241,3 +241,13 @@ def test_labels_are_written_whole_or_not(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "made") == ["labels.json"]
     with pytest.raises(SystemFailure, match=r"labels\.json cannot be written"):
         write_labels(cars.search(), Path("/proc/labels.json"))
+
+
+def test_labels_whose_objects_are_gone_are_said_to_be(tmp_path: Path, home: Path) -> None:
+    record(tmp_path / "session", range(2))
+    LabelSet("local/cars").add(tmp_path / "session")
+    for segment in (home / "fusepkg-data" / "local").rglob("*.parquet*"):
+        segment.unlink()
+    close_contexts()
+    with pytest.raises(ObjectMissing, match="parquet"):
+        LabelSet("local/cars").search()
