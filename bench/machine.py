@@ -51,7 +51,7 @@ def versions(checkout: Path) -> dict[str, str]:
     return {
         "fusepkg": f"{version('fusepkg')} ({commit})",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("pyfuse3", "trio", "obstore", "boto3")},
+        **{name: version(name) for name in ("pyfuse3", "trio", "httptools", "boto3")},
     }
 
 

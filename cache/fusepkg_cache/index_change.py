@@ -117,6 +117,15 @@ class IndexChange:
         for name, number in more.items():
             setattr(self.header, name, getattr(self.header, name) + number)
 
+    def recount(self) -> None:
+        """Count all entries again, before anything else is changed.
+
+        The disk may have kept pages and counts of different moments when the power went, as a copy of a busy cache
+        does.
+        """
+        self._begin()
+        self._file.repair(self.header)
+
     def afterwards(self, do: Callable[[], object]) -> None:
         """Do this once the change is written."""
         self._afterwards.append(do)

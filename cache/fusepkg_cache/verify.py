@@ -36,7 +36,8 @@ class VerifyReport:
 
     ``blobs`` and ``bytes`` were hashed. ``damaged`` ones do not hash to their name. ``missing`` ones have an entry but
     no file, and ``unrecorded`` ones a sound file but no block sums, or wrong ones: both are harmless, and come from
-    changes by others or from a process that was killed. ``repaired`` says that all three were put right.
+    changes by others or from a process that was killed. ``repaired`` says that all three were put right, and what the
+    cache holds was counted again.
     """
 
     blobs: int
@@ -128,6 +129,8 @@ def verify(opened: OpenDirectory, *, repair: bool, progress: Callable[[int, int]
     check = _Check(opened, repair, lambda done: progress(done, max(done, there_are)) if progress else None)
     check.entries()
     check.files(digests)
+    if repair:
+        opened.index.change(lambda change: change.recount())
     return VerifyReport(
         blobs=check.blobs,
         bytes=check.bytes,

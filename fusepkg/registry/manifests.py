@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -51,6 +52,9 @@ _MEND_HINT = "Push the package again to mend it"
 
 _PIECE_BYTES = 1 << 20
 """Manifests are streamed in pieces of this size: memory does not grow with them."""
+
+_RETRY_S, _RETRIES = 0.1, 50
+"""Wait so long, so often, for publishers who were not first to take their manifests back: they need two requests."""
 
 
 def fetch_manifest(
@@ -150,30 +154,47 @@ def put_manifest(
     of directories, or if this version of fusepkg cannot read it.
     """
     key = layout.manifest_key(name, top_hash, where)
-    try:
-        store.create(key, source)
-    except ObjectExists as exc:
-        with tempfile.TemporaryDirectory(prefix="fusepkg-manifest-") as directory:
-            there, merged = Path(directory, "there"), Path(directory, "merged")
-            with there.open("wb") as file:
-                for piece in store.stream(key, piece_bytes=_PIECE_BYTES):
-                    file.write(piece)
-            if _same_bytes(there, source):
-                return ManifestPut.KEPT
-            if not _is_manifest_of(there, top_hash, _readable(store, key)):
-                store.overwrite(key, source)
-                return ManifestPut.MENDED
-            if (directory_key := _other_metadata(there, source)) is not None:
-                raise ObjectCollision(
-                    f"{_readable(store, key)} is final: a version of the same contents was published with other "
-                    f"metadata of {directory_key}",
-                    hint="Give this version another message, which makes it another one",
-                ) from exc
-            if not _merge_places(store, there, source, merged, broken):
-                return ManifestPut.KEPT
-            store.overwrite(key, merged)
-            return ManifestPut.PLACES_REPLACED
-    return ManifestPut.CREATED
+    for tries_left in reversed(range(_RETRIES)):
+        try:
+            store.create(key, source)
+        except ObjectExists as exc:
+            try:
+                return _meet(store, key, top_hash, source, broken, exc)
+            except ObjectMissing:
+                # Where several creators succeed, those who were not first take theirs back, and meanwhile there may
+                # seem to be none.
+                if not tries_left:
+                    raise
+                time.sleep(_RETRY_S)
+        else:
+            return ManifestPut.CREATED
+    raise AssertionError("the last try returns or raises")
+
+
+def _meet(
+    store: ObjectStore, key: str, top_hash: str, source: Path, broken: Container[str], exists: ObjectExists
+) -> ManifestPut:
+    """Compare what lies under the key with ours, and replace it where ours is better. Raises ObjectMissing, too."""
+    with tempfile.TemporaryDirectory(prefix="fusepkg-manifest-") as directory:
+        there, merged = Path(directory, "there"), Path(directory, "merged")
+        with there.open("wb") as file:
+            for piece in store.stream(key, piece_bytes=_PIECE_BYTES):
+                file.write(piece)
+        if _same_bytes(there, source):
+            return ManifestPut.KEPT
+        if not _is_manifest_of(there, top_hash, _readable(store, key)):
+            store.overwrite(key, source)
+            return ManifestPut.MENDED
+        if (directory_key := _other_metadata(there, source)) is not None:
+            raise ObjectCollision(
+                f"{_readable(store, key)} is final: a version of the same contents was published with other "
+                f"metadata of {directory_key}",
+                hint="Give this version another message, which makes it another one",
+            ) from exists
+        if not _merge_places(store, there, source, merged, broken):
+            return ManifestPut.KEPT
+        store.overwrite(key, merged)
+        return ManifestPut.PLACES_REPLACED
 
 
 def _is_manifest_of(manifest: Path, top_hash: str, shown: str) -> bool:

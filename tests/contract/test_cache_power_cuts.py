@@ -39,7 +39,7 @@ with Cache(Path(sys.argv[1])) as cache:
     cache.verify(repair=True)
     again = cache.verify()
     assert again.ok and not again.missing and not again.unrecorded
-    assert (cache.info().blobs, cache.info().bytes) == (again.blobs, again.bytes)
+    assert (cache.info().blobs, cache.info().bytes) == (again.blobs, again.bytes), (cache.info(), again)
     shrink(cache, LARGE)
     cache.clear()
 print(found)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fusepkg_cache.digest import DIGEST_BYTES, MAX_CHUNKS, Algorithm, Digest, combine_chunks
 
-from fusepkg.errors import AccessDenied, DigestMismatch, HashNotFound, ObjectCollision, ObjectMissing
+from fusepkg.errors import AccessDenied, DigestMismatch, HashNotFound, ObjectCollision, ObjectExists, ObjectMissing
 from fusepkg.model.entry import Entry
 from fusepkg.model.manifest import write_directory, write_entry, write_header
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
@@ -26,7 +27,7 @@ from fusepkg.registry.manifests import (
 )
 from fusepkg.store.faulty import Fault, FaultyStore
 from fusepkg.store.memory import MemoryStore
-from fusepkg.store.protocol import ObjectStore
+from fusepkg.store.protocol import ObjectInfo, ObjectStore
 
 HEADER = {"version": "v0", "user_meta": None, "message": None}
 DIGEST = Digest(Algorithm.SHA2_256_CHUNKED, bytes(32))
@@ -208,3 +209,22 @@ def test_a_damaged_chunk_list_is_noticed_and_mended_by_the_next_push(store: Obje
 def test_wrong_chunks_are_never_written(store: ObjectStore) -> None:
     with pytest.raises(ValueError, match="not the chunks"):
         put_chunk_list(store, combine_chunks(CHUNKS), CHUNKS[:1])
+
+
+def test_a_manifest_that_its_publisher_takes_back_is_put(tmp_path: Path) -> None:
+    """Where several creators succeed, the key seems taken, then free; whoever was second begins again."""
+
+    class Fleeting(MemoryStore):
+        creates = 0
+
+        def create(self, key: str, source: bytes | Path, *, metadata: Mapping[str, str] | None = None) -> ObjectInfo:
+            self.creates += 1
+            if self.creates == 1:
+                raise ObjectExists(f"{key} exists already")
+            return super().create(key, source, metadata=metadata)
+
+    manifest = tmp_path / "manifest"
+    manifest.write_bytes(b"{}\n")
+    store = Fleeting("bucket")
+    assert put_manifest(store, "n", "ab" * 32, manifest) is ManifestPut.CREATED
+    assert store.creates == 2
