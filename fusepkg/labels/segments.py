@@ -131,7 +131,9 @@ def write_segment(rows: pa.Table, path: Path) -> None:
     """Write change and document of rows as a segment, with a typed column for each field of the documents."""
     with connect() as own:
         own.register("rows", rows)
-        found = own.execute(f"SELECT json_group_structure({DOCUMENT}::JSON) FROM rows").fetchone()
+        # One document of each shape stands for all: the structure of a million at once would take gigabytes.
+        shapes = f"SELECT any_value({DOCUMENT}) AS one FROM rows GROUP BY json_structure({DOCUMENT}::JSON)"
+        found = own.execute(f"SELECT json_group_structure(one::JSON) FROM ({shapes})").fetchone()
         structure = _clean(json.loads(found[0])) if found and found[0] else {}
         structure = {"label_fingerprint": "VARCHAR", "img_id": "VARCHAR", **structure}
         structure = dict(list(structure.items())[:_COLUMNS])

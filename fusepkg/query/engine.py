@@ -48,6 +48,8 @@ def connect() -> duckdb.DuckDBPyConnection:
 def lock(connection: duckdb.DuckDBPyConnection, files: PackageFileSystem, root: str) -> None:
     """Let it read the files below ``root`` and no others, and keep it from being told otherwise."""
     connection.register_filesystem(files)
+    # Threads of the engine share one open file, and move and read it in two steps: they would read each other's bytes.
+    connection.execute("SET threads = 1")
     connection.execute(f"SET allowed_directories = [{quoted(f'{root}/')}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -26,6 +26,11 @@ def test_one_row_an_entry(package: Package, monkeypatch: pytest.MonkeyPatch) -> 
     assert {row["kind"] for row in rows} == {"file", "symlink", "empty_directory"}
 
 
+def test_one_thread_reads_a_package(package: Package) -> None:
+    """Threads of DuckDB share an open file, and move and read it in two steps: of large tables came wrong bytes."""
+    assert list(package.query("SELECT current_setting('threads') FROM labels LIMIT 1")) == [(1,)]
+
+
 def test_metadata_is_json(package: Package) -> None:
     found = package.query("""
         SELECT logical_key, meta.label.event AS event FROM entries
