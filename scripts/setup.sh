@@ -108,13 +108,14 @@ if [ "$level" != run ]; then groups+=(--group dev); fi
 if [ "$level" = bench ] || [ "$level" = heavy ]; then groups+=(--group "$level"); fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 
-# uv reads nothing of pip's configuration. Compiled at once, as pip does: what the compiler warns of in libraries
+# uv reads nothing of pip's configuration, and of the system's certificates only if told to: those of a company's proxy
+# lie there. Compiled at once, as pip does: what the compiler warns of in libraries
 # would be an error in the first test that imports them. PyTorch comes from wherever pip is told to find it.
 own_index() { "${pip[@]}" config list 2>/dev/null | grep -Eq '[.](index-url|no-index)=' || [ "$level" = heavy ]; }
 
 say "Python packages (half a minute)"
 if ! own_index && { [ -x "$venv/bin/uv" ] || "${pip[@]}" install uv </dev/null; }; then
-  VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip install --quiet --compile-bytecode -e . "${groups[@]}" -c requirements.lock </dev/null
+  UV_SYSTEM_CERTS=1 VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip install --quiet --compile-bytecode -e . "${groups[@]}" -c requirements.lock </dev/null
 else
   "${pip[@]}" install "pip>=25.1" </dev/null  # the first that knows dependency groups
   "${pip[@]}" install -e . "${groups[@]}" -c requirements.lock </dev/null
