@@ -37,6 +37,7 @@ from fusepkg.model.record import DirectoryRecord, EntryRecord
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
 from fusepkg.registry.layout import Layout
+from fusepkg.registry.races import RACE_PAUSE_S, RACE_TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -52,9 +53,6 @@ _MEND_HINT = "Push the package again to mend it"
 
 _PIECE_BYTES = 1 << 20
 """Manifests are streamed in pieces of this size: memory does not grow with them."""
-
-_RETRY_S, _RETRIES = 0.1, 50
-"""Wait so long, so often, for publishers who were not first to take their manifests back: they need two requests."""
 
 
 def fetch_manifest(
@@ -154,18 +152,16 @@ def put_manifest(
     of directories, or if this version of fusepkg cannot read it.
     """
     key = layout.manifest_key(name, top_hash, where)
-    for tries_left in reversed(range(_RETRIES)):
+    for tries_left in reversed(range(RACE_TRIES)):
         try:
             store.create(key, source)
         except ObjectExists as exc:
             try:
                 return _meet(store, key, top_hash, source, broken, exc)
             except ObjectMissing:
-                # Where several creators succeed, those who were not first take theirs back, and meanwhile there may
-                # seem to be none.
-                if not tries_left:
+                if not tries_left:  # else it was of a publisher who was not first
                     raise
-                time.sleep(_RETRY_S)
+                time.sleep(RACE_PAUSE_S)
         else:
             return ManifestPut.CREATED
     raise AssertionError("the last try returns or raises")

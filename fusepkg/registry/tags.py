@@ -30,6 +30,7 @@ from fusepkg.errors import (
 )
 from fusepkg.registry import layout
 from fusepkg.registry.manifests import has_manifest
+from fusepkg.registry.races import RACE_PAUSE_S, RACE_TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,9 +49,6 @@ READ_THREADS = 16
 
 MOVE_BYTES = 8 * 1024**2
 """The most that the record of a move may hold: 400 bytes and its message, of up to a megabyte before it is escaped."""
-
-_RETRY_S, _RETRIES = 0.1, 50
-"""Wait so long, so often, for publishers who were not first to take their moves back: they need two requests."""
 
 _SHORT_DIGITS = 9
 """Digits of a top hash in messages."""
@@ -245,12 +243,12 @@ def _get_after_races(store: ObjectStore, key: str) -> bytes:
     Where the server lets several creators succeed, the one who was not first does so moments later, and meanwhile there
     may seem to be no move at all. One who was killed in between never does: then that move is the tag's.
     """
-    for _ in range(_RETRIES):
+    for _ in range(RACE_TRIES):
         with suppress(ObjectMissing):
             found = store.head(key)
             if store.stays(found):
                 return store.get(key, version=found.version, at_most=MOVE_BYTES)
-        time.sleep(_RETRY_S)
+        time.sleep(RACE_PAUSE_S)
     return store.get(key, at_most=MOVE_BYTES)
 
 
