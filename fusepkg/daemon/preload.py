@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("fusepkg", "fusepkg_cache")
 
-_NOT_NEEDED = (
-    "fusepkg.cli", "fusepkg.metrics", "fusepkg.torch", "fusepkg.training", "fusepkg.labels", "fusepkg.api",
-    "fusepkg.query", "fusepkg.fsspec", "fusepkg.opened", "fusepkg.publish", "fusepkg.install", "fusepkg.check",
-    "fusepkg.__main__",
+_NEEDED = (
+    "fusepkg.app", "fusepkg.daemon", "fusepkg.engines", "fusepkg.errors", "fusepkg.fetch", "fusepkg.index",
+    "fusepkg.model", "fusepkg.package", "fusepkg.packs", "fusepkg.registry", "fusepkg.state", "fusepkg.store",
+    "fusepkg.vfs", "fusepkg.work",
 )  # fmt: skip
-"""Front ends, some of which need an extra that may not be installed, and what no mount does."""
+"""What the import contract has at and below the daemon, without what no mount does: publish, install, check. A package
+that stands above may need a library that is not installed."""
 
 
 def load_everything() -> None:
@@ -33,7 +34,7 @@ def load_everything() -> None:
 def _modules_of(package: ModuleType) -> list[str]:
     names = []
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        if found.name.startswith(_NOT_NEEDED):
+        if package.__name__ == "fusepkg" and found.name not in _NEEDED:
             continue
         names.append(found.name)
         if found.ispkg:
