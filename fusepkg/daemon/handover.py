@@ -20,7 +20,7 @@ class Coming(msgspec.Struct, frozen=True):
     top_hash: str
 
 
-class Left(msgspec.Struct, frozen=True):
+class Handover(msgspec.Struct, frozen=True):
     """What a worker leaves to the next one. ``engine`` is the RunningMount's ``facts``, ``request`` is pickled."""
 
     request: bytes
@@ -28,7 +28,7 @@ class Left(msgspec.Struct, frozen=True):
     engine: dict[str, Any]
     coming: Coming | None = None
 
-    def now(self, device: str) -> Left:
+    def now(self, device: str) -> Handover:
         """Return the same, as it is by what the kernel shows: the worker may have died just before or after a switch.
 
         ``device`` is that of what is mounted.

@@ -13,7 +13,7 @@ from typing import NoReturn
 import msgspec
 
 from fusepkg.daemon import supervisor
-from fusepkg.daemon.left import Left
+from fusepkg.daemon.handover import Handover
 from fusepkg.daemon.logs import log_to_file, log_to_terminal
 from fusepkg.daemon.stacks import print_stacks_on_signal
 
@@ -30,7 +30,7 @@ def be_resumed() -> NoReturn:
         for number in numbers:
             os.set_inheritable(number, False)
         facts = json.loads(message)
-        left = msgspec.convert(facts["state"], Left)
+        left = msgspec.convert(facts["state"], Handover)
         os.chdir("/")
         _log_as_before(left)
         print_stacks_on_signal()
@@ -46,7 +46,7 @@ def be_resumed() -> NoReturn:
         os._exit(status)
 
 
-def _log_as_before(left: Left) -> None:
+def _log_as_before(left: Handover) -> None:
     debug = left.mount_request().settings.debug
     if left.record.log.startswith("/"):
         log_to_file(Path(left.record.log), debug=debug)

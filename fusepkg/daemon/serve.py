@@ -34,7 +34,7 @@ from fusepkg.daemon.ending import (
     watch_signals,
 )
 from fusepkg.daemon.follow import Follower
-from fusepkg.daemon.left import Coming, Left
+from fusepkg.daemon.handover import Coming, Handover
 from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_mount
 from fusepkg.daemon.mount_table import mounted_at
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
@@ -103,7 +103,7 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
             raise worst(group) from group
 
 
-def resume_mount(left: Left, descriptors: dict[str, int], link: socket.socket) -> None:
+def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socket) -> None:
     """Go on with a mount that another process has left, until it ends. ``link`` leads to the supervisor.
 
     Raises FusepkgError where that is not possible.
@@ -313,7 +313,7 @@ class _Service:
         return {**self._mount.descriptors(), "listener": self._listener.fileno()}
 
     def _tell_next(self) -> dict[str, Any]:
-        left = Left(pickle.dumps(self._request), self._record, self._mount.facts(), self._coming)
+        left = Handover(pickle.dumps(self._request), self._record, self._mount.facts(), self._coming)
         told: dict[str, Any] = msgspec.to_builtins(left)
         return told
 
