@@ -37,6 +37,10 @@ _WORDS = {
 """Modules in the order in which help lists them, and the commands each registers."""
 
 
+COMPLETION_VARIABLE = "_FUSEPKG_COMPLETE"
+"""Set by a shell that asks what may come next; the script of `completion` does it."""
+
+
 def application(words: Collection[str] = ()) -> typer.Typer:
     """Return the commands among these words, or all commands if there is none (for help and mistakes)."""
     app = typer.Typer(

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
+from fusepkg.cli.application import COMPLETION_VARIABLE
 from fusepkg.cli.output import say
 from fusepkg.errors import UsageError
-
-VARIABLE = "_FUSEPKG_COMPLETE"
-"""Set by the script when it asks what may come next."""
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -31,7 +29,7 @@ def completion(
         raise UsageError(f"there is no completion for {shell!r}", hint=f"Shells are {', '.join(SHELLS)}")
     from typer.completion import get_completion_script  # type: ignore[attr-defined]  # imported there to be used
 
-    say(get_completion_script(prog_name="fusepkg", complete_var=VARIABLE, shell=shell))
+    say(get_completion_script(prog_name="fusepkg", complete_var=COMPLETION_VARIABLE, shell=shell))
 
 
 def answer_shell() -> None:

@@ -22,9 +22,9 @@ _READER_GONE = 141
 
 def app() -> object:
     """Run the command and return its exit code."""
-    from fusepkg.cli.application import application
+    from fusepkg.cli.application import COMPLETION_VARIABLE, application
 
-    if "_FUSEPKG_COMPLETE" in os.environ:
+    if COMPLETION_VARIABLE in os.environ:
         from fusepkg.cli.completion import answer_shell
 
         answer_shell()
