@@ -134,11 +134,9 @@ def check_kinds(opened: LabelPackage, labels: Sequence[Label]) -> None:
     """Raise LabelsUnfit where a field is an object in some labels, and a plain value or a list in others."""
     if not labels:
         return
-    with tempfile.TemporaryDirectory(prefix="fusepkg-labels-") as scratch, opened.engine() as connection:
+    with opened.engine() as connection:
         register_labels(connection, labels, opened.changes + 1)
-        path = Path(scratch) / "segment.parquet"
-        write_segment(_merged_rows(connection, (), ()), path)
-        refuse_other_kinds(connection, path)
+        refuse_other_kinds(connection, _merged_rows(connection, (), ()))
 
 
 def push_change(

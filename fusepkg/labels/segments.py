@@ -131,15 +131,19 @@ def write_segment(rows: pa.Table, path: Path) -> None:
     """Write change and document of rows as a segment, with a typed column for each field of the documents."""
     with connect() as own:
         own.register("rows", rows)
-        # One document of each shape stands for all: the structure of a million at once would take gigabytes.
-        shapes = f"SELECT any_value({DOCUMENT}) AS one FROM rows GROUP BY json_structure({DOCUMENT}::JSON)"
-        found = own.execute(f"SELECT json_group_structure(one::JSON) FROM ({shapes})").fetchone()
-        structure = _clean(json.loads(found[0])) if found and found[0] else {}
-        structure = {"label_fingerprint": "VARCHAR", "img_id": "VARCHAR", **structure}
-        structure = dict(list(structure.items())[:_COLUMNS])
-        typed = f"unnest(from_json({DOCUMENT}::JSON, {quoted(json.dumps(structure))}))"
-        select = f"SELECT {CHANGE}, {DOCUMENT}, {typed} FROM rows ORDER BY {CHANGE}"
+        select = f"SELECT {CHANGE}, {DOCUMENT}, {_typed_fields(own)} FROM rows ORDER BY {CHANGE}"
         own.execute(f"COPY ({select}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)")
+
+
+def _typed_fields(own: duckdb.DuckDBPyConnection) -> str:
+    """Return the expression that makes columns of the fields of the documents in ``rows``."""
+    # One document of each shape stands for all: the structure of a million at once would take gigabytes.
+    shapes = f"SELECT any_value({DOCUMENT}) AS one FROM rows GROUP BY json_structure({DOCUMENT}::JSON)"
+    found = own.execute(f"SELECT json_group_structure(one::JSON) FROM ({shapes})").fetchone()
+    structure = _clean(json.loads(found[0])) if found and found[0] else {}
+    structure = {"label_fingerprint": "VARCHAR", "img_id": "VARCHAR", **structure}
+    structure = dict(list(structure.items())[:_COLUMNS])
+    return f"unnest(from_json({DOCUMENT}::JSON, {quoted(json.dumps(structure))}))"
 
 
 def write_deleted(rows: pa.Table, path: Path) -> None:
@@ -166,10 +170,11 @@ def _clean(structure: Any) -> Any:  # noqa: ANN401 - JSON
     return kept
 
 
-def refuse_other_kinds(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Raise LabelsUnfit where a field is an object in one of the new segment and ``labels``, and none in the other."""
+def refuse_other_kinds(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
+    """Raise LabelsUnfit where a field is an object in one of the new rows and ``labels``, and none in the other."""
     with connect() as own:
-        new = own.sql(f"SELECT * EXCLUDE ({CHANGE}, {DOCUMENT}) FROM read_parquet({quoted(str(path))})")
+        own.register("rows", rows)
+        new = own.sql(f"SELECT {_typed_fields(own)} FROM rows LIMIT 0")
         theirs = dict(zip(new.columns, new.types, strict=True))
     there = connection.sql("SELECT * FROM labels")
     for name, kind in zip(there.columns, there.types, strict=True):

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,12 @@ def written(root: Path, number: int, *documents: dict[str, object]) -> Segment:
     return segment
 
 
+def rows_of(root: Path, segment: Segment) -> pa.Table:
+    with connect() as connection:
+        place = root / segment.logical_key
+        return connection.sql(f"SELECT {CHANGE}, {DOCUMENT} FROM read_parquet('{place}')").to_arrow_table()
+
+
 def live(root: Path, *segments: Segment) -> duckdb.DuckDBPyConnection:
     connection = connect()
     read_live(connection, str(root), segments, has_deleted=False)
@@ -70,10 +77,10 @@ def test_a_field_is_an_object_in_all_labels_or_in_none(tmp_path: Path) -> None:
     deeper = written(tmp_path, 3, {"label": {"speed": [1]}})
     with live(tmp_path, first) as connection:
         with pytest.raises(LabelsUnfit, match=r"the field label holds plain values; .* objects"):
-            refuse_other_kinds(connection, tmp_path / plain.logical_key)
+            refuse_other_kinds(connection, rows_of(tmp_path, plain))
         with pytest.raises(LabelsUnfit, match=r"the field label\.speed holds lists"):
-            refuse_other_kinds(connection, tmp_path / deeper.logical_key)
-        refuse_other_kinds(connection, tmp_path / first.logical_key)
+            refuse_other_kinds(connection, rows_of(tmp_path, deeper))
+        refuse_other_kinds(connection, rows_of(tmp_path, first))
 
 
 def test_a_small_change_writes_little_again_and_segments_stay_few() -> None:
