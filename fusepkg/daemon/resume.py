@@ -21,21 +21,25 @@ log = logging.getLogger(__name__)
 
 
 def be_resumed() -> NoReturn:
-    """Be that worker. The number of its link to the supervisor is the only argument."""
+    """Be that worker, once the supervisor says so. The number of the link to it is the only argument."""
     status = 1
     try:
         link = socket.socket(fileno=int(sys.argv[1]))
         link.set_inheritable(False)
+        os.chdir("/")
+        from fusepkg.daemon.preload import load_everything  # here, because it loads what may fail to load
+        from fusepkg.daemon.serve import resume_mount
+
+        load_everything()
         message, numbers, _, _ = socket.recv_fds(link, supervisor.MAX_MESSAGE_BYTES, supervisor.MAX_DESCRIPTORS)
+        if not message:  # the mount has ended, or the supervisor has died and another one follows
+            os._exit(0)
         for number in numbers:
             os.set_inheritable(number, False)
         facts = json.loads(message)
         left = msgspec.convert(facts["state"], Handover)
-        os.chdir("/")
         _log_as_before(left)
         print_stacks_on_signal()
-        from fusepkg.daemon.serve import resume_mount  # here, because it loads what may fail to load
-
         resume_mount(left, dict(zip(facts["names"], numbers, strict=True)), link)
         status = 0
     except BaseException:

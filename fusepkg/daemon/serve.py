@@ -308,6 +308,8 @@ class _Service:
         if self._request.supervised or link is not None:
             self._supervision.start()
             nursery.start_soon(self._supervision.run)
+        if link is not None:
+            nursery.start_soon(self._supervision.tell_served, self._served_bytes)
 
     def _descriptors(self) -> dict[str, int]:
         return {**self._mount.descriptors(), "listener": self._listener.fileno()}

@@ -15,12 +15,19 @@ import trio
 
 from fusepkg.daemon import supervisor
 from fusepkg.engines import kernel
+from fusepkg.engines.handlers import UNDER_WAY
 from fusepkg.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
+
+MOST_ENDS, MOST_ENDS_S = 20, 10.0
+"""So many supervisors that end in so many seconds are no accident: the mount goes on without one."""
+
+_LOOK_S = 0.1
+"""How often a worker that goes on with a mount looks whether it has answered."""
 
 _NEXT_WORKER = (
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
@@ -60,6 +67,7 @@ class Supervision:
         self._on_supervisor = on_supervisor
         self._link = link
         self._has_ended = False
+        self._is_troubled = False
 
     def start(self) -> None:
         """Start a supervisor if there is none."""
@@ -87,8 +95,15 @@ class Supervision:
             "record": str(self._record),
             "names": list(kept),
             "state": self._tell(),
+            "is_troubled": self._is_troubled,
         }
         self._send(facts, list(kept.values()))
+
+    async def tell_served(self, served_bytes: Callable[[], int]) -> None:
+        """Tell the supervisor, once requests have been answered or none are waiting."""
+        while UNDER_WAY.count and not served_bytes():  # noqa: ASYNC110 - answers wake nobody up, for speed
+            await trio.sleep(_LOOK_S)
+        self._send({"kind": "served"})
 
     def changed(self) -> None:
         """Have the next worker told what is so now."""
@@ -123,13 +138,15 @@ class Supervision:
                 return
             self._forget()
             now = trio.current_time()
-            ends = [at for at in ends if now - at < supervisor.CRASHES_S] + [now]
-            if len(ends) >= supervisor.CRASHES:
+            ends = [at for at in ends if now - at < MOST_ENDS_S] + [now]
+            if len(ends) >= MOST_ENDS:
                 log.error("supervisors die too often: this mount goes on without one")
                 self._on_supervisor(None)
                 return
             log.warning("the supervisor, process %s, has died, and is replaced", self.pid)
+            self._is_troubled = True
             self.start()
+            self._send({"kind": "served"})
 
     def _forget(self) -> None:
         if self._link is not None:

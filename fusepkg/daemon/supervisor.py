@@ -4,8 +4,9 @@ Run by its path in an interpreter of its own, and imports nothing but a little o
 as long as the mount, and must not fail for reasons a worker can fail for.
 
 It is told, in messages of JSON over the socket whose number is its only argument: ``keep`` (a process to watch, how to
-start the next, what to tell it, with descriptors), ``state`` (what to tell the next one from now on), ``close`` (a
-descriptor), ``next`` (the worker goes, and wants another one after it), ``end`` (the mount ends).
+start the next, what to tell it, with descriptors), ``served`` (it has answered), ``state`` (what to tell the next one
+from now on), ``close`` (a descriptor), ``next`` (the worker goes, and wants another one after it), ``end`` (the mount
+ends).
 """
 
 from __future__ import annotations
@@ -27,7 +28,53 @@ MAX_MESSAGE_BYTES = 1 << 20
 MAX_DESCRIPTORS = 8
 
 CRASHES, CRASHES_S = 5, 30.0
-"""So many ends of workers in so many seconds are the end: the next one would die too."""
+"""So many workers that end by themselves (an error, a fault of memory) in so many seconds are the end: the next one
+would do the same."""
+
+UNSERVED = 20
+"""So many workers in a row that end before they have answered anything are the end, whatever ends them. One that has
+answered and is killed from outside, by kill -9 or by the kernel for want of memory, is replaced however often."""
+
+SPARE_S = 60.0
+"""For so long after a worker has died the next one is kept ready: it has loaded all it needs, which takes a second."""
+
+
+class Worker:
+    """A process that serves, or waits to be needed. ``link`` leads to it; ``process`` is -1 if it had ended before."""
+
+    def __init__(self, pid: int, link: socket.socket, is_child: bool) -> None:
+        self.pid = pid
+        self.link = link
+        self.has_served = not is_child  # the one that starts a supervisor has been serving
+        self._is_child = is_child
+        try:
+            self.process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.process = -1
+
+    @classmethod
+    def spawned(cls, command: list[str]) -> Worker:
+        """Start one, which loads what it needs and then waits to be told what to serve."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            os.set_inheritable(theirs.fileno(), True)
+            pid = os.posix_spawn(command[0], [*command, str(theirs.fileno())], os.environ)
+        return cls(pid, ours, is_child=True)
+
+    def wait(self) -> int | None:
+        """Wait for its end; return how it ended, as waitpid(2) does, or None if it is not our child."""
+        if self.process >= 0:
+            select.select([self.process], [], [])
+            os.close(self.process)
+            self.process = -1
+        self.link.close()
+        return os.waitpid(self.pid, 0)[1] if self._is_child else None
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process >= 0:
+            signal.pidfd_send_signal(self.process, signal.SIGKILL)
+        self.wait()
 
 
 class Supervisor:
@@ -35,84 +82,113 @@ class Supervisor:
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
+        self._worker: Worker | None = None  # until the first message
+        self._spare: Worker | None = None
+        self._spare_until = 0.0
         self._kept: dict[str, int] = {}
         self._facts: dict[str, Any] = {}
-        self._worker = -1
-        self._pid = 0
-        self._ends: list[float] = []
+        self._crashes: list[float] = []
+        self._unserved = 0
         self._is_asked_for_next = False
 
     def run(self) -> None:
         """Watch workers until the mount ends, or until they die too often."""
-        while True:
-            try:
-                message, descriptors, _, _ = socket.recv_fds(self._link, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
-            except OSError:
-                message, descriptors = b"", []
-            if not message:  # the worker dies, after its last word
-                select.select([self._worker], [], [])
-                if not self._start_next():
-                    return
-            elif not self._take(json.loads(message), descriptors):
-                return
+        try:
+            while self._look():
+                pass
+        finally:
+            self._drop_spare()
+
+    def _look(self) -> bool:
+        """Wait for something to happen, and act on it; return False at the end of the mount."""
+        watched, timeout = [self._link.fileno()], None
+        if self._spare is not None:
+            watched.append(self._spare.process)
+            timeout = max(0.0, self._spare_until - time.monotonic())
+        found = select.select(watched, [], [], timeout)[0]
+        if self._link.fileno() not in found:  # the spare one has died, or was kept for long enough
+            self._drop_spare()
+            return True
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._link, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
+        except OSError:
+            message, descriptors = b"", []
+        if message:
+            return self._take(json.loads(message), descriptors)
+        return self._worker is not None and self._replace(self._worker)
 
     def _take(self, facts: dict[str, Any], descriptors: list[int]) -> bool:
         """Take a message in; return False at the end of the mount."""
         kind = facts.pop("kind")
         if kind == "keep":
-            for number in [*self._kept.values(), self._worker]:
-                if number >= 0:
-                    os.close(number)
-            for number in descriptors:
-                os.set_inheritable(number, False)
-            self._kept = dict(zip(facts.pop("names"), descriptors, strict=True))
-            self._pid = facts.pop("pid")
-            self._worker = os.pidfd_open(self._pid)
-            self._facts = facts
+            self._keep(facts, descriptors)
         elif kind == "state":
             self._facts["state"] = facts["state"]
         elif kind == "close":
             self._close(facts["name"])
         elif kind == "next":
             self._is_asked_for_next = True
+        elif kind == "served" and self._worker is not None:
+            self._worker.has_served = True
+            if self._spare is None and time.monotonic() < self._spare_until:
+                self._spare = Worker.spawned(self._facts["command"])
         return bool(kind != "end")
+
+    def _keep(self, facts: dict[str, Any], descriptors: list[int]) -> None:
+        for number in self._kept.values():
+            os.close(number)
+        for number in descriptors:
+            os.set_inheritable(number, False)
+        self._kept = dict(zip(facts.pop("names"), descriptors, strict=True))
+        if self._worker is None:
+            self._worker = Worker(facts["pid"], self._link, is_child=False)
+        if facts["is_troubled"]:
+            self._spare_until = time.monotonic() + SPARE_S
+        self._facts = facts
 
     def _close(self, name: str) -> None:
         if name in self._kept:
             os.close(self._kept.pop(name))
 
-    def _start_next(self) -> bool:
-        self._reap()
+    def _replace(self, dead: Worker) -> bool:
+        """Start the next worker once that one has ended; return False if it would do no better."""
+        status = dead.wait()
         if self._is_asked_for_next:
             self._is_asked_for_next = False
+            self._drop_spare()  # it has loaded the code that is to be replaced
         else:
-            now = time.monotonic()
-            self._ends = [at for at in self._ends if now - at < CRASHES_S] + [now]
-            _say(f"process {self._pid} has died, and is replaced")
-        if len(self._ends) >= CRASHES:
-            reason = f"its process died {CRASHES} times within {CRASHES_S:.0f} s"
-            _say(f"{reason}: readers get errors from now on")
-            _note_failure(self._facts["record"], reason)
-            return False
-        self._link.close()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        os.set_inheritable(theirs.fileno(), True)
-        command = [*self._facts["command"], str(theirs.fileno())]
-        self._pid = os.posix_spawn(command[0], command, os.environ)
-        self._worker = os.pidfd_open(self._pid)
-        theirs.close()
-        self._link = ours
+            reason = self._why_no_more(dead, status)
+            if reason:
+                _say(f"{reason}: readers get errors from now on")
+                _note_failure(self._facts["record"], reason)
+                return False
+            _say(f"process {dead.pid} has died, and is replaced")
+            self._spare_until = time.monotonic() + SPARE_S
+        self._worker = self._spare or Worker.spawned(self._facts["command"])
+        self._spare = None
+        self._link = self._worker.link
         message = json.dumps({"names": list(self._kept), "state": self._facts["state"]}).encode()
         with suppress(OSError):  # it is dead already
-            socket.send_fds(ours, [message], list(self._kept.values()))
+            socket.send_fds(self._link, [message], list(self._kept.values()))
         return True
 
-    def _reap(self) -> None:
-        if self._worker >= 0:
-            os.close(self._worker)
-            self._worker = -1
-        with suppress(ChildProcessError):  # the first one is not our child
-            os.waitpid(self._pid, os.WNOHANG)
+    def _why_no_more(self, dead: Worker, status: int | None) -> str:
+        """Return why no other worker is started after that one; "" if one is."""
+        self._unserved = 0 if dead.has_served else self._unserved + 1
+        if self._unserved >= UNSERVED:
+            return f"its process died {UNSERVED} times before it had answered anything"
+        if status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+            return ""
+        now = time.monotonic()
+        self._crashes = [at for at in self._crashes if now - at < CRASHES_S] + [now]
+        if len(self._crashes) >= CRASHES:
+            return f"its process died {CRASHES} times within {CRASHES_S:.0f} s"
+        return ""
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.kill()
+            self._spare = None
 
 
 def _note_failure(record: str, reason: str) -> None:

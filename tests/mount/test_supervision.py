@@ -156,27 +156,43 @@ def test_kill9_everything(local: Place, engine: str, originals: Originals, tmp_p
             assert tree_of(again.root) == tree_of(originals.later)
 
 
-def test_a_crash_loop_ends_in_a_failed_mount(local: Place, engine: str, tmp_path: Path, fusepkg: Fusepkg):
-    """A process that dies 5 times in 30 s is not replaced: `mounts` says why, readers get errors, `umount` ends it."""
-    with mounted(local.reference("small:v1"), tmp_path / "m", engine, "--supervise") as mount:
-        keeper = supervisor_of(record_of(mount))
-        children = Path(f"/proc/{keeper}/task/{keeper}/children")
-        killed = {mount.record.pid}
-        os.kill(mount.record.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        with suppress(FileNotFoundError, ProcessLookupError):  # until it gives up
-            while time.monotonic() < deadline:
-                for pid in {int(word) for word in children.read_text().split()} - killed:
-                    killed.add(pid)
-                    os.kill(pid, signal.SIGKILL)
-        assert ended(keeper)
-        assert len(killed) == supervisor.CRASHES
+def kill_all_workers(mount: Mount, number: signal.Signals) -> int:
+    """End each worker as soon as it is there, until the supervisor gives up; return how many there were."""
+    keeper = supervisor_of(record_of(mount))
+    children = Path(f"/proc/{keeper}/task/{keeper}/children")
+    killed = {mount.record.pid}
+    os.kill(mount.record.pid, number)
+    deadline = time.monotonic() + 60
+    with suppress(FileNotFoundError, ProcessLookupError):  # until it gives up
+        while time.monotonic() < deadline:
+            for pid in {int(word) for word in children.read_text().split()} - killed:
+                killed.add(pid)
+                os.kill(pid, number)
+    assert ended(keeper)
+    return len(killed)
+
+
+CRASH_LOOPS = {
+    signal.SIGSEGV: (supervisor.CRASHES + 1, "its process died 5 times within 30 s"),  # of the first it knows no cause
+    signal.SIGKILL: (supervisor.UNSERVED + 1, "its process died 20 times before it had answered anything"),
+}
+
+
+@pytest.mark.parametrize("number", CRASH_LOOPS)
+def test_a_crash_loop_ends_in_a_failed_mount(local: Place, number: signal.Signals, tmp_path: Path, fusepkg: Fusepkg):
+    """A process that crashes 5 times in 30 s, or is killed 20 times before it answers anything, is not replaced.
+
+    `mounts` says why, readers get errors, `umount` ends it.
+    """
+    deaths, reason = CRASH_LOOPS[number]
+    with mounted(local.reference("small:v1"), tmp_path / "m", "fuse", "--supervise") as mount:
+        assert kill_all_workers(mount, number) == deaths
         facts = next(
             one for one in json.loads(fusepkg("mounts", "--json").stdout) if one["mountpoint"] == str(mount.root)
         )
         assert not facts["alive"]
-        assert "died 5 times within 30 s" in facts["failure"]
-        assert "failed, its process died 5 times" in fusepkg("mounts").stdout
+        assert facts["failure"] == reason
+        assert f"failed, {reason}" in fusepkg("mounts").stdout
         with pytest.raises(OSError):
             (mount / "train/class1/1.bin").read_bytes()
         fusepkg("umount", mount.root)
