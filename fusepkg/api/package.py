@@ -17,6 +17,7 @@ from fusepkg.api.display import Text, show_package
 from fusepkg.api.entry import PackageDirectory, PackageEntry
 from fusepkg.api.listing import Listing
 from fusepkg.api.results import Differences
+from fusepkg.disk_image.write import write_disk_image
 from fusepkg.errors import EntryNotFound, FsError, UsageError
 from fusepkg.index.difference import compare_indexes
 from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference
@@ -321,6 +322,14 @@ class Package:
             local.start(self._version, Path(directory), "auto")
         else:
             self.download(directory, progress=progress)
+
+    def write_disk_image(self, file: str | os.PathLike[str], *, progress: ProgressCallback = no_progress) -> int:
+        """Write all of the package as one file that Linux mounts by itself (EROFS); return its size in bytes.
+
+        Equal versions give equal files. Raises UsageError if the file is there, SystemFailure, RemoteError,
+        IntegrityError.
+        """
+        return write_disk_image(self.index, self.source, Path(file), progress=progress)
 
     def verify_directory_matches_manifest(
         self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress

@@ -21,6 +21,7 @@ _WORDS = {
     "mounts": ("mounts", "stat"),
     "prefetch": ("prefetch",),
     "install": ("install",),
+    "image": ("image",),
     "status": ("status",),
     "packages": ("ls", "cat", "hash", "verify", "list"),
     "query": ("query",),

@@ -26,8 +26,11 @@ ROOT_NID = 1
 """The root's inode number in the kernel. Not 0: readdir(3) takes an entry with inode number 0 for a deleted one, and
 ``ls -a`` would not show ``.`` in the root. And FUSE calls its root 1 too."""
 
+THIS_DEVICE = 0
+"""Device id of the image itself."""
+
 DATA_DEVICE = 1
-"""Device id of the data address space; 0 would be the image itself."""
+"""Device id of the data address space."""
 
 MAX_DEVICE_BLOCKS = 2**32 - 1
 """Blocks one device can have, 16 TiB: block numbers have 32 bits and the last one means a hole."""
