@@ -5,7 +5,7 @@ FusepkgError
   PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
                         EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
-                        ManifestNotPushed, BuilderUnfit, LabelsUnfit
+                        ManifestNotPushed, BuilderUnfit, LabelsUnfit, DataUnfit
   RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
                         CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
   IntegrityError        DigestMismatch, IndexDamaged
@@ -17,6 +17,7 @@ FusepkgError
   MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed,
                         SwitchUnderWay
   ControlError          DaemonNotRunning, ProtocolMismatch
+  TaskError             TaskNotFound, TaskStopped
 """
 
 from __future__ import annotations
@@ -208,6 +209,12 @@ class LabelsUnfit(PublishError):
     """Labels cannot be taken: one without an img_id or a picture, two of one fingerprint, a file that is no JSON."""
 
     code = "publish.labels_unfit"
+
+
+class DataUnfit(PublishError):
+    """Data cannot be part of a dataset: no picture, no video, an object that may not be read, JSON of another form."""
+
+    code = "publish.data_unfit"
 
 
 # --- the bucket ---
@@ -461,17 +468,24 @@ class ProtocolMismatch(ControlError):
     code = "control.protocol_mismatch"
 
 
-# --- across processes ---
+# --- tasks ---
 
 
-def error_from_code(code: str, message: str, hint: str) -> FusepkgError:
-    """Return the error that another process reported, by its code; a FusepkgError if the code is unknown."""
-    waiting: list[type[FusepkgError]] = [FusepkgError]
-    while waiting:
-        kind = waiting.pop()
-        if kind.code == code:
-            error = kind.__new__(kind)
-            FusepkgError.__init__(error, message, hint=hint)
-            return error
-        waiting.extend(kind.__subclasses__())
-    return FusepkgError(message, hint=hint)
+class TaskError(FusepkgError):
+    """A task failed, or cannot be run."""
+
+    code = "task"
+    exit_code = 15
+
+
+class TaskNotFound(TaskError):
+    """The bucket has no task of that number."""
+
+    code = "task.not_found"
+    exit_code = 3
+
+
+class TaskStopped(TaskError):
+    """A task was cancelled, or another worker has taken it over."""
+
+    code = "task.stopped"

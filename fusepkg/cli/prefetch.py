@@ -12,7 +12,7 @@ from fusepkg.cli.options import DirArgument, JsonOption, RateOption, parse_rate
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar
 from fusepkg.daemon import control, records
 from fusepkg.daemon.control import Question
-from fusepkg.errors import error_from_code
+from fusepkg.model.reported_error import error_from_code
 
 if TYPE_CHECKING:
     from typing import Any

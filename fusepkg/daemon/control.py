@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fusepkg.errors import DaemonNotRunning, NoEntry, error_from_code
+from fusepkg.errors import DaemonNotRunning, NoEntry
+from fusepkg.model.reported_error import error_from_code
 
 if TYPE_CHECKING:
     from pathlib import Path

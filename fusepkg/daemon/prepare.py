@@ -15,9 +15,10 @@ import msgspec
 import trio
 
 from fusepkg.app.context import Context
-from fusepkg.errors import FusepkgError, MountFailed, error_from_code
+from fusepkg.errors import FusepkgError, MountFailed
 from fusepkg.index.difference import Change, compare_indexes
 from fusepkg.index.opening import open_index
+from fusepkg.model.reported_error import error_from_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,7 +20,8 @@ import msgspec
 from fusepkg.daemon.logs import log_path_for, log_to_file
 from fusepkg.daemon.request import Event, Failed, Ready, Step
 from fusepkg.daemon.stacks import print_stacks_on_signal
-from fusepkg.errors import FusepkgError, MountFailed, SystemFailure, error_from_code
+from fusepkg.errors import FusepkgError, MountFailed, SystemFailure
+from fusepkg.model.reported_error import error_from_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

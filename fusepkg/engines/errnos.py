@@ -25,6 +25,7 @@ ERRNOS: dict[type[errors.FusepkgError], tuple[int, int]] = {
     errors.CacheFailure: (errno.EIO, logging.DEBUG),
     errors.MountError: (errno.EIO, logging.ERROR),
     errors.ControlError: (errno.EIO, logging.ERROR),
+    errors.TaskError: (errno.EIO, logging.ERROR),
     # Ordinary negative answers.
     errors.FsError: (errno.EIO, logging.ERROR),
     errors.NoEntry: (errno.ENOENT, logging.DEBUG),

@@ -1,4 +1,4 @@
-"""The keys of manifests, tag moves, chunk lists and packs in a bucket, written and parsed.
+"""The keys of manifests, tag moves, chunk lists, packs and tasks in a bucket, written and parsed.
 
 In our own layout a package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar
 of names and tags has no other character that keys or hive partitions treat specially, so letters of every script stay
@@ -34,6 +34,9 @@ PACKAGES = f"{ROOT}PACKAGE="
 TAGS = f"{ROOT}tags/"
 """Start of every tag move's key."""
 
+TASKS = f"{ROOT}tasks/"
+"""Start of the key of every record of a task."""
+
 FULL_HASH_DIGITS = 64
 """Length of a whole top hash in hex."""
 
@@ -44,7 +47,10 @@ MAX_KEY_BYTES = 1024
 """S3's limit of a key."""
 
 _LAST_MOVE = 9_999_999_999
-"""Moves are numbered from 1 and written as this minus the number: the newest comes first in a listing."""
+"""Moves are numbered from 1 and written as this minus the number: the newest comes first in a listing.
+
+So are tasks, and the records of each.
+"""
 
 QUILT3_NAMES, QUILT3_V2_NAMES = f"{ROOT}named_packages/", f"{ROOT}v2/tags/"
 """Start of the keys of quilt3's pointers."""
@@ -58,6 +64,7 @@ _MANIFEST_KEY = re.compile(
     r"|packages/(?P<v1>[0-9a-f]{64})"
     r"|v2/manifests/[^/]+/(?P<v2>[0-9a-f]{64})/manifest\.jsonl)"
 )
+_TASK_KEY = re.compile(r"\.quilt/tasks/([0-9]{10})/(?:([0-9]{10})\.json)?")
 _MOVE_KEY = re.compile(r"\.quilt/tags/([^/]+)/([^/]+)/([0-9]{10})\.json")
 
 
@@ -145,6 +152,24 @@ def pack_table_key(top_hash: str) -> str:
     return f"{ROOT}packs/tables/{top_hash[:2]}/{top_hash}.json"
 
 
+def task_prefix(task: int) -> str:
+    """Return the prefix of the keys of all records of a task, by its number."""
+    return f"{TASKS}{_newest_first(task, 'task')}/"
+
+
+def task_record_key(task: int, record: int) -> str:
+    """Return the key of the ``record``-th record of a task, both counted from 1."""
+    return f"{task_prefix(task)}{_newest_first(record, 'record')}.json"
+
+
+def parse_task_key(key: str) -> tuple[int, int | None] | None:
+    """Return the numbers of a task and of its record, None for that in the prefix of a task; None for any other key."""
+    found = _TASK_KEY.fullmatch(key)
+    if found is None:
+        return None
+    return _LAST_MOVE - int(found[1]), _LAST_MOVE - int(found[2]) if found[2] else None
+
+
 # --- quilt3 --------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +197,12 @@ def _join(name: str) -> str:
 
 
 # --- texts ---------------------------------------------------------------------------------------------------
+
+
+def _newest_first(number: int, what: str) -> str:
+    if not 0 < number <= _LAST_MOVE:
+        raise ValueError(f"there is no {what} number {number}")
+    return f"{_LAST_MOVE - number:010}"
 
 
 def _escape(name: str) -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -30,7 +28,7 @@ from fusepkg.errors import (
 )
 from fusepkg.registry import layout
 from fusepkg.registry.manifests import has_manifest
-from fusepkg.registry.races import RACE_PAUSE_S, RACE_TRIES
+from fusepkg.registry.races import get_after_races
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -152,7 +150,7 @@ def move_tag(
     except ObjectExists as exc:
         theirs = tag_history(store, name, tag, limit=1)
         if not theirs or theirs[0].number <= number:
-            theirs = [_parse_move(key, _get_after_races(store, key))]
+            theirs = [_parse_move(key, get_after_races(store, key, MOVE_BYTES))]
         if theirs[0].top_hash == new_hash:
             return theirs[0]
         raise tag_conflict(name, tag, new_hash, theirs) from exc
@@ -210,7 +208,7 @@ def _read_moves(store: ObjectStore, keys: Iterable[str], skip: Skip | None) -> l
         try:
             return _parse_move(key, store.get(key, at_most=MOVE_BYTES))
         except ObjectMissing:  # a moment ago it was listed
-            return _parse_move(key, _get_after_races(store, key))
+            return _parse_move(key, get_after_races(store, key, MOVE_BYTES))
 
     waiting = iter(keys)
     first = list(islice(waiting, 2))
@@ -235,21 +233,6 @@ def readable(
             return None
 
     return [record for record in each(read_or_skip, keys) if record is not None]
-
-
-def _get_after_races(store: ObjectStore, key: str) -> bytes:
-    """Return the move under a key, after waiting until no publisher can take its own move back.
-
-    Where the server lets several creators succeed, the one who was not first does so moments later, and meanwhile there
-    may seem to be no move at all. One who was killed in between never does: then that move is the tag's.
-    """
-    for _ in range(RACE_TRIES):
-        with suppress(ObjectMissing):
-            found = store.head(key)
-            if store.stays(found):
-                return store.get(key, version=found.version, at_most=MOVE_BYTES)
-        time.sleep(RACE_PAUSE_S)
-    return store.get(key, at_most=MOVE_BYTES)
 
 
 def _parse_move(key: str, data: bytes) -> TagMove:
