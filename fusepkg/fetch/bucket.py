@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -81,6 +82,8 @@ class BucketReader:
         self._elsewhere = elsewhere
         self._outcomes: deque[tuple[Flight, Outcome]] = deque()
         self._is_told = False
+        self._wrong_answers = 0
+        self._counting = threading.Lock()
         self._hashers = Workers(HASHING_THREADS, "fusepkg-hash")
         self._askers = Workers(ASKING_THREADS, "fusepkg-ask")
         self._reads: dict[int, tuple[ObjectStore, AsyncReads]] = {}
@@ -93,6 +96,11 @@ class BucketReader:
         self._askers.close()
         for _, reads in self._reads.values():
             reads.close()
+
+    @property
+    def wrong_answers(self) -> int:
+        """How many answers held other bytes than they should."""
+        return self._wrong_answers
 
     def submit(self, flights: Iterable[Flight]) -> None:
         """Begin to fetch pieces; ``drain`` gives what comes of each."""
@@ -187,17 +195,25 @@ class BucketReader:
         if isinstance(answer, FusepkgError):
             raise answer
         if isinstance(flight, RangeFlight):
-            return flight.split(answer)
+            blobs = flight.split(answer)
+            if None in blobs:
+                self._count_wrong()
+            return blobs
         piece = flight.piece
         with suppress(WrongBytes):
             if len(answer) == piece.length:
                 return verified(piece.name, answer)
+        self._count_wrong()
         flight.wrong += 1
         if flight.wrong >= MISMATCH_TRIES:
             raise mismatch(flight.entry)
         log.warning("%s: wrong bytes from %s, fetching again", piece.entry.logical_key, flight.entry.physical_key)
         self.submit([flight])
         return None
+
+    def _count_wrong(self) -> None:
+        with self._counting:
+            self._wrong_answers += 1
 
     def _put(self, flight: Flight, outcome: Outcome) -> None:
         self._outcomes.append((flight, outcome))
@@ -235,9 +251,12 @@ class BucketReader:
         try:
             chunks = self._ask_chunk_list(entry.digest)
         except (ObjectMissing, AccessDenied, DigestMismatch) as exc:
+            if isinstance(exc, DigestMismatch):
+                self._count_wrong()
             log.info("%s has no usable chunk list, so it is fetched whole: %s", entry.logical_key, exc.message)
             return b""
         if combine_chunks(chunks) != entry.digest or len(chunks) != chunk_count(entry.size):
+            self._count_wrong()
             log.info("%s has a chunk list that does not hash to it, so it is fetched whole", entry.logical_key)
             return b""
         return verified(piece.name, b"".join(chunks))

@@ -38,6 +38,8 @@ class Counters:
     """Fetches that ended in an error, after retries."""
     digest_mismatches: int = 0
     """Objects whose bytes were not what the manifest says."""
+    wrong_answers: int = 0
+    """Answers that held other bytes than they should. Most come right when they are asked for again."""
     cache_failures: int = 0
     """Blobs that were not kept because the cache could not be opened or written."""
 

@@ -328,6 +328,7 @@ class Pipeline:
     def _take(self, flight: Flight, outcome: Outcome, now: float) -> None:
         """Give what has arrived to the readers, or ask again for it later."""
         flight.requests -= 1
+        self._counters.wrong_answers = self._bucket.wrong_answers
         if self._ended or flight.landed.is_set():
             return
         if isinstance(flight, RangeFlight):

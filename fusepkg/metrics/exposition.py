@@ -37,6 +37,7 @@ COUNTERS = {
     "chunk_lists": "Chunk lists that came from the bucket.",
     "failed_fetches": "Fetches that ended in an error after all tries: readers saw EIO.",
     "digest_mismatches": "Objects whose bytes were not what the manifest says.",
+    "wrong_answers": "Answers of the bucket with other bytes than they should have; most come right the second time.",
     "cache_failures": "Blobs that could not be kept in the cache.",
 }
 """Counters of a mount, by the name ``fusepkg_NAME_total``."""

@@ -7,7 +7,6 @@ import mmap
 import os
 import signal
 import subprocess
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from fusepkg.daemon import records, supervisor
 from tests.mount.mounting import ended, forget_pages, mounted
-from tests.mount.test_switching import Readers, switch, tree_of, wait_until
+from tests.mount.test_switching import switch, tree_of, wait_until
 from tests.plugins.leftovers import mounts_below
 from tests.proxy import Stall
 
@@ -223,29 +222,3 @@ def test_what_cannot_be_supervised_says_so(local: Place, tmp_path: Path, fusepkg
     assert said.returncode == 2
     assert "--supervise is for mounts in the background" in said.stderr
     assert fusepkg("restart", check=False).returncode == 2
-
-
-@pytest.mark.stress
-def test_killed_for_long(local: Place, engine: str, originals: Originals, tmp_path: Path):
-    """Killed every 8 s for two minutes, the supervisor in turn, and switched in between: no reader sees an error."""
-    with mounted(local.reference("small:v1"), tmp_path / "m", engine, "--supervise") as mount:
-        readers = Readers(mount.root, [tree_of(originals.small), tree_of(originals.later)])
-        threads = [threading.Thread(target=readers.run) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        try:
-            for number in range(15):
-                readers.stopped.wait(8)  # more often is a crash loop
-                if number % 3 == 2:
-                    first = supervisor_of(record_of(mount))
-                    os.kill(first, signal.SIGKILL)
-                    wait_until(lambda first=first: record_of(mount).supervisor not in (first, None), "there is another")
-                else:
-                    kill_worker(mount)
-                    switch(mount, "v1" if number % 2 else "v2")
-        finally:
-            readers.stopped.set()
-            for thread in threads:
-                thread.join()
-        assert readers.wrong == []
-        assert readers.files > 1000

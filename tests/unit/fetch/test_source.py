@@ -175,7 +175,7 @@ async def test_wrong_bytes_are_fetched_once_more_and_then_an_error(
             await at.source.read(entry, 0, 10)
         assert entry.digest not in at.cache
         counters = at.source.counters
-        assert (counters.failed_fetches, counters.digest_mismatches) == (1, 1)
+        assert (counters.failed_fetches, counters.digest_mismatches, counters.wrong_answers) == (1, 1, 3)
         assert [record.levelname for record in caplog.records if "cannot read small" in record.message] == ["ERROR"]
 
 
