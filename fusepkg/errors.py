@@ -1,7 +1,7 @@
 """The errors that fusepkg raises, as one tree, with their stable codes and exit codes.
 
 FusepkgError
-  UsageError            InvalidReference, MissingExtra, QueryInvalid
+  UsageError            InvalidReference, MissingExtra, QueryInvalid, SpecInvalid
   PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
                         EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
@@ -72,6 +72,12 @@ class QueryInvalid(UsageError):
     """A query is not a SELECT, or names a table, column or function that is not there."""
 
     code = "usage.query_invalid"
+
+
+class SpecInvalid(UsageError):
+    """What data should be like cannot be understood: an unknown key, a pattern or a schema that is wrong."""
+
+    code = "usage.spec_invalid"
 
 
 # --- packages ---

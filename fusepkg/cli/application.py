@@ -25,6 +25,7 @@ _WORDS = {
     "status": ("status",),
     "packages": ("ls", "cat", "hash", "verify", "list"),
     "query": ("query",),
+    "check": ("check", "spec"),
     "versions": ("diff", "tags", "log", "tag", "rollback"),
     "labels": ("labels",),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),

@@ -75,6 +75,15 @@ class BlockingSource:
 
         return self._call(ask)
 
+    def fetched_bytes(self) -> int:
+        """Return how many bytes of data came from the bucket so far."""
+
+        async def ask(source: BlobSource) -> int:
+            await trio.lowlevel.checkpoint()
+            return source.counters.fetched_bytes
+
+        return self._call(ask)
+
     def close(self) -> None:
         """End the loop, and its fetches; the next call would start another. Does nothing in a forked child."""
         if self._pid != os.getpid():

@@ -22,6 +22,10 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
         ("duckdb", "fusepkg/query/engine.py", "query"),
         ("pyarrow", "fusepkg/query/engine.py", "query"),
         ("torch", "fusepkg/torch/__init__.py", "torch"),
+        ("yaml", "fusepkg/schemas/libraries.py", "check"),
+        ("re2", "fusepkg/schemas/libraries.py", "check"),
+        ("PIL", "fusepkg/fit/pictures.py", "check"),
+        ("pyarrow", "fusepkg/fit/tables.py", "check"),
     ],
 )
 def test_a_missing_library(library: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
