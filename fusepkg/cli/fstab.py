@@ -29,6 +29,7 @@ _FLAGS = {
     "debug": "--debug",
     "no_sign_request": "--no-sign-request",
     "supervise": "--supervise",
+    "xattrs": "--xattrs",
 }
 
 _VALUES = {

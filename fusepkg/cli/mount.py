@@ -57,6 +57,10 @@ def mount(
     supervise: Annotated[
         bool, typer.Option("--supervise", help="Replace the mount's process if it dies; readers only wait (Linux 6.9).")
     ] = False,
+    xattrs: Annotated[
+        bool,
+        typer.Option("--xattrs", help="Give facts of each file as user.fusepkg.* (engine fuse); listings take longer."),
+    ] = False,
     prefetch: Annotated[
         list[str] | None,
         typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
@@ -89,6 +93,7 @@ def mount(
         supervise,
         prefetch=tuple(prefetch or ()),
         prefetch_rate=rate,
+        xattrs=xattrs,
         view=view,
     )
     describe = _print_facts if as_json else _describe

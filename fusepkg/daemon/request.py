@@ -24,7 +24,7 @@ class MountRequest:
     of them in a second; ``follow`` is a tag to follow. ``owner`` is the process with which the mount ends, however that
     ends; 0: it ends with none. Directories of ``made_for_it``, the innermost first, are then removed.
 
-    A ``supervised`` mount outlives its process.
+    A ``supervised`` mount outlives its process. With ``xattrs`` the ``fuse`` engine answers for extended attributes.
     """
 
     reference: Reference
@@ -39,6 +39,7 @@ class MountRequest:
     prefetch_rate: int | None = None
     owner: int = 0
     made_for_it: tuple[Path, ...] = ()
+    xattrs: bool = False
     view: View | None = None
     """Of a view, whose hash ``reference`` has."""
 

@@ -252,7 +252,7 @@ class _Service:
         """Make the mount, or go on with it."""
         request, xattrs = self._request, self._shown.root_xattrs()
         times = one_time_s(request.times)
-        options = MountOptions(self._mountpoint, request.shown, request.allow_other, times)
+        options = MountOptions(self._mountpoint, request.shown, request.allow_other, times, request.xattrs)
         if self._resumed is not None:
             kept = self._resumed.descriptors
             left = LeftSession(self._resumed.engine, kept["device"], kept.get("root", -1))

@@ -77,13 +77,15 @@ def choose_engine(asked: str) -> EngineChoice:
 class MountOptions:
     """What a mount is to be. ``source`` is the package's name, which df(1) shows.
 
-    ``time_s`` is the time of all files and directories; None: each has the one of its content.
+    ``time_s`` is the time of all files and directories; None: each has the one of its content. ``xattrs``: extended
+    attributes are answered for, where the engine can.
     """
 
     mountpoint: Path
     source: str
     allow_other: bool = False
     time_s: int | None = None
+    xattrs: bool = False
 
 
 class RunningMount:
@@ -262,7 +264,7 @@ def _tree_operations(
     versions: ShownVersions, source: BlobSource, options: MountOptions, ready: trio.Event
 ) -> TreeOperations:
     owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
-    return TreeOperations(versions, source, owner, options.time_s, ready.set)
+    return TreeOperations(versions, source, owner, options.time_s, ready.set, xattrs=options.xattrs)
 
 
 def _run_tree(running: RunningMount, versions: ShownVersions, device: int, nursery: trio.Nursery) -> None:

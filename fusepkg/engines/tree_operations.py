@@ -31,8 +31,11 @@ class TreeOperations(ReadOnlyOperations):
         owner: RootOwner,
         time_s: int | None,
         on_ready: Callable[[], None],
+        *,
+        xattrs: bool,
     ) -> None:
         super().__init__(on_ready)
+        self._xattrs = xattrs
         self._versions = versions
         self._source = source
         self._owner = owner
@@ -119,7 +122,12 @@ class TreeOperations(ReadOnlyOperations):
 
     @guarded
     async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
-        """``user.fusepkg.*``."""
+        """``user.fusepkg.*``, where they are wanted.
+
+        Else the kernel hears once that there are none at all, and asks no more: `ls -l` wants two of each file.
+        """
+        if not self._xattrs:
+            raise pyfuse3.FUSEError(errno.ENOSYS)
         version, nid = self._versions.find(inode)
         return version.xattrs.get(nid, name)
 
