@@ -23,10 +23,10 @@ demo: ## Publish a folder, mount it, use it, unmount: no account, no server
 test: check ## Everything continuous integration runs: check, then every test but the stress tests
 	@$(PYTEST) $(PARALLEL)
 
-test-heavy: ## The tests that need PyTorch, Spark, Dask, Zarr, in an environment of their own (.venv-heavy)
+test-heavy: ## The tests that need PyTorch, Spark, Dask, Zarr, DVC, in an environment of their own (.venv-heavy)
 	@scripts/setup.sh heavy
 	@.venv-heavy/bin/pytest tests/heavy
-	@.venv-heavy/bin/pytest tests/docs/test_commands.py -k "torch or spark"
+	@.venv-heavy/bin/pytest tests/docs/test_commands.py -k "torch or spark or dvc"
 
 check: lint types imports sizes ## The quick part of test: everything but running the code
 

@@ -3,7 +3,8 @@
 FusepkgError
   UsageError            InvalidReference, MissingExtra, QueryInvalid, SpecInvalid
   PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
-                        EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid
+                        EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid,
+                        RepositoryUnfit
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
                         ManifestNotPushed, BuilderUnfit, LabelsUnfit, DataUnfit
   RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
@@ -155,6 +156,13 @@ class PackTableInvalid(PackageError):
     """The table of a version's packs is damaged, or of another version; its objects are read instead."""
 
     code = "package.pack_table_invalid"
+    exit_code = 9
+
+
+class RepositoryUnfit(PackageError):
+    """A git or DVC repository, or a file in it, does not say what it has to, or says what fusepkg cannot read."""
+
+    code = "package.repository_unfit"
     exit_code = 9
 
 

@@ -7,6 +7,9 @@ SHA-256 of the chunks' concatenated raw SHA-256 values, also for one chunk; no b
 bytes with the same checksum are easily made. So 24 more bytes say whose checksum it is (the scope): a caller that
 names a blob by one fills them with what tells the source of the bytes, such as a hash of its address, and what came
 from one source is never given out as what another has. Zeros where that does not matter.
+
+``md5`` is as weak, has 16 bytes and 16 of scope. ``md5-dos2unix`` is DVC's older form of it: line ends of Windows in
+what looks like text, in each MiB for itself, count as those of Unix.
 """
 
 from __future__ import annotations
@@ -34,6 +37,17 @@ DIGEST_BYTES = 32
 CRC_BYTES = 8
 """Length of the checksum at the front of a ``crc64nvme`` value, big-endian as S3 writes it."""
 
+MD5_BYTES = 16
+"""Length of the checksum at the front of an ``md5`` value."""
+
+_DOS2UNIX_BYTES = 1024**2
+"""What DVC looks at together: a line end across two such blocks stays as it is."""
+
+_LOOKED_AT_BYTES = 512
+"""How much of a block says whether it is text."""
+
+_TEXT = bytes(range(32, 127)) + b"\n\r\t\f\b"
+
 
 class Algorithm(enum.Enum):
     """A hash algorithm; the value is its name in cache keys and log lines."""
@@ -41,11 +55,17 @@ class Algorithm(enum.Enum):
     SHA2_256 = "sha2-256"
     SHA2_256_CHUNKED = "sha2-256-chunked"
     CRC64NVME = "crc64nvme"
+    MD5 = "md5"
+    MD5_DOS2UNIX = "md5-dos2unix"
 
     @property
     def weak(self) -> bool:
         """Whether somebody could make other bytes with the same value."""
-        return self is Algorithm.CRC64NVME
+        return self in _WEAK_BYTES
+
+
+_WEAK_BYTES = {Algorithm.CRC64NVME: CRC_BYTES, Algorithm.MD5: MD5_BYTES, Algorithm.MD5_DOS2UNIX: MD5_BYTES}
+"""How much of the value of a weak digest is computed; the rest is its scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +92,7 @@ class Digest:
     @property
     def computed(self) -> bytes:
         """The part of the value that follows from the bytes alone: all of it, or without the scope."""
-        return self.value[:CRC_BYTES] if self.algorithm.weak else self.value
+        return self.value[: _WEAK_BYTES.get(self.algorithm, DIGEST_BYTES)]
 
     def matches(self, found: Digest) -> bool:
         """Whether bytes that ``found`` was computed of are those this names."""
@@ -116,6 +136,8 @@ class Hashing:
         self._chunks: list[bytes] = []
         self._sha = hashlib.sha256()
         self._crc = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._block = bytearray()
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
         """Take the next bytes."""
@@ -123,6 +145,10 @@ class Hashing:
             self._crc = _crc64nvme(piece, self._crc)
         elif self._algorithm is Algorithm.SHA2_256:
             self._sha.update(piece)
+        elif self._algorithm is Algorithm.MD5:
+            self._md5.update(piece)
+        elif self._algorithm is Algorithm.MD5_DOS2UNIX:
+            self._update_blocks(memoryview(piece))
         else:
             self._update_chunks(memoryview(piece))
 
@@ -132,9 +158,21 @@ class Hashing:
             return Digest(self._algorithm, self._crc.to_bytes(CRC_BYTES, "big") + bytes(DIGEST_BYTES - CRC_BYTES))
         if self._algorithm is Algorithm.SHA2_256:
             return Digest(self._algorithm, self._sha.digest())
+        if self._algorithm.weak:
+            self._md5.update(_dos2unix(bytes(self._block)))
+            return Digest(self._algorithm, self._md5.digest().ljust(DIGEST_BYTES, b"\0"))
         if self._room < self._chunk_bytes:
             self._chunks.append(self._sha.digest())
         return combine_chunks(self._chunks)
+
+    def _update_blocks(self, view: memoryview) -> None:
+        while len(view):
+            taken = view[: _DOS2UNIX_BYTES - len(self._block)]
+            self._block += taken
+            view = view[len(taken) :]
+            if len(self._block) == _DOS2UNIX_BYTES:
+                self._md5.update(_dos2unix(bytes(self._block)))
+                self._block.clear()
 
     def _update_chunks(self, view: memoryview) -> None:
         while len(view):
@@ -179,6 +217,13 @@ def verified(digest: Digest, data: bytes) -> Verified:
     made = object.__new__(Verified)
     made.digest, made.data = digest, data
     return made
+
+
+def _dos2unix(block: bytes) -> bytes:
+    """Return a block with the line ends of Unix if it looks like text; how that is told is DVC's, byte for byte."""
+    start = block[:_LOOKED_AT_BYTES]
+    is_text = b"\0" not in start and len(start.translate(None, _TEXT)) <= 0.30 * len(start)
+    return block.replace(b"\r\n", b"\n") if is_text else block
 
 
 def _crc64nvme(piece: bytes | bytearray | memoryview, before: int) -> int:

@@ -29,7 +29,13 @@ SUM_BYTES = 8
 BLOCK_BYTES = 64 * 1024
 """What one sum of a large blob covers: an 8 MiB chunk has a record of 1 KiB, a small part-read checks 64 KiB."""
 
-_CODES = {Algorithm.SHA2_256: b"\x01", Algorithm.SHA2_256_CHUNKED: b"\x02", Algorithm.CRC64NVME: b"\x03"}
+_CODES = {
+    Algorithm.SHA2_256: b"\x01",
+    Algorithm.SHA2_256_CHUNKED: b"\x02",
+    Algorithm.CRC64NVME: b"\x03",
+    Algorithm.MD5: b"\x04",
+    Algorithm.MD5_DOS2UNIX: b"\x05",
+}
 _ALGORITHMS = {code: algorithm for algorithm, code in _CODES.items()}
 _SIZE = struct.Struct("<Q")
 
@@ -51,7 +57,7 @@ def seed_of(digest: Digest) -> int:
     """The seed of all sums of a blob."""
     front = int.from_bytes(digest.value[:8], "big")
     if digest.algorithm.weak:  # the same checksum in another scope is another blob
-        front ^= int.from_bytes(digest.value[8:16], "big")
+        front ^= int.from_bytes(digest.value[len(digest.computed) :][:8], "big")
     return front
 
 

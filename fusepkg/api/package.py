@@ -20,7 +20,7 @@ from fusepkg.api.results import Differences
 from fusepkg.disk_image.write import write_disk_image
 from fusepkg.errors import EntryNotFound, FsError, UsageError
 from fusepkg.index.difference import compare_indexes
-from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference
+from fusepkg.model.reference import DEFAULT_TAG, DVC, Reference, parse_reference
 from fusepkg.opened.contexts import current_context
 from fusepkg.opened.version import OpenVersion, open_version
 from fusepkg.work.progress import no_progress
@@ -433,7 +433,8 @@ def _reference(name: str, tag: str | None, top_hash: str | None) -> Reference:
     if tag is not None:
         if says_tag and reference.tag != tag:
             raise UsageError(f"{name!r} says another tag than {tag!r}", hint="Name one")
-        reference = parse_reference(f"{reference.package}:{tag}")
+        is_revision = reference.bucket.scheme == DVC
+        reference = replace(reference, tag=tag) if is_revision else parse_reference(f"{reference.package}:{tag}")
     if top_hash is not None:
         reference = parse_reference(f"{reference.package}@{top_hash}")
     return reference

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,14 @@ from fusepkg.fetch.packs import VersionPacks
 from fusepkg.fetch.source import BlobSource
 from fusepkg.install.fetch import Origin
 from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.model.reference import DVC
 from fusepkg.package.fallback import open_with_fallback
 from fusepkg.package.open import resolve_or_remember
 from fusepkg.package.replaced import ReplacedPlaces
 from fusepkg.registry.layout import pack_key
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.registry.packs import get_pack_table
+from fusepkg.registry.resolve import Resolved
 from fusepkg.state.damage import note_damaged
 from fusepkg.state.hints import Hints
 from fusepkg.store.opening import StoreSet
@@ -38,11 +41,11 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.app.settings import Settings
+    from fusepkg.dvc.package import Brought
     from fusepkg.index.opening import Index
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
     from fusepkg.package.open import OpenedPackage
-    from fusepkg.registry.resolve import Resolved
     from fusepkg.state.file_identity import FileIdentity
     from fusepkg.store.protocol import ObjectStore
 
@@ -191,7 +194,16 @@ class Context:
     def resolve(self, reference: Reference) -> tuple[Resolved, float | None]:
         """Return the version a reference names, and None, or when its tag was last seen to name it (Unix time) where
         the bucket cannot be reached. Raises PackageError, RemoteError."""
+        if reference.bucket.scheme == DVC and reference.top_hash is None:
+            brought = self._bring(reference)
+            return Resolved(reference, brought.top_hash, reference.tag), brought.offline_since_s
         return resolve_or_remember(self.store(reference.bucket), reference, self.hints)
+
+    def _bring(self, reference: Reference) -> Brought:
+        """Read a DVC repository, so that its registry on this machine has the version that a reference names."""
+        from fusepkg.dvc.package import bring  # here: few programs need it
+
+        return bring(reference, self.stores, self.settings.s3, self.settings.data_dir)
 
     def open_package(
         self,
@@ -205,8 +217,20 @@ class Context:
         readable for this process. Raises PackageError, RemoteError, IntegrityError, CacheFailure.
         """
         store, indexes = self.store(reference.bucket), self.settings.indexes_dir
+        exact, brought = reference, None
+        if reference.bucket.scheme == DVC and reference.top_hash is None:
+            progress(f"Reading {reference}", 0, 0)
+            brought = self._bring(reference)
+            exact = replace(reference, top_hash=brought.top_hash)
         with ExitStack() as now:
-            opened = open_with_fallback(store, reference, indexes, self.hints, progress, temporary or now)
+            opened = open_with_fallback(store, exact, indexes, self.hints, progress, temporary or now)
+        if brought is not None:
+            resolved = Resolved(reference, brought.top_hash, reference.tag)
+            opened = replace(opened, resolved=resolved, offline_since_s=brought.offline_since_s)
+        elif reference.bucket.scheme == DVC:
+            from fusepkg.dvc.package import use_remotes
+
+            use_remotes(opened.index.header, self.stores, self.settings.s3)
         self._replaced_in(reference.bucket).note(opened)
         self.version_packs(reference.bucket, opened.index)
         return opened

@@ -38,6 +38,7 @@ from fusepkg.work.scratch import scratch_directory, scratch_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from fusepkg.model.manifest import ManifestReader
     from fusepkg.model.record import EntryRecord
 
 _BUILDING = ".building-"
@@ -61,6 +62,7 @@ def build_index(
     *,
     expected_top_hash: str | None,
     allow_file_keys: bool,
+    allow_md5: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Build the index of a manifest below ``root``, and give its top hash.
@@ -75,7 +77,7 @@ def build_index(
         return expected_top_hash
     with _building(root) as directory:
         pieces = _reported(source, progress)
-        top_hash = _write_files(pieces, directory, make_key(root), allow_file_keys=allow_file_keys)
+        top_hash = _write_files(pieces, directory, make_key(root), allow_file_keys, allow_md5)
         if expected_top_hash not in (None, top_hash):
             raise DigestMismatch(
                 f"the manifest of {expected_top_hash} hashes to {top_hash}",
@@ -93,7 +95,7 @@ def rebuild_index(root: Path, top_hash: str, manifest: Path) -> None:
     with _building(root) as directory:
         try:
             # What it may name was decided when the manifest came.
-            rebuilt = _write_files(_kept_manifest(manifest), directory, make_key(root), allow_file_keys=True)
+            rebuilt = _write_files(_kept_manifest(manifest), directory, make_key(root), True, True)
         except (ManifestInvalid, UnsupportedFormat) as exc:
             raise IndexDamaged(f"the manifest kept in {manifest} is damaged") from exc
         if rebuilt != top_hash:
@@ -140,12 +142,15 @@ def _is_whole(root: Path, top_hash: str) -> bool:
 # --- the files -----------------------------------------------------------------------------------------------
 
 
-def _write_files(pieces: Iterable[bytes], directory: Path, key: bytes, *, allow_file_keys: bool) -> str:
+def _write_files(pieces: Iterable[bytes], directory: Path, key: bytes, allow_file_keys: bool, allow_md5: bool) -> str:
+    def read(source: Iterable[bytes]) -> ManifestReader:
+        return read_manifest(source, allow_file_keys=allow_file_keys, allow_md5=allow_md5)
+
     directories: dict[str, dict[str, Any]] = {}
     # A thread of its own: the copy takes a twelfth of the time of a build otherwise.
     compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, threads=1)
     with (directory / MANIFEST).open("xb") as file, compressor.stream_writer(file, closefd=False) as kept:
-        manifest = read_manifest(_copied(pieces, kept), allow_file_keys=allow_file_keys)
+        manifest = read(_copied(pieces, kept))
         try:
             ordered = in_tree_order(manifest.records, directories)
             return _write_tables(directory, key, manifest.header, ordered, directories)
@@ -153,7 +158,7 @@ def _write_files(pieces: Iterable[bytes], directory: Path, key: bytes, *, allow_
             for _ in manifest.records:  # the rest goes to the copy, and is checked, before all is read again
                 pass
     directories.clear()
-    records = read_manifest(_kept_manifest(directory / MANIFEST), allow_file_keys=allow_file_keys).records
+    records = read(_kept_manifest(directory / MANIFEST)).records
     ordered = in_tree_order(sorted_in_tree_order(records), directories)
     return _write_tables(directory, key, manifest.header, ordered, directories)
 

@@ -50,7 +50,13 @@ RECORD_COLUMNS = (
 _START = struct.Struct("<I")
 _STARTS_PER_BLOCK = BLOCK_BYTES // _START.size
 
-_ALGORITHMS = (Algorithm.SHA2_256, Algorithm.SHA2_256_CHUNKED, Algorithm.CRC64NVME)
+_ALGORITHMS = (
+    Algorithm.SHA2_256,
+    Algorithm.SHA2_256_CHUNKED,
+    Algorithm.CRC64NVME,
+    Algorithm.MD5,
+    Algorithm.MD5_DOS2UNIX,
+)
 """By code: new ones go to the end."""
 
 ALGORITHM_NAMES = tuple(algorithm.value for algorithm in _ALGORITHMS)

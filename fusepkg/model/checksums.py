@@ -59,7 +59,7 @@ def matches_checksums(size: int, checksums: Checksums | None, digest: Digest) ->
         return None
     if digest.algorithm is Algorithm.CRC64NVME:
         return None if checksums.crc64nvme is None else checksums.crc64nvme == digest.computed
-    if checksums.sha256 is None:
+    if checksums.sha256 is None or digest.algorithm.weak:
         return None
     if digest.algorithm is Algorithm.SHA2_256:
         if checksums.parts > 1:

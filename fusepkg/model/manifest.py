@@ -90,12 +90,13 @@ class ManifestReader:
     records: Iterator[EntryRecord | DirectoryRecord]
 
 
-def read_manifest(pieces: Iterable[bytes], *, allow_file_keys: bool) -> ManifestReader:
+def read_manifest(pieces: Iterable[bytes], *, allow_file_keys: bool, allow_md5: bool = False) -> ManifestReader:
     """Start to read a manifest given in pieces cut anywhere: lines, or what a download hands over.
 
     The header is read at once, records as they are asked for; memory does not grow with the manifest. Every breach of
     the format raises ManifestInvalid (or UnsupportedFormat) with its line. ``allow_file_keys`` is False for a manifest
-    that came from a bucket: it may not name files of this machine.
+    that came from a bucket: it may not name files of this machine. ``allow_md5`` is True for one that was made here of
+    a DVC repository, whose files have no other hash.
     """
     lines = _Lines(pieces)
     numbered = enumerate(lines, 1)
@@ -103,12 +104,12 @@ def read_manifest(pieces: Iterable[bytes], *, allow_file_keys: bool) -> Manifest
         if line.startswith(b"\xef\xbb\xbf"):
             raise ManifestInvalid("starts with a byte order mark", line=number)
         header = _parse_header(lines, line, number)
-        return ManifestReader(header, _records(lines, numbered, allow_file_keys=allow_file_keys))
+        return ManifestReader(header, _records(lines, numbered, allow_file_keys, allow_md5))
     raise ManifestInvalid("the manifest is empty", line=1)
 
 
 def _records(
-    lines: _Lines, numbered: Iterator[tuple[int, bytes]], *, allow_file_keys: bool
+    lines: _Lines, numbered: Iterator[tuple[int, bytes]], allow_file_keys: bool, allow_md5: bool
 ) -> Iterator[EntryRecord | DirectoryRecord]:
     parse_fast = FastRecords(allow_file_keys=allow_file_keys).parse
     for number, line in numbered:
@@ -117,7 +118,7 @@ def _records(
             yield record
         else:
             _check_line(lines, line, number)
-            yield parse_record(line, number, allow_file_keys=allow_file_keys)
+            yield parse_record(line, number, allow_file_keys=allow_file_keys, allow_md5=allow_md5)
 
 
 def _parse_header(lines: _Lines, line: bytes, number: int) -> dict[str, Any]:

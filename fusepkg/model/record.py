@@ -13,7 +13,7 @@ import re
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusepkg_cache.digest import CRC_BYTES, DIGEST_BYTES, Algorithm, Digest, compute_digest
+from fusepkg_cache.digest import CRC_BYTES, DIGEST_BYTES, MD5_BYTES, Algorithm, Digest, compute_digest
 
 from fusepkg.errors import ManifestInvalid, UnsupportedFormat
 from fusepkg.model.entry import (
@@ -28,13 +28,15 @@ from fusepkg.model.entry import (
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import MAX_PATH_BYTES, parse_physical_key
-from fusepkg.model.tophash import canonical_json
+from fusepkg.model.tophash import MD5_TYPES, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_SIZE_BYTES = 2**63 - 1
 """Largest size of one object: what a kernel's signed file offset can express."""
+
+_MD5_ALGORITHMS = {name: algorithm for algorithm, name in MD5_TYPES.items()}
 
 EMPTY_META = b"{}"
 """Text of the meta of an entry that has none, as nearly all have."""
@@ -107,13 +109,15 @@ def parse_json(line: bytes, number: int) -> dict[str, Any]:
     return value
 
 
-def parse_record(line: bytes, number: int, *, allow_file_keys: bool) -> EntryRecord | DirectoryRecord:
+def parse_record(
+    line: bytes, number: int, *, allow_file_keys: bool, allow_md5: bool = False
+) -> EntryRecord | DirectoryRecord:
     """Read one line strictly, however it is written; raises ManifestInvalid or UnsupportedFormat with the line."""
     record = parse_json(line, number)
     try:
         if not record.get("physical_keys"):
             return _directory_record(record, number)
-        return _entry_record(record, number, allow_file_keys=allow_file_keys)
+        return _entry_record(record, number, allow_file_keys=allow_file_keys, allow_md5=allow_md5)
     except ManifestInvalid as exc:
         if exc.line:
             raise
@@ -130,7 +134,7 @@ def _directory_record(record: dict[str, Any], number: int) -> DirectoryRecord:
     return DirectoryRecord(number, key, _meta(record))
 
 
-def _entry_record(record: dict[str, Any], number: int, *, allow_file_keys: bool) -> EntryRecord:
+def _entry_record(record: dict[str, Any], number: int, *, allow_file_keys: bool, allow_md5: bool) -> EntryRecord:
     key = _field(record, "logical_key", str)
     check_logical_key(key)
     urls = _field(record, "physical_keys", list)
@@ -141,7 +145,7 @@ def _entry_record(record: dict[str, Any], number: int, *, allow_file_keys: bool)
     size = _field(record, "size", int)
     if not 0 <= size <= MAX_SIZE_BYTES:
         raise ManifestInvalid(f"size {str(size)[:30]} is not between 0 and {MAX_SIZE_BYTES}")
-    digest = _digest(_field(record, "hash", dict), number)
+    digest = _digest(_field(record, "hash", dict), number, allow_md5=allow_md5)
     meta = _meta(record)
     canonical = {"hash": record["hash"], "logical_key": key, "meta": meta, "size": size}
     return EntryRecord(
@@ -174,10 +178,10 @@ def _meta(record: dict[str, Any]) -> dict[str, Any]:
     return meta
 
 
-def _digest(hash_object: dict[str, Any], number: int) -> Digest:
+def _digest(hash_object: dict[str, Any], number: int, *, allow_md5: bool) -> Digest:
     kind = _field(hash_object, "type", str)
     value = _field(hash_object, "value", str)
-    if kind not in ("SHA256", "sha2-256-chunked", "CRC64NVME"):
+    if kind not in ("SHA256", "sha2-256-chunked", "CRC64NVME") and not (allow_md5 and kind in _MD5_ALGORITHMS):
         raise UnsupportedFormat(
             f"manifest line {number}: the hash type {kind[:40]!r} is not supported",
             hint="Push the package again with quilt3 or fusepkg, which write sha2-256-chunked",
@@ -190,6 +194,9 @@ def _digest(hash_object: dict[str, Any], number: int) -> Digest:
         if kind == "CRC64NVME":
             checksum = _exact(binascii.a2b_base64(value), value, _base64, length=CRC_BYTES)
             return Digest(Algorithm.CRC64NVME, checksum.ljust(DIGEST_BYTES, b"\0"))  # a manifest knows no scope
+        if kind in _MD5_ALGORITHMS:
+            checksum = _exact(bytes.fromhex(value), value, bytes.hex, length=MD5_BYTES)
+            return Digest(_MD5_ALGORITHMS[kind], checksum.ljust(DIGEST_BYTES, b"\0"))
         return Digest(Algorithm.SHA2_256_CHUNKED, _exact(binascii.a2b_base64(value), value, _base64))
     except ValueError as exc:
         raise ManifestInvalid(f"hash value {value[:80]!r} is not a {kind} value") from exc

@@ -11,7 +11,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import CRC_BYTES, MIN_CHUNK_BYTES, Algorithm, combine_chunks
+from fusepkg_cache.digest import CRC_BYTES, MD5_BYTES, MIN_CHUNK_BYTES, Algorithm, combine_chunks
 
 from fusepkg.errors import UsageError
 
@@ -61,7 +61,7 @@ def content_time_s(algorithm: Algorithm, value: bytes, size: int) -> int:
         elif size <= MIN_CHUNK_BYTES:
             value = hashlib.sha256(value).digest()  # its sha2-256-chunked value
     elif algorithm is not _CHUNKED:
-        value = hashlib.sha256(value[:CRC_BYTES]).digest()
+        value = hashlib.sha256(value[: CRC_BYTES if algorithm is Algorithm.CRC64NVME else MD5_BYTES]).digest()
     return FIRST_S + int.from_bytes(value[:8], "big") % _TIMES * _STEP_S
 
 

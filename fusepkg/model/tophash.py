@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 HEADER_KEY_NOT_HASHED = "top_hash"
 """Old manifests repeat their hash in the header; readers drop it, so it is neither hashed nor written again."""
 
+MD5_TYPES = {Algorithm.MD5: "MD5", Algorithm.MD5_DOS2UNIX: "MD5-dos2unix"}
+"""How manifests of DVC repositories, which never leave this machine, name DVC's hashes."""
+
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -40,6 +43,8 @@ def hash_object(digest: Digest) -> dict[str, str]:
         return {"type": "SHA256", "value": digest.hex}
     if digest.algorithm is Algorithm.CRC64NVME:
         return {"type": "CRC64NVME", "value": digest.base64}
+    if digest.algorithm.weak:
+        return {"type": MD5_TYPES[digest.algorithm], "value": digest.computed.hex()}
     return {"type": "sha2-256-chunked", "value": digest.base64}
 
 

@@ -17,6 +17,7 @@ from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
 from fusepkg.index.build import build_index
 from fusepkg.index.files import index_directory
 from fusepkg.index.opening import open_index
+from fusepkg.model.reference import DVC
 from fusepkg.registry.layout import Layout, manifest_key
 from fusepkg.registry.manifests import fetch_manifest
 from fusepkg.registry.resolve import Resolved, resolve
@@ -168,6 +169,7 @@ def index_manifest(
         index_root,
         expected_top_hash=top_hash,
         allow_file_keys=reference.bucket.scheme != "s3",
+        allow_md5=reference.bucket.scheme == DVC,
         progress=progress,
     )
     with suppress(OSError):  # a full disk: the index is whole without it

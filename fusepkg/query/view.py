@@ -21,6 +21,7 @@ from fusepkg.index.opening import open_index
 from fusepkg.model.entry import EntryKind
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.manifest import write_directory, write_entry, write_header
+from fusepkg.model.reference import DVC
 from fusepkg.opened.version import LOCAL_MANIFEST, OpenVersion
 from fusepkg.vfs.tree import PackageTree
 from fusepkg.work.scratch import scratch_name
@@ -110,6 +111,7 @@ def _make_view(
             root,
             expected_top_hash=None,
             allow_file_keys=version.reference.bucket.scheme != "s3",
+            allow_md5=version.reference.bucket.scheme == DVC,
         )
     except ManifestInvalid as exc:
         raise QueryInvalid(f"what was picked cannot be a package: {exc.message.partition(': ')[2]}") from exc

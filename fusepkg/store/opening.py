@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.model.reference import LOCAL_BUCKET
+from fusepkg.model.reference import DVC, LOCAL_BUCKET
 from fusepkg.store.directory import DirectoryStore
 from fusepkg.store.s3 import S3Store
 
@@ -24,6 +25,9 @@ def open_store(bucket: BucketUrl, settings: S3Settings, data_dir: Path) -> Objec
         return DirectoryStore(data_dir / "local", private=True)
     if bucket.scheme == "file":
         return DirectoryStore(Path(bucket.place))
+    if bucket.scheme == DVC:
+        known = hashlib.sha256(bucket.place.encode()).hexdigest()[:16]
+        return DirectoryStore(data_dir / "dvc" / known, private=True)
     return S3Store(bucket.place, settings)
 
 
@@ -42,6 +46,14 @@ class StoreSet:
         self._lock = threading.Lock()
         self._files = DirectoryStore(Path("/"), verbatim=True)
         self._buckets: dict[str, S3Store] = {}
+        self._options: dict[str, S3Settings] = {}
+
+    def use_settings(self, bucket: str, settings: S3Settings) -> None:
+        """Use other settings for one bucket, from the next time its store is asked for."""
+        with self._lock:
+            if self._options.get(bucket) != settings:
+                self._options[bucket] = settings
+                self._buckets.pop(bucket, None)
 
     def for_bucket(self, bucket: BucketUrl) -> ObjectStore:
         """The store of a registry."""
@@ -58,5 +70,5 @@ class StoreSet:
     def _s3(self, bucket: str) -> S3Store:
         with self._lock:
             if bucket not in self._buckets:
-                self._buckets[bucket] = S3Store(bucket, self._settings)
+                self._buckets[bucket] = S3Store(bucket, self._options.get(bucket, self._settings))
             return self._buckets[bucket]

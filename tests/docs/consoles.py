@@ -4,7 +4,7 @@ A block to be run starts with ```` ```console run ````. Lines from ``$ `` on are
 others what they print; ``...`` stands for anything, alone on a line for any lines. Commands of one document run in one
 shell, in an empty home directory, which documents write as ``/home/ada``. They must end with 0; in a block marked
 ``fails=N`` the last one ends with N. Blocks marked ``s3`` need an S3 server with the bucket ``my-bucket``, those marked
-``torch`` or ``spark`` need PyTorch or PySpark.
+``torch``, ``spark`` or ``dvc`` need PyTorch, PySpark or DVC.
 
     python -m tests.docs.consoles FILE...    prints each document with what its commands print here
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ TIMEOUT_S = 300.0
 HOME = "/home/ada"
 BUCKET = "my-bucket"
 
-NEEDS = ("s3", "torch", "spark")
+NEEDS = ("s3", "torch", "spark", "dvc")
 """What a block may need besides fusepkg."""
 
 _MARK = "--- exit code"
@@ -184,7 +185,7 @@ def _main() -> None:
     for name in sys.argv[1:]:
         document = Path(name)
         there = {"", "s3" if "AWS_ENDPOINT_URL_S3" in os.environ else "", "torch" if find_spec("torch") else ""}
-        there |= {"spark" if find_spec("pyspark") else ""}
+        there |= {"spark" if find_spec("pyspark") else "", "dvc" if shutil.which("dvc") else ""}
         commands = [command for command in find_commands(document) if command.need in there]
         for ran in run_commands(commands, Path.home()):
             print(f"--- {name}:{ran.command.line}: {ran.difference() or 'as printed'} (exit code {ran.exit_code})")

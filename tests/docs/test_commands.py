@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -70,6 +72,14 @@ def test_with_torch(name: str, plain_home: Path) -> None:
 def test_with_spark(name: str, plain_home: Path) -> None:
     pytest.importorskip("pyspark", reason="PySpark is not in this environment: make test-heavy")
     _check(name, {"", "spark"}, plain_home)
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("name", _that_need("dvc"))
+def test_with_dvc(name: str, plain_home: Path) -> None:
+    if not shutil.which("dvc", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"):
+        pytest.skip("DVC is not in this environment: make test-heavy")
+    _check(name, {"", "dvc"}, plain_home)
 
 
 def test_the_readme_is_among_them() -> None:

@@ -14,6 +14,8 @@ from fusepkg_cache.digest import (
     require_match,
 )
 
+MIB = 1024**2
+
 
 def test_plain_sha256() -> None:
     assert compute_digest(Algorithm.SHA2_256, b"abc").hex == (
@@ -66,7 +68,7 @@ def test_the_checksum_of_s3() -> None:
     assert digest.computed.hex() == "ae8b14860a799888"  # the check value of the CRC's definition
     assert digest.value == digest.computed + bytes(24)
     assert digest.base64 == "rosUhgp5mIg="
-    assert [algorithm for algorithm in Algorithm if algorithm.weak] == [Algorithm.CRC64NVME]
+    assert digest.algorithm.weak
 
 
 def test_a_scope_does_not_change_what_bytes_are_right() -> None:
@@ -96,3 +98,29 @@ def test_a_digest_is_written_without_an_empty_scope() -> None:
     assert str(weak) == f"crc64nvme:{weak.hex[:16]}"
     scoped = Digest(weak.algorithm, weak.computed + b"\0" * 23 + b"\1")
     assert str(scoped) == f"crc64nvme:{scoped.hex}"
+
+
+@pytest.mark.parametrize("cut", [1, 100, MIB - 1, MIB, 5 * MIB])
+def test_dvcs_older_md5_looks_at_each_mib_for_itself(cut: int) -> None:
+    text, binary = b"line\r\n" * 200_000, b"\0" + b"\r\n" * 600_000
+    data = text.ljust(MIB, b"x")[: MIB - 1] + b"\r" + b"\n" + text + binary
+    blocks = [data[at : at + MIB] for at in range(0, len(data), MIB)]
+    assert blocks[0].endswith(b"\r"), "a line end across two blocks stays"
+    expected = hashlib.md5()
+    for block in blocks:
+        expected.update(block.replace(b"\r\n", b"\n") if b"\0" not in block[:512] else block)
+    hashing = Hashing(Algorithm.MD5_DOS2UNIX, len(data))
+    for at in range(0, len(data), max(cut, 50_000)):
+        hashing.update(data[at : at + max(cut, 50_000)])
+    assert hashing.digest().computed == expected.digest()
+    assert compute_digest(Algorithm.MD5_DOS2UNIX, data).computed == expected.digest()
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.MD5, Algorithm.MD5_DOS2UNIX])
+def test_md5_is_weak_and_has_room_for_a_scope(algorithm: Algorithm) -> None:
+    found = compute_digest(algorithm, b"a")
+    assert found.computed == hashlib.md5(b"a").digest()
+    scoped = Digest(algorithm, found.computed + b"s" * 16)
+    assert algorithm.weak
+    assert scoped != found
+    assert scoped.matches(found)

@@ -39,7 +39,7 @@ STARTS = [0, 0, 1, 1, 1, 1, 3, 4, 4 + -(-(10**9) // 4096)]
 
 def table_of(entries: list[Entry], root: Path, manifest: bytes | None = None) -> EntryTable:
     pieces = [manifest or manifest_of(entries)]
-    top_hash = build_index(pieces, root, expected_top_hash=None, allow_file_keys=False)
+    top_hash = build_index(pieces, root, expected_top_hash=None, allow_file_keys=False, allow_md5=True)
     return EntryTable(open_files(root, top_hash).entries)
 
 

@@ -410,3 +410,15 @@ def test_directory_records_come_first_or_are_sorted_first() -> None:
     late = records(keyed("d/a"), directory("d/"), directory("c/"))
     assert len(list(in_tree_order(sorted_in_tree_order(late), found))) == 1
     assert list(found) == ["c/", "d/"]
+
+
+@pytest.mark.parametrize("kind", ["MD5", "MD5-dos2unix"])
+def test_md5_is_no_hash_but_in_what_was_made_here_of_a_dvc_repository(kind: str) -> None:
+    hash_object = {"type": kind, "value": "0" * 32}
+    record = {"logical_key": "a", "physical_keys": ["s3://b/a"], "size": 1, "hash": hash_object, "meta": {}}
+    lines = [b'{"version": "v0"}\n', json.dumps(record).encode() + b"\n"]
+    with pytest.raises(UnsupportedFormat, match="MD5"):
+        list(read_manifest(lines, allow_file_keys=True).records)
+    (found,) = read_manifest(lines, allow_file_keys=True, allow_md5=True).records
+    assert isinstance(found, EntryRecord)
+    assert write_entry(found.entry()) == lines[1]

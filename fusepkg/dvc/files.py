@@ -1,0 +1,211 @@
+"""What DVC's files say is tracked: `.dvc` files, and `dvc.yaml` with its `dvc.lock`.
+
+They are read as they are written; what is not as DVC writes it is refused with the name of the file.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fusepkg.errors import ManifestInvalid, MissingExtra, RepositoryUnfit
+from fusepkg.model.logical_key import check_logical_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIRECTORY_SUFFIX = ".dir"
+"""End of the hash of a directory: what it names is a list of files."""
+
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Where an imported output comes from: a path in another repository, at a commit (empty: its branch's)."""
+
+    repository: str
+    revision: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One tracked file or directory: ``path`` from the top of git, ``said_by`` the file that tells of it.
+
+    ``md5`` ends with ``.dir`` for a directory. ``is_dos2unix``: it is a hash of DVC before 3.0, whose
+    objects lie in the older layout. ``size`` is None where it is not told.
+    """
+
+    path: str
+    md5: str
+    said_by: str
+    size: int | None = None
+    is_dos2unix: bool = False
+    is_executable: bool = False
+    remote: str = ""
+    source: Import | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return self.md5.endswith(DIRECTORY_SUFFIX)
+
+
+def parse_yaml(text: bytes, name: str) -> Any:  # noqa: ANN401 - YAML
+    """Read YAML with all values as text, so that a file named `no` is no boolean. Raises RepositoryUnfit.
+
+    Raises MissingExtra without the package that reads YAML.
+    """
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+    except ImportError as exc:
+        raise MissingExtra("DVC repositories need the package ruamel.yaml", hint='pip install "fusepkg[dvc]"') from exc
+    try:
+        return YAML(typ="base").load(text.decode())
+    except UnicodeDecodeError as exc:
+        raise RepositoryUnfit(f"{name} is not UTF-8") from exc
+    except (YAMLError, RecursionError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        what = getattr(exc, "problem", None) or str(exc).partition("\n")[0] or "nested too deeply"
+        raise RepositoryUnfit(
+            f"{name}{where} is not YAML: {what}",
+            hint="Is it in a merge conflict? `git diff --check` finds the marks" if b"<<<<<<<" in text else "",
+        ) from exc
+
+
+# --- .dvc files ----------------------------------------------------------------------------------------------
+
+
+def outputs_of_dvc_file(text: bytes, name: str) -> Iterator[Output]:
+    """Yield what a `.dvc` file tracks. Raises RepositoryUnfit."""
+    content = _mapping(parse_yaml(text, name), name)
+    directory = _directory_of(name, content)
+    source = _import_of(content, name)
+    for out in _list(content.get("outs"), name):
+        found = _output(_mapping(out, name), directory, name, source)
+        if found is not None:
+            yield found
+
+
+def _import_of(content: dict[str, Any], name: str) -> Import | None:
+    """Return where `dvc import` took the outputs from. Those of `dvc import-url` are like any other."""
+    for dep in _list(content.get("deps"), name):
+        found = _mapping(dep, name)
+        if "repo" in found:
+            repo = _mapping(found["repo"], name)
+            revision = repo.get("rev_lock") or repo.get("rev") or ""
+            return Import(_text(repo, "url", name), str(revision), _text(found, "path", name))
+    return None
+
+
+# --- dvc.yaml and dvc.lock -----------------------------------------------------------------------------------
+
+
+def outputs_of_lock(pipeline: bytes, lock: bytes, name: str) -> Iterator[Output]:
+    """Yield the outputs of the stages of a `dvc.yaml` (``name``), as its `dvc.lock` has them. Raises RepositoryUnfit.
+
+    Stages that were never run, and those of older pipelines that the lock remembers, have none.
+    """
+    lock_name = posixpath.join(posixpath.dirname(name), "dvc.lock")
+    locked = _mapping(parse_yaml(lock, lock_name) or {}, lock_name)
+    locked = _mapping(locked["stages"] if "schema" in locked else locked, lock_name)
+    stages = _mapping(_mapping(parse_yaml(pipeline, name) or {}, name).get("stages") or {}, name)
+    for stage_name, entry in locked.items():
+        stage = stages.get(stage_name, stages.get(stage_name.partition("@")[0]))
+        if stage is None:
+            continue
+        stage = _mapping(stage, name)
+        directory = _directory_of(name, _mapping(stage.get("do", stage), name))
+        remotes = _remotes_of(stage, directory)
+        for out in _list(_mapping(entry, lock_name).get("outs"), lock_name):
+            found = _output(_mapping(out, lock_name), directory, lock_name, None)
+            if found is not None:
+                remote = remotes.get(found.path, "")
+                yield Output(
+                    found.path, found.md5, lock_name, found.size, found.is_dos2unix, found.is_executable, remote
+                )
+
+
+def _remotes_of(stage: dict[str, Any], directory: str) -> dict[str, str]:
+    """Return the remotes that a stage names for single outputs, by path."""
+    found = {}
+    for kind in ("outs", "metrics", "plots"):
+        outs = stage.get(kind)
+        for out in outs if isinstance(outs, list) else ():
+            for path, options in out.items() if isinstance(out, dict) else ():
+                if isinstance(options, dict) and isinstance(options.get("remote"), str):
+                    found[posixpath.normpath(posixpath.join(directory, path))] = options["remote"]
+    return found
+
+
+# --- parts ---------------------------------------------------------------------------------------------------
+
+
+def _output(out: dict[str, Any], directory: str, name: str, source: Import | None) -> Output | None:
+    """Return one output; None for one that has not been computed or fetched yet, so that there is nothing of it."""
+    path = _text(out, "path", name)
+    place = posixpath.normpath(posixpath.join(directory, path))
+    if path.startswith("/") or "://" in path or re.match(r"[A-Za-z]:[\\/]", path):
+        raise RepositoryUnfit(
+            f"{name} tracks {path!r}, which lies outside of the repository",
+            hint="Track a path in the repository; DVC itself has given up such outputs",
+        )
+    try:
+        check_logical_key(place)
+    except ManifestInvalid as exc:
+        raise RepositoryUnfit(f"{name} tracks {path!r}, which is no path in the repository") from exc
+    if "md5" not in out:
+        if any(kind in out for kind in ("etag", "checksum", "files")):
+            raise RepositoryUnfit(
+                f"{name} tracks {path!r} without an MD5: its remote keeps versions by itself",
+                hint="Remotes with version_aware or worktree cannot be read yet",
+            )
+        return None
+    md5 = _text(out, "md5", name)
+    if not _MD5.fullmatch(md5):
+        raise RepositoryUnfit(f"{name}: {md5[:80]!r} of {path!r} is no MD5", hint="Was it edited by hand?")
+    size = str(out.get("size", ""))
+    return Output(
+        place,
+        md5,
+        name,
+        int(size) if size.isdecimal() and not md5.endswith(DIRECTORY_SUFFIX) else None,
+        is_dos2unix=out.get("hash", "md5-dos2unix") != "md5",
+        is_executable=out.get("isexec") == "true",
+        remote=str(out.get("remote") or ""),
+        source=source,
+    )
+
+
+def _directory_of(name: str, content: dict[str, Any]) -> str:
+    """Return the directory that paths of a file or stage are relative to."""
+    wdir = content.get("wdir") or "."
+    if not isinstance(wdir, str) or "${" in wdir:
+        raise RepositoryUnfit(f"{name} has wdir {str(wdir)[:80]!r}, which is no plain path")
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), wdir))
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - YAML
+    if not isinstance(value, dict):
+        raise RepositoryUnfit(f"{name} is not written as DVC writes it: {str(value)[:60]!r} is no mapping")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:  # noqa: ANN401 - YAML
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise RepositoryUnfit(f"{name} is not written as DVC writes it: {str(value)[:60]!r} is no list")
+    return value
+
+
+def _text(mapping: dict[str, Any], key: str, name: str) -> str:
+    value = mapping.get(key)
+    if not isinstance(value, str) or not value:
+        raise RepositoryUnfit(f"{name} is not written as DVC writes it: an entry has no {key!r}")
+    return value

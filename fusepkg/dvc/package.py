@@ -1,0 +1,101 @@
+"""A version made of a DVC repository: a manifest in a registry of this machine, with DVC's own hashes.
+
+Its top hash covers where the objects lie, as that of a view does: a repository whose objects have moved, from its own
+cache to a remote, is another version, and no index names places of before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusepkg.dvc.repository import Sources, read_repository
+from fusepkg.errors import ObjectExists, RepositoryUnfit
+from fusepkg.model.manifest import write_entry, write_header
+from fusepkg.model.reference import DVC, BucketUrl
+from fusepkg.model.tophash import TopHash
+from fusepkg.registry.layout import manifest_key
+from fusepkg.work.walk import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fusepkg.dvc.config import Remote
+    from fusepkg.model.entry import Entry
+    from fusepkg.model.reference import Reference
+    from fusepkg.store.opening import StoreSet
+    from fusepkg.store.s3.settings import S3Settings
+
+DVC_KEY = "fusepkg_dvc"
+"""In the metadata of such a version: which repository, where its objects lie, how its buckets are reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """The version a revision names, and when that was asked last (Unix time); None if it was now."""
+
+    top_hash: str
+    offline_since_s: float | None
+
+
+def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path) -> Brought:
+    """Read a DVC repository at a revision and put the version into its registry on this machine.
+
+    Raises RepositoryUnfit, EntryNotFound, ObjectMissing, DigestMismatch, RemoteUnavailable, and what stores raise.
+    """
+    registry = stores.for_bucket(reference.bucket)
+    buckets: dict[str, dict[str, str]] = {}
+
+    def use_remote(remote: Remote) -> None:
+        if remote.bucket and remote.options:
+            options = dict(remote.options)
+            if buckets.setdefault(remote.bucket, options) != options:
+                raise RepositoryUnfit(f"the bucket {remote.bucket} is to be reached in two ways, as two remotes say")
+            stores.use_settings(remote.bucket, _with_options(s3, options))
+
+    known = stores.for_bucket(BucketUrl(DVC, ""))
+    read = read_repository(reference, Sources(stores.for_key, known, data_dir / "dvc" / "git", use_remote))
+    entries = sorted(read.entries, key=lambda entry: place_of(entry.logical_key))
+    header = _header(reference.bucket.place, entries, buckets)
+    top_hash = TopHash(header)
+    for entry in entries:
+        top_hash.update(entry)
+    with tempfile.TemporaryDirectory(prefix="fusepkg-dvc-") as directory:
+        manifest = Path(directory, "manifest.jsonl")
+        with manifest.open("wb") as file:
+            file.write(write_header(header))
+            file.writelines(write_entry(entry) for entry in entries)
+        with suppress(ObjectExists):
+            registry.create(manifest_key(reference.name, top_hash.hexdigest()), manifest)
+    return Brought(top_hash.hexdigest(), read.offline_since_s)
+
+
+def use_remotes(header: Mapping[str, Any], stores: StoreSet, s3: S3Settings) -> None:
+    """Reach the buckets of a version that was made before as its repository said then."""
+    user_meta = header.get("user_meta")
+    about = user_meta.get(DVC_KEY) if isinstance(user_meta, dict) else None
+    for bucket, options in (about or {}).get("buckets", {}).items():
+        stores.use_settings(bucket, _with_options(s3, options))
+
+
+def _with_options(s3: S3Settings, options: dict[str, str]) -> S3Settings:
+    """Return settings for a remote: flags and fusepkg's configuration, then DVC's, then AWS's own sources."""
+    return replace(
+        s3,
+        endpoint_url=s3.endpoint_url or options.get("endpointurl"),
+        region=s3.region or options.get("region"),
+        profile=s3.profile or options.get("profile"),
+        sign=s3.sign and options.get("allow_anonymous_login", "").lower() != "true",
+    )
+
+
+def _header(place: str, entries: list[Entry], buckets: dict[str, dict[str, str]]) -> dict[str, Any]:
+    places = hashlib.sha256()
+    for entry in entries:
+        places.update(f"{entry.physical_key}\n".encode())
+    about = {"repository": place, "places": places.hexdigest(), "buckets": buckets}
+    return {"version": "v0", "message": None, "user_meta": {DVC_KEY: about}}

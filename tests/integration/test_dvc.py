@@ -1,0 +1,98 @@
+"""DVC repositories on the command line: listed, mounted and installed, with the data in S3 as in a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.command import Fusepkg
+from tests.dvc_repositories import unpack
+from tests.proxy import Proxy
+from tests.rgw import Gateway
+
+
+@pytest.fixture
+def expected(tmp_path: Path) -> dict[str, dict[str, str]]:
+    return unpack(tmp_path)
+
+
+def in_s3(root: Path, s3: Gateway, endpoint: str) -> str:
+    """Move the data of `registry` into a bucket, as `dvc push` would have put it there; return its name."""
+    bucket, storage = s3.bucket(), root / "registry-storage"
+    for path in storage.rglob("*"):
+        if path.is_file():
+            s3.s3.put_object(Bucket=bucket, Key=f"dvc/{path.relative_to(storage)}", Body=path.read_bytes())
+    shutil.rmtree(storage)
+    for name in ("registry", "dataset"):
+        config = root / name / ".dvc/config"
+        config.write_text(
+            config.read_text().replace(
+                "url = ../../registry-storage", f"url = s3://{bucket}/dvc\n    endpointurl = {endpoint}"
+            )
+        )
+        who = ["-c", "user.name=ada", "-c", "user.email=ada@example.com"]
+        subprocess.run(
+            ["git", *who, "commit", "-qam", "S3"], cwd=root / name, check=name == "registry", capture_output=True
+        )
+    return bucket
+
+
+def files_below(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes().decode("latin-1")
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.fuse
+def test_a_revision_is_mounted_and_switched(
+    expected: dict[str, dict[str, str]], fusepkg: Fusepkg, tmp_path: Path
+) -> None:
+    directory = tmp_path / "mount"
+    directory.mkdir()
+    repository = f"dvc+{tmp_path}/registry"
+    fusepkg("mount", f"{repository}@v1", directory)
+    try:
+        assert files_below(directory) == expected["registry@v1"]
+        assert f"{repository}@v1" in fusepkg("mounts").stdout
+        fusepkg("switch", directory, f"{repository}@v2")
+        assert files_below(directory) == expected["registry@v2"]
+    finally:
+        fusepkg("umount", directory)
+    changes = fusepkg("diff", f"{repository}@v1", f"{repository}@v2", check=False)
+    assert (changes.returncode, "modified  raw/01/a.jpg" in changes.stdout) == (1, True)
+
+
+def test_a_revision_is_installed(expected: dict[str, dict[str, str]], fusepkg: Fusepkg, tmp_path: Path) -> None:
+    fusepkg("install", "dvc+registry@v1//raw/01", cwd=tmp_path)
+    registry = expected["registry@v1"]
+    assert files_below(tmp_path / "01") == {
+        key[7:]: text for key, text in registry.items() if key.startswith("raw/01/")
+    }
+    assert "No files have been changed" in fusepkg("status", "01", cwd=tmp_path).stdout
+
+
+@pytest.mark.s3
+def test_data_in_s3_is_read_where_dvcs_configuration_says(
+    expected: dict[str, dict[str, str]], s3: Gateway, proxy: Proxy, fusepkg: Fusepkg, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    bucket = in_s3(tmp_path, s3, proxy.endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    proxy.forget()
+    listed = json.loads(fusepkg("ls", "-r", "--json", f"dvc+{tmp_path}/registry").stdout)
+    assert {one["logical_key"] for one in listed if "size" in one} == set(expected["registry@v2"])
+    assert {one["physical_key"].split("/files/")[0] for one in listed if "size" in one} == {f"s3://{bucket}/dvc"}
+    lists = [request for request in proxy.requests if request.operation == "GetObject"]
+    assert all(request.key.endswith(".dir") for request in lists), "no data is fetched"
+    proxy.forget()
+    assert fusepkg("cat", f"dvc+{tmp_path}/registry", "raw/02/z.jpg").stdout == "z"
+    assert [request.operation for request in proxy.requests].count("GetObject") == 1
+    proxy.forget()
+    fusepkg("ls", f"dvc+{tmp_path}/registry//raw/02")
+    assert proxy.requests == [], "lists and sizes are remembered"
