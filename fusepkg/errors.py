@@ -2,21 +2,18 @@
 
 FusepkgError
   UsageError            InvalidReference, MissingExtra, QueryInvalid, SpecInvalid
-  PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous,
-                        EntryNotFound, TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid,
-                        RepositoryUnfit
+  PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous, EntryNotFound,
+                        TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid, RepositoryUnfit
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
                         ManifestNotPushed, BuilderUnfit, LabelsUnfit, DataUnfit
   RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
                         CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
   IntegrityError        DigestMismatch, IndexDamaged
-  CacheFailure
+  CacheFailure, InstallError
   SystemFailure         QueryStopped
-  InstallError
   FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
                         NameTooLong, InvalidArgument
-  MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed,
-                        SwitchUnderWay
+  MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed, SwitchUnderWay
   ControlError          DaemonNotRunning, ProtocolMismatch
   TaskError             TaskNotFound, TaskStopped
 """
@@ -480,9 +477,6 @@ class ProtocolMismatch(ControlError):
     """The daemon speaks another version of the control protocol."""
 
     code = "control.protocol_mismatch"
-
-
-# --- tasks ---
 
 
 class TaskError(FusepkgError):
