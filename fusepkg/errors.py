@@ -9,8 +9,9 @@ FusepkgError
   RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
                         CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
   IntegrityError        DigestMismatch, IndexDamaged
-  CacheFailure, InstallError
+  CacheFailure
   SystemFailure         QueryStopped
+  InstallError
   FsError               NoEntry, NotADirectory, IsADirectory, NotASymlink, NoAttribute, BadHandle, ReadOnly,
                         NameTooLong, InvalidArgument
   MountError            MountpointUnfit, MountpointBusy, NotMounted, EngineUnavailable, MountFailed, SwitchUnderWay
@@ -412,9 +413,6 @@ class InvalidArgument(FsError):
     """An offset or length is invalid."""
 
     code = "fs.invalid_argument"
-
-
-# --- mounting ---
 
 
 class MountError(FusepkgError):
