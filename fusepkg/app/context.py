@@ -2,6 +2,8 @@
 
 Command line, Python API and daemon each build a ``Context`` and ask it for stores, hints, the cache, sources of bytes
 and open packages. A forked child must not use what its parent has opened: it calls ``forget``.
+
+What reads bytes is imported when bytes are first asked for: it is half of the start of a command that reads none.
 """
 
 from __future__ import annotations
@@ -16,10 +18,6 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.errors import CacheError
 
 from fusepkg.errors import CacheFailure
-from fusepkg.fetch.blocking import BlockingSource
-from fusepkg.fetch.packs import VersionPacks
-from fusepkg.fetch.source import BlobSource
-from fusepkg.install.fetch import Origin
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import DVC
 from fusepkg.package.fallback import open_with_fallback
@@ -42,7 +40,11 @@ if TYPE_CHECKING:
 
     from fusepkg.app.settings import Settings
     from fusepkg.dvc.package import Brought
+    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.fetch.packs import VersionPacks
+    from fusepkg.fetch.source import BlobSource
     from fusepkg.index.opening import Index
+    from fusepkg.install.fetch import Origin
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
     from fusepkg.package.open import OpenedPackage
@@ -79,6 +81,7 @@ class Context:
         self._hints: Hints | None = None
         self._sources: dict[BucketUrl, BlockingSource] = {}
         self._replaced: dict[BucketUrl, ReplacedPlaces] = {}
+        self._opened: dict[BucketUrl, list[weakref.ref[Index]]] = {}  # whose packs nobody has asked for yet
         self._versions: dict[BucketUrl, list[tuple[weakref.ref[Index], VersionPacks]]] = {}
 
     @property
@@ -116,6 +119,8 @@ class Context:
 
     def blob_source(self, registry: BucketUrl, nursery: trio.Nursery) -> BlobSource:
         """The bytes of packages of one registry, for a trio loop. Its owner closes it."""
+        from fusepkg.fetch.source import BlobSource
+
         chunk_list = partial(get_chunk_list, self.store(registry))
         return BlobSource(
             self._open_cache,
@@ -130,6 +135,8 @@ class Context:
 
     def version_packs(self, registry: BucketUrl, index: Index) -> VersionPacks:
         """The packs of a version, known from now on to sources of its registry. Nothing is asked of the bucket yet."""
+        from fusepkg.fetch.packs import VersionPacks
+
         store = self.store(registry)
         with self._lock:
             opened = [(known, packs) for known, packs in self._versions.get(registry, []) if known() is not None]
@@ -145,10 +152,16 @@ class Context:
     def _packs_in(self, registry: BucketUrl) -> list[VersionPacks]:
         """The packs of the versions of a registry that somebody has open."""
         with self._lock:
+            for opened in self._opened.pop(registry, ()):
+                index = opened()
+                if index is not None:
+                    self.version_packs(registry, index)
             return [packs for known, packs in self._versions.get(registry, []) if known() is not None]
 
     def blocking_source(self, registry: BucketUrl) -> BlockingSource:
         """The same for any thread."""
+        from fusepkg.fetch.blocking import BlockingSource
+
         with self._lock:
             source = self._sources.get(registry)
             if source is None:
@@ -158,6 +171,8 @@ class Context:
 
     def install_origin(self, registry: BucketUrl) -> Origin:
         """The same for installing into a directory; without the cache where that cannot be used."""
+        from fusepkg.install.fetch import Origin
+
         try:
             cache = self.cache()
         except CacheFailure:
@@ -232,7 +247,8 @@ class Context:
 
             use_remotes(opened.index.header, self.stores, self.settings.s3)
         self._replaced_in(reference.bucket).note(opened)
-        self.version_packs(reference.bucket, opened.index)
+        with self._lock:
+            self._opened.setdefault(reference.bucket, []).append(weakref.ref(opened.index))
         return opened
 
     # --- the end ---------------------------------------------------------------------------------------------

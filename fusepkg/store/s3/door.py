@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.store.protocol import AT_MOST_BYTES
-from fusepkg.store.s3.async_reads import S3Reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +56,8 @@ class S3Store:
 
     def open_reads(self, deliver: Deliver) -> AsyncReads:
         """See ObjectStore."""
+        from fusepkg.store.s3.async_reads import S3Reads
+
         return S3Reads(self._open, deliver)
 
     def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
