@@ -5,7 +5,7 @@ FusepkgError
   PackageError          BucketNotFound, PackageNotFound, TagNotFound, HashNotFound, HashAmbiguous, EntryNotFound,
                         TagConflict, ManifestInvalid, UnsupportedFormat, PackTableInvalid, RepositoryUnfit
   PublishError          FolderUnfit, FileChanged, ObjectCollision, KeyCollision, LocalFilesRemain,
-                        ManifestNotPushed, BuilderUnfit, LabelsUnfit, DataUnfit
+                        ManifestNotPushed, BuilderUnfit, LabelsUnfit, DataUnfit, PoolUnfit
   RemoteError           ObjectMissing, ObjectArchived, ObjectTooLarge, ObjectExists, CopyUnsupported, AccessDenied,
                         CredentialsMissing, RemoteUnavailable (retryable), RemoteTimeout (retryable), RemoteProtocol
   IntegrityError        DigestMismatch, IndexDamaged
@@ -227,6 +227,12 @@ class DataUnfit(PublishError):
     """Data cannot be part of a dataset: no picture, no video, an object that may not be read, JSON of another form."""
 
     code = "publish.data_unfit"
+
+
+class PoolUnfit(PublishError):
+    """A datapool cannot be run: its embedder gives nothing to compare, or another run of it is under way."""
+
+    code = "publish.pool_unfit"
 
 
 # --- the bucket ---

@@ -28,6 +28,7 @@ _WORDS = {
     "check": ("check", "spec"),
     "versions": ("diff", "tags", "log", "tag", "rollback"),
     "labels": ("labels",),
+    "pool": ("pool",),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),

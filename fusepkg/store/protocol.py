@@ -31,8 +31,8 @@ CHANGED_HINT = "The object changed since its hash was computed: add it again"
 class ObjectInfo:
     """What is known of an object without its bytes. ``metadata`` is empty in listings.
 
-    ``head`` also tells the ``etag``, which changes with the bytes; ``head`` and ``copy`` the ``checksums`` the server
-    keeps. They are no part of what the object is: two that differ in them alone are equal.
+    ``head`` and S3's listings also tell the ``etag``, which changes with the bytes; ``head`` and ``copy`` the
+    ``checksums`` the server keeps. They are no part of what the object is: two that differ in them alone are equal.
     """
 
     key: str

@@ -18,6 +18,9 @@ class Phase(enum.Enum):
     TAG = "moving the tag"
     CHECK = "checking"
     DOWNLOAD = "downloading"
+    EMBED = "embedding"
+    CHOOSE = "choosing"
+    EXTRACT = "extracting frames"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
         ("re2", "fusepkg/schemas/libraries.py", "check"),
         ("PIL", "fusepkg/fit/pictures.py", "check"),
         ("pyarrow", "fusepkg/fit/tables.py", "check"),
+        ("av", "fusepkg/pool/libraries.py", "pool"),
+        ("PIL", "fusepkg/pool/libraries.py", "pool"),
+        ("matplotlib", "fusepkg/pool/libraries.py", "pool"),
     ],
 )
 def test_a_missing_library(library: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:

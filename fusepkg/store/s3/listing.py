@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import AccessDenied, RemoteError
 from fusepkg.store.protocol import ObjectInfo, directories_of
-from fusepkg.store.s3.answers import real_version
+from fusepkg.store.s3.answers import bare_etag, real_version
 from fusepkg.store.s3.botocore import translated
 
 if TYPE_CHECKING:
@@ -34,7 +34,14 @@ def objects(client: S3Client, bucket: Address, prefix: str, limit: int | None) -
         return iter(())
     pages = _pages(client, bucket, {"Prefix": asked, "MaxKeys": page_keys})
     items = (item for page in pages for item in page.get("Contents", ()))
-    return islice((ObjectInfo(item["Key"], item["Size"]) for item in items if item["Key"].startswith(prefix)), limit)
+    return islice(
+        (
+            ObjectInfo(item["Key"], item["Size"], etag=bare_etag(item.get("ETag", "")) or None)
+            for item in items
+            if item["Key"].startswith(prefix)
+        ),
+        limit,
+    )
 
 
 def directories(client: S3Client, bucket: Address, prefix: str) -> Iterator[str]:
@@ -73,7 +80,8 @@ def _versions(client: S3Client, bucket: Address, prefix: str) -> Iterator[Object
             raise _VersionsDenied from exc
         for item in page.get("Versions", ()):
             if item["IsLatest"]:
-                yield ObjectInfo(item["Key"], item["Size"], real_version(item["VersionId"]))
+                etag = bare_etag(item.get("ETag", "")) or None
+                yield ObjectInfo(item["Key"], item["Size"], real_version(item["VersionId"]), etag=etag)
         if not page.get("IsTruncated"):
             return
         names |= {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
