@@ -45,9 +45,6 @@ class FusepkgError(Exception):
         return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
-# --- what the user typed ---
-
-
 class UsageError(FusepkgError):
     """The command or call cannot be understood."""
 
@@ -77,9 +74,6 @@ class SpecInvalid(UsageError):
     """What data should be like cannot be understood: an unknown key, a pattern or a schema that is wrong."""
 
     code = "usage.spec_invalid"
-
-
-# --- packages ---
 
 
 class PackageError(FusepkgError):
@@ -164,9 +158,6 @@ class RepositoryUnfit(PackageError):
     exit_code = 9
 
 
-# --- publishing ---
-
-
 class PublishError(FusepkgError):
     """A folder or a builder cannot be published as it is."""
 
@@ -233,9 +224,6 @@ class PoolUnfit(PublishError):
     """A datapool cannot be run: its embedder gives nothing to compare, or another run of it is under way."""
 
     code = "publish.pool_unfit"
-
-
-# --- the bucket ---
 
 
 class RemoteError(FusepkgError):
@@ -309,9 +297,6 @@ class RemoteProtocol(RemoteError):
     code = "remote.protocol"
 
 
-# --- bytes ---
-
-
 class IntegrityError(FusepkgError):
     """Bytes do not have the hash they should have."""
 
@@ -356,9 +341,6 @@ class InstallError(FusepkgError):
 
     code = "install"
     exit_code = 13
-
-
-# --- a package as a file system ---
 
 
 class FsError(FusepkgError):
