@@ -101,6 +101,15 @@ SETTINGS = (
         "Seconds after which a mount that follows a tag asks again what it names; up to a quarter less or more each "
         "time, so that many machines do not ask at once.",
     ),
+    Setting(
+        "max_memory",
+        "",
+        ("FUSEPKG_MAX_MEMORY",),
+        "4GiB",
+        "Memory of its own that the process of a supervised mount may take, in bytes or as a part of the machine's "
+        "(`10%`). If it takes more, or has 80 % of the descriptors it may have, a new process takes its place and no "
+        "reader notices; at most every 10 minutes.",
+    ),
 )
 """All settings of the configuration file, in the order of the page."""
 

@@ -27,6 +27,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "read_timeout": (int, float),
     "request_timeout": (int, float),
     "follow_interval": (int, float),
+    "max_memory": (str, int),
 }
 """What a configuration file may hold, and of which types."""
 
@@ -34,6 +35,9 @@ MAX_RETRY_TIMEOUT_S = 86400
 
 FOLLOW_INTERVAL_S = 60.0
 """How often a mount that follows a tag asks what it names."""
+
+MAX_MEMORY = Amount(bytes=4 * 1024**3)
+"""What the process of a supervised mount may take before another one takes its place."""
 
 _NO_BOUND = "none"
 """The cache size that lifts what a setting of lower rank says."""
@@ -70,6 +74,8 @@ class Settings:
     debug: bool
     retry_timeout_s: float = RETRY_TIMEOUT_S
     follow_interval_s: float = FOLLOW_INTERVAL_S
+    max_memory: Amount = MAX_MEMORY
+    """A part is one of the machine's memory."""
     flags: Flags = Flags()
     """Where they came from: a process that decides again, on another machine perhaps, begins with these."""
 
@@ -120,6 +126,7 @@ def decide(flags: Flags) -> Settings:
         debug=flags.debug,
         retry_timeout_s=_retry_timeout(*_said("retry_timeout", flags.retry_timeout, file)),
         follow_interval_s=_seconds("follow_interval", file, FOLLOW_INTERVAL_S),
+        max_memory=_max_memory(*_said("max_memory", None, file)),
         flags=flags,
     )
 
@@ -197,6 +204,10 @@ def _cache_size(text: str, source: str) -> Amount | None:
 
 def _cache_free(text: str, source: str) -> Amount:
     return parse_amount(text, source) if source else DEFAULT_FREE
+
+
+def _max_memory(text: str, source: str) -> Amount:
+    return parse_amount(text, source) if source else MAX_MEMORY
 
 
 def _retry_timeout(text: str, source: str) -> float:

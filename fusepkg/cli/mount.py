@@ -28,7 +28,7 @@ from fusepkg.cli.output import note, print_json, progress_bar, say, time_text
 from fusepkg.cli.ready import notify_ready
 from fusepkg.daemon.records import read_records
 from fusepkg.daemon.request import Event, MountRequest, Ready, Step
-from fusepkg.daemon.unmount import Ended, end_mount
+from fusepkg.daemon.unmount import Ended, end_mount, end_replaced
 from fusepkg.errors import FusepkgError, NotMounted, UsageError
 from fusepkg.model.reference import Reference, parse_reference, parse_tag
 from fusepkg.model.times import check_times
@@ -47,7 +47,9 @@ def mount(
     context: typer.Context,
     ref: RefArgument,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty directory.")],
-    foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to the terminal.")] = False,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", "-f", help="Stay until the mount ends, and log to the terminal.")
+    ] = False,
     engine: Annotated[
         str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
     ] = "auto",
@@ -60,6 +62,9 @@ def mount(
     xattrs: Annotated[
         bool,
         typer.Option("--xattrs", help="Give facts of each file as user.fusepkg.* (engine fuse); listings take longer."),
+    ] = False,
+    replace_mount: Annotated[
+        bool, typer.Option("--replace", help="End the mount of fusepkg that is there already, dead or alive.")
     ] = False,
     prefetch: Annotated[
         list[str] | None,
@@ -98,23 +103,17 @@ def mount(
     )
     describe = _print_facts if as_json else _describe
     if supervise:
-        check_supervision(foreground)
-    if foreground:
+        from fusepkg.daemon.supervision import require_kernel
+
+        require_kernel()
+    if replace_mount:
+        end_replaced(directory)
+    if foreground and supervise:
+        _mount_and_stay(request, describe)
+    elif foreground:
         _mount_here(request, describe)
     else:
         describe(mount_behind(request))
-
-
-def check_supervision(foreground: bool) -> None:
-    """Raise UsageError or EngineUnavailable if a mount cannot outlive its process."""
-    from fusepkg.daemon.supervision import require_kernel
-
-    if foreground:
-        raise UsageError(
-            "--supervise is for mounts in the background: who waits for `mount -f` waits for one process",
-            hint="Leave out --foreground, or have systemd restart the mount",
-        )
-    require_kernel()
 
 
 def followed_reference(ref: str, tag: str) -> Reference:
@@ -158,6 +157,18 @@ def _mount_here(request: MountRequest, describe: Callable[[Ready], None]) -> Non
             note(event.what)
 
     run_mount(request, "the terminal", announce)
+
+
+def _mount_and_stay(request: MountRequest, describe: Callable[[Ready], None]) -> None:
+    """Mount in the background, whose processes replace each other, and stay until the mount ends."""
+    from fusepkg.daemon.foreground import stay
+
+    ready = mount_behind(request)
+    describe(ready)
+    note(f"Log: {ready.record.log}")
+    sys.stdout.flush()
+    notify_ready(f"{ready.record.reference} at {ready.record.mountpoint}")
+    stay(ready.record)
 
 
 def _describe(ready: Ready) -> None:

@@ -31,19 +31,20 @@ def remove_dead_hidden_mounts() -> None:
                 path.rmdir()
 
 
-def remove_dead_mount(mountpoint: Path) -> None:
-    """Unmount what is mounted there if it is this user's mount of fusepkg and its process is dead."""
+def remove_dead_mount(mountpoint: Path) -> bool:
+    """Unmount what is mounted there if it is this user's mount of fusepkg and its process is dead; return whether."""
     top = mount_table.top_mount(mountpoint)
     if top is None or not top.is_ours or top.owner != os.geteuid():
-        return
+        return False
     known = [record for record in records.read_records() if record.mountpoint == str(mountpoint)]
     if any(records.is_alive(record) for record in known) or not (known or _is_dead(mountpoint)):
-        return
+        return False
     log.info("%s: unmounting what a killed process left there", mountpoint)
     with suppress(NotMounted):
         kernel.unmount(mountpoint, lazy=True)
     for record in known:
         records.remove_record(record.mount_id)
+    return True
 
 
 def _is_dead(mountpoint: Path) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import socket
 import time
 from contextlib import ExitStack, closing, suppress
@@ -34,7 +33,8 @@ from fusepkg.daemon.ending import (
     watch_signals,
 )
 from fusepkg.daemon.follow import Follower
-from fusepkg.daemon.handover import Coming, Handover
+from fusepkg.daemon.growth import machine_bytes, watch_growth
+from fusepkg.daemon.handover import Coming, Handover, plain
 from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_mount
 from fusepkg.daemon.mount_table import mounted_at
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
@@ -78,7 +78,7 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
     """
     records.sweep()
     remove_dead_hidden_mounts()
-    remove_dead_mount(request.mountpoint.absolute())
+    is_repaired = remove_dead_mount(request.mountpoint.absolute())
     choice = choose_engine(request.engine)
     context = Context(request.settings)
     with closing(context), ExitStack() as until_end, ExitStack() as claim:
@@ -94,6 +94,7 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
                 claim.close,
                 until_end,
             )
+        service.is_repaired = is_repaired
         whole = _whole_version(request, context)
         try:
             trio.run(service.run, announce)
@@ -203,6 +204,8 @@ class _Service:
         self._follower: Follower
         self._prefetching: Prefetching
         self._source: BlobSource | None = None
+        self.is_repaired = False
+        """Whether a dead mount was taken away to make this one."""
 
     def resume(self, resumed: Resumed) -> None:
         """Take a mount over instead of making one; before ``run``."""
@@ -284,8 +287,8 @@ class _Service:
             self._record = msgspec.structs.replace(before.record, pid=os.getpid())
         self._follower = Follower(self._switcher, self._context.settings.follow_interval_s, self._record.follow)
         await nursery.start(serve_control, self._listener, self._answer)
+        self._supervise(nursery)  # before anybody can know this process by its record
         records.write_record(self._record)
-        self._supervise(nursery)
         self._give_up_claim()
         record = self._record
         done = "mounted" if before is None else "went on with"
@@ -308,6 +311,8 @@ class _Service:
         if self._request.supervised or link is not None:
             self._supervision.start()
             nursery.start_soon(self._supervision.run)
+            max_bytes = self._context.settings.max_memory.of_disk(machine_bytes())
+            nursery.start_soon(watch_growth, max_bytes, self._replace_grown)
         if link is not None:
             nursery.start_soon(self._supervision.tell_served, self._served_bytes)
 
@@ -315,7 +320,7 @@ class _Service:
         return {**self._mount.descriptors(), "listener": self._listener.fileno()}
 
     def _tell_next(self) -> dict[str, Any]:
-        left = Handover(pickle.dumps(self._request), self._record, self._mount.facts(), self._coming)
+        left = Handover(plain(self._request), self._record, self._mount.facts(), self._coming)
         told: dict[str, Any] = msgspec.to_builtins(left)
         return told
 
@@ -341,6 +346,11 @@ class _Service:
         await trio.sleep(_ANSWERED_S)
         log.info("handing over to a new process")
         self._supervision.hand_over()
+
+    def _replace_grown(self, reason: str) -> None:
+        if self._supervision.pid is not None and not self._switcher.is_asked:
+            log.warning("a new process takes over, because this one has grown: %s", reason)
+            self._supervision.hand_over()
 
     def _is_mounted(self) -> bool:
         return mounted_at(self._mountpoint)
@@ -368,6 +378,8 @@ class _Service:
             return f"nothing is cached, every read goes to the bucket: {self._context.cache_refusal}"
         if not self._index_root.is_relative_to(self._context.settings.indexes_dir):
             return f"the index is in {self._index_root.parent} until the mount ends; its log says why"
+        if self.is_repaired:
+            return "what a killed process had left here was unmounted first; programs that use it get errors"
         return ""
 
     async def _new_record(self, mount_id: str, socket: str) -> MountRecord:

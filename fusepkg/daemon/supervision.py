@@ -70,7 +70,11 @@ class Supervision:
         self._is_troubled = False
 
     def start(self) -> None:
-        """Start a supervisor if there is none."""
+        """Start a supervisor if there is none, or if it has died while this process started."""
+        if self._link is not None and _has_ended(self._link):
+            log.warning("the supervisor has died meanwhile, and is replaced")
+            self._is_troubled = True
+            self._forget()
         if self._link is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -155,3 +159,13 @@ class Supervision:
         if self.pid is not None:
             with suppress(ChildProcessError):  # it may be our parent and not our child
                 os.waitpid(self.pid, os.WNOHANG)
+
+
+def _has_ended(link: socket.socket) -> bool:
+    """Return whether the supervisor behind a link is dead: it never says anything after its first message."""
+    try:
+        return not link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

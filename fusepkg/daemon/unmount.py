@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,17 @@ def end_mount(directory: Path, *, lazy: bool) -> Ended:
     finally:
         if process is not None:
             os.close(process)
+
+
+def end_replaced(directory: Path) -> None:
+    """End the mount of fusepkg at a directory, if there is one. A dead one is left to the next ``mount``.
+
+    Raises: MountpointBusy, MountFailed.
+    """
+    record = _record_at(directory)
+    if record is None or records.is_alive(record):
+        with suppress(NotMounted):
+            end_mount(directory, lazy=False)
 
 
 def _record_at(directory: Path) -> MountRecord | None:

@@ -62,9 +62,12 @@ GIVEN = {
     "read_timeout": ("1.5", "2.5", ""),
     "request_timeout": ("1.5", "2.5", ""),
     "follow_interval": ("1.5", "2.5", ""),
+    "max_memory": ("1GB", "2GB", ""),
 }
 """Settings that are no names or paths: what the file, the environment and the flag say of them."""
 
+
+AMOUNTS = ("cache_size", "cache_free", "max_memory")
 
 NUMBERS = ("read_timeout", "request_timeout", "follow_interval")
 
@@ -130,7 +133,7 @@ def _decided(name: str, **flags: Any) -> str:
 
 
 def _shown(name: str, text: str) -> str:
-    return str(settings.parse_amount(text, "a test")) if name.startswith("cache_") and name in GIVEN else text
+    return str(settings.parse_amount(text, "a test")) if name in AMOUNTS else text
 
 
 def test_troubleshooting_has_every_exit_code() -> None:

@@ -64,8 +64,11 @@ def main(root: Path, folders: list[Path]) -> None:
     while not _has_ended():
         for name in names:
             _look_at(root, name, [version.get(name) for version in versions], facts)
-        if (listed := sorted(os.listdir(root))) not in listings:
-            facts["wrong"].append(f"a listing of no version: {listed}")
+        try:
+            if (listed := sorted(os.listdir(root))) not in listings:
+                facts["wrong"].append(f"a listing of no version: {listed}")
+        except OSError as exc:
+            facts["errors"].append(f"a listing: {exc.strerror}")
     print(json.dumps(facts))
 
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusepkg.daemon import records, supervisor
-from tests.mount.mounting import ended, forget_pages, mounted
+from tests.command import run_fusepkg
+from tests.mount.mounting import Mount, ended, forget_pages, mounted
 from tests.mount.test_switching import switch, tree_of, wait_until
 from tests.plugins.leftovers import mounts_below
 from tests.proxy import Stall
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from fusepkg.daemon.records import MountRecord
     from tests.command import Fusepkg
     from tests.mount.conftest import Originals
-    from tests.mount.mounting import Mount
     from tests.mount.places import Bucket, Place
 
 pytestmark = pytest.mark.fuse
@@ -134,7 +135,10 @@ def test_kill9_supervisor(local: Place, engine: str, originals: Originals, tmp_p
 
 
 def test_kill9_everything(local: Place, engine: str, originals: Originals, tmp_path: Path, fusepkg: Fusepkg):
-    """kill -9 of all at once: readers get errors, never an empty directory; `mount` at that directory repairs it."""
+    """kill -9 of all at once: readers get errors, never an empty directory; `mount` at that directory repairs it.
+
+    With `--replace` it ends a mount that is alive, too.
+    """
     with mounted(local.reference("small:v1"), tmp_path / "m", engine, "--supervise") as mount:
         record = record_of(mount)
         keeper = supervisor_of(record)
@@ -151,8 +155,12 @@ def test_kill9_everything(local: Place, engine: str, originals: Originals, tmp_p
             assert os.listdir(mount.root) != []
         line = next(line for line in fusepkg("mounts").stdout.splitlines() if str(mount.root) in line)
         assert "dead" in line
-        with mounted(local.reference("small:v2"), mount.root, engine) as again:
-            assert tree_of(again.root) == tree_of(originals.later)
+        said = fusepkg("mount", "--engine", engine, local.reference("small:v2"), mount.root).stderr
+        assert "what a killed process had left here was unmounted first" in said
+        assert tree_of(mount.root) == tree_of(originals.later)
+        assert "mounted already" in fusepkg("mount", local.reference("small:v1"), mount.root, check=False).stderr
+        fusepkg("mount", "--engine", engine, "--replace", local.reference("small:v1"), mount.root)
+        assert tree_of(mount.root) == tree_of(originals.small)
 
 
 def kill_all_workers(mount: Mount, number: signal.Signals) -> int:
@@ -216,9 +224,28 @@ def test_restart_replaces_the_process(
         assert tree_of(mount.root) == tree_of(originals.small)
 
 
-def test_what_cannot_be_supervised_says_so(local: Place, tmp_path: Path, fusepkg: Fusepkg):
-    """`mount -f --supervise` is refused, and so is `restart` without a directory."""
-    said = fusepkg("mount", "-f", "--supervise", local.reference("small:v1"), tmp_path, check=False)
-    assert said.returncode == 2
-    assert "--supervise is for mounts in the background" in said.stderr
+def test_in_the_foreground(local: Place, originals: Originals, tmp_path: Path):
+    """`mount -f --supervise` stays while processes are replaced, and ends with the mount; SIGTERM ends both."""
+    root = tmp_path / "m"
+    root.mkdir()
+    command = [sys.executable, "-m", "fusepkg", "mount", "-f", "--supervise", "--engine", "fuse"]
+    for end in (signal.SIGTERM, None):
+        with subprocess.Popen([*command, local.reference("small:v1"), root], stdout=subprocess.PIPE) as stays:
+            assert stays.stdout is not None
+            try:
+                assert stays.stdout.readline().startswith(b"Mounted ")
+                kill_worker(Mount(root, records.find_record(root)[0]))
+                assert tree_of(root) == tree_of(originals.small)
+                assert stays.poll() is None
+            finally:
+                if end is None:
+                    run_fusepkg("umount", root)
+                else:
+                    stays.send_signal(end)
+            assert stays.wait() == 0
+        assert mounts_below(root) == []
+
+
+def test_restart_needs_a_directory(fusepkg: Fusepkg):
+    """`restart` without a directory is refused."""
     assert fusepkg("restart", check=False).returncode == 2
