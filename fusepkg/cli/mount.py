@@ -37,6 +37,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+EngineOption = Annotated[
+    str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
+]
+SuperviseOption = Annotated[
+    bool, typer.Option("--supervise", help="Replace the mount's process if it dies; readers only wait (Linux 6.9).")
+]
+XattrsOption = Annotated[
+    bool,
+    typer.Option("--xattrs", help="Give facts of each file as user.fusepkg.* (engine fuse); listings take longer."),
+]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="End the mount of fusepkg that is there already, dead or alive.")
+]
+PrefetchOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(mount)
@@ -50,26 +69,14 @@ def mount(
     foreground: Annotated[
         bool, typer.Option("--foreground", "-f", help="Stay until the mount ends, and log to the terminal.")
     ] = False,
-    engine: Annotated[
-        str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
-    ] = "auto",
+    engine: EngineOption = "auto",
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
     times: TimesOption = "content",
     follow: FollowOption = None,
-    supervise: Annotated[
-        bool, typer.Option("--supervise", help="Replace the mount's process if it dies; readers only wait (Linux 6.9).")
-    ] = False,
-    xattrs: Annotated[
-        bool,
-        typer.Option("--xattrs", help="Give facts of each file as user.fusepkg.* (engine fuse); listings take longer."),
-    ] = False,
-    replace_mount: Annotated[
-        bool, typer.Option("--replace", help="End the mount of fusepkg that is there already, dead or alive.")
-    ] = False,
-    prefetch: Annotated[
-        list[str] | None,
-        typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
-    ] = None,
+    supervise: SuperviseOption = False,
+    xattrs: XattrsOption = False,
+    replace_mount: ReplaceOption = False,
+    prefetch: PrefetchOption = None,
     prefetch_rate: RateOption = None,
     where: WhereOption = "",
     layout: LayoutOption = "",
