@@ -44,6 +44,7 @@ from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import EllipsisType
     from typing import Self
 
     from fusepkg.app.context import Context
@@ -278,20 +279,23 @@ class PackageBuilder:
         *,
         allow_local_files: bool = False,
         registry_format: str = "fusepkg",
+        workflow: str | EllipsisType | None = ...,
         progress: ProgressCallback = no_progress,
     ) -> Package:
         """Publish the version, and make a tag name it: the one given, else the one in the builder's name, else none.
 
         A tag that another publisher has moved since this builder first saw it is left alone: TagConflict names both
-        versions, and this one is in the bucket all the same.
+        versions, and this one is in the bucket all the same. Where the bucket has workflows as quilt3 knows them, the
+        version is checked by the one named, None for none, by default the bucket's default.
 
-        Raises: LocalFilesRemain, TagConflict, UsageError, RemoteError.
+        Raises: PublishError, LocalFilesRemain, TagConflict, UsageError, RemoteError.
         """
         push_manifest(
             self._draft,
             tag,
             allow_local_files=allow_local_files,
             registry_format=registry_format,
+            workflow=workflow,
             suspects=damaged_objects(self._context.settings.data_dir),
             hints=self._context.hints,
             progress=progress,
@@ -307,13 +311,14 @@ class PackageBuilder:
         tag: str | None = None,
         *,
         registry_format: str = "fusepkg",
+        workflow: str | EllipsisType | None = ...,
         progress: ProgressCallback = no_progress,
     ) -> Package:
         """Both, one after the other. Raises what they raise."""
         find_target(self._draft, tag, registry_format)  # before a long upload
         self.push_data(prefix, progress=progress)
         self._say("")
-        return self.push_manifest(tag, registry_format=registry_format, progress=progress)
+        return self.push_manifest(tag, registry_format=registry_format, workflow=workflow, progress=progress)
 
     def as_package(self, *, allow_local_files: bool = False, allow_local_manifest: bool = False) -> Package:
         """This version as a package. Refused for what others could not open, unless you allow it.

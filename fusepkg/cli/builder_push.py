@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import EllipsisType
 from typing import Annotated
 
 import typer
@@ -18,7 +19,14 @@ import typer
 from fusepkg.cli.builder import Builder, opened_builder
 from fusepkg.cli.builder_draft import draft_of_version, reference_of, shown_items
 from fusepkg.cli.builder_state import FORMAT, BuilderHeader, BuilderState
-from fusepkg.cli.options import CheckOption, JsonErrorsOption, app_of
+from fusepkg.cli.options import (
+    CheckOption,
+    JsonErrorsOption,
+    NoWorkflowOption,
+    WorkflowOption,
+    app_of,
+    chosen_workflow,
+)
 from fusepkg.cli.output import note, progress_bar, say, short, show_phase
 from fusepkg.cli.versions import describe_move, link_tag
 from fusepkg.errors import FileChanged, LocalFilesRemain
@@ -113,6 +121,8 @@ def push_manifest(
         bool,
         typer.Option("--force-allow-local-files", help="Publish it although it names files of this machine alone."),
     ] = False,
+    workflow: WorkflowOption = None,
+    no_workflow: NoWorkflowOption = False,
     _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Publish the version: its manifest, then the tag. The manifest is built if that was not done."""
@@ -122,7 +132,8 @@ def push_manifest(
         if builder.state.is_pushed:
             _push_again(builder, tag)
         else:
-            _publish(builder, tag, message, allow_local_files=force_allow_local_files)
+            chosen = chosen_workflow(workflow, no_workflow)
+            _publish(builder, tag, message, chosen, allow_local_files=force_allow_local_files)
 
 
 def _push_again(builder: Builder, tag: str | None) -> None:
@@ -147,7 +158,14 @@ def _require_not_moved(store: ObjectStore, target: Reference, top_hash: str) -> 
         raise tag_conflict(target.name, target.tag, top_hash, newest)
 
 
-def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_local_files: bool) -> None:
+def _publish(
+    builder: Builder,
+    tag: str | None,
+    message: str | None,
+    workflow: str | EllipsisType | None,
+    *,
+    allow_local_files: bool,
+) -> None:
     state = builder.state
     placed = _kept(builder)
     with progress_bar() as show:
@@ -166,6 +184,7 @@ def _publish(builder: Builder, tag: str | None, message: str | None, *, allow_lo
             draft,
             tag,
             allow_local_files=True,
+            workflow=workflow,
             suspects=damaged_objects(builder.app.settings.data_dir),
             hints=builder.app.hints,
             progress=show_phase(show),

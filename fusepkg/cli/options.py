@@ -15,6 +15,8 @@ from fusepkg.app.settings import Flags, Settings, decide, parse_amount
 from fusepkg.errors import UsageError
 
 if TYPE_CHECKING:
+    from types import EllipsisType
+
     from fusepkg.app.context import Context
 
 _S3 = "Object storage"
@@ -57,6 +59,16 @@ WhereOption = Annotated[
 LayoutOption = Annotated[
     str,
     typer.Option("--as", metavar="SQL", help="With --where: an expression that gives each entry a new name."),
+]
+
+WorkflowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The workflow of the bucket to check it by (quilt3's); default: the bucket's default."
+    ),
+]
+NoWorkflowOption = Annotated[
+    bool, typer.Option("--no-workflow", help="Check it by no workflow, where the bucket allows that.")
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -106,6 +118,13 @@ _Profile = Annotated[str | None, typer.Option(metavar="NAME", help="AWS profile 
 _NoSignRequest = Annotated[
     bool, typer.Option("--no-sign-request", help="Public data: ask without credentials.", rich_help_panel=_S3)
 ]
+
+
+def chosen_workflow(name: str | None, none: bool) -> str | EllipsisType | None:
+    """Return what two options say of the workflow. Raises UsageError."""
+    if name is not None and none:
+        raise UsageError("--workflow and --no-workflow exclude each other", hint="Choose one of them")
+    return None if none else ... if name is None else name
 
 
 def parse_rate(text: str | None, source: str) -> int | None:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from fusepkg.cli.options import CheckOption, JsonOption, RefArgument, SymlinksOption, app_of
+from fusepkg.cli.options import (
+    CheckOption,
+    JsonOption,
+    NoWorkflowOption,
+    RefArgument,
+    SymlinksOption,
+    WorkflowOption,
+    app_of,
+    chosen_workflow,
+)
 from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
 from fusepkg.cli.pack import describe_packs
 from fusepkg.errors import UsageError
@@ -52,12 +61,13 @@ def push(
             help="Write small files once more, many to an object, for faster reading; default: except to directories.",
         ),
     ] = None,
+    workflow: WorkflowOption = None,
+    no_workflow: NoWorkflowOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
     app = app_of(context)
     reference = parse_reference(ref)
-    user_meta = _meta(meta)
     store = app.store(reference.bucket)
     with progress_bar() as show:
         pushed = push_folder(
@@ -66,11 +76,12 @@ def push(
             app.stores,
             prefix=prefix,
             message=message,
-            user_meta=user_meta,
+            user_meta=_meta(meta),
             symlinks=parse_symlinks("follow" if follow_symlinks else symlinks),
             registry_format=registry_format,
             check=check,
             packs=packs,
+            workflow=chosen_workflow(workflow, no_workflow),
             suspects=damaged_objects(app.settings.data_dir),
             hints=app.hints,
             progress=show_phase(show),

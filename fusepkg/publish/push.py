@@ -25,6 +25,7 @@ from fusepkg.publish.upload.data import DataReport, push_data
 from fusepkg.publish.upload.keys import normalise_prefix
 from fusepkg.publish.upload.many import is_new_directory
 from fusepkg.publish.upload.presence import Presence
+from fusepkg.publish.workflows import apply_workflow
 from fusepkg.registry.catalogue import find_quilt3_tag
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.manifests import ManifestPut, has_manifest
@@ -34,6 +35,7 @@ from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import EllipsisType
 
     from fusepkg.model.reference import Reference
     from fusepkg.registry.tags import TagState
@@ -89,6 +91,7 @@ def push_folder(
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
     packs: bool | None = None,
+    workflow: str | EllipsisType | None = ...,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Pushed:
@@ -97,21 +100,21 @@ def push_folder(
     Data go under ``prefix``, by default the package's name, and overwrite nothing. Content the bucket has already,
     from an older version or an interrupted push, is not uploaded again; what of it is missing is, and with ``check``,
     or among the ``suspects`` (physical keys), what is damaged. With the registry format ``quilt3`` the manifest is put,
-    and named, where quilt3 looks for it, and nowhere else. ``packs`` is that of ``push_packs``.
+    and named, where quilt3 looks for it, and nowhere else. ``packs`` is as in ``push_packs``, ``workflow`` as in
+    ``apply_workflow``.
 
-    Raises: FolderUnfit, FileChanged, ObjectCollision, TagConflict, UsageError, and what stores raise. Whatever was
-    uploaded before stays, and the tag then names what it named.
+    Raises: PublishError, TagConflict, UsageError, and what stores raise: what was uploaded then stays, the tag too.
     """
     if reference.top_hash is not None:
         raise UsageError(f"{reference} names a hash, which a push cannot choose", hint="Name a tag, or nothing")
     draft = _new_draft(reference, stores, message, user_meta)
-    tag, where = find_target(draft, None, registry_format)
-    assert tag is not None, "a push always moves a tag"
+    tag, where = _target(draft, registry_format)
     normalise_prefix(reference.name if prefix is None else prefix)  # a bad one is refused before any work
     store = stores.for_bucket(reference.bucket)
     check_registry_is_outside(store, directory)
     before = look_at_tag(draft, tag, where)
     _gather(draft, directory, symlinks, progress)
+    apply_workflow(draft, workflow)
     top_hash = build_manifest(draft, look_again=False, hints=hints, progress=progress)
     presence = Presence(store, stores.for_key, suspects, check)
     is_published = not is_new_directory(store) and has_manifest(store, reference.name, top_hash)
@@ -134,8 +137,7 @@ def push_folder(
     warnings = [*data.warnings, *packed.warnings, *([NOTES[put]] if put in NOTES else [])]
     if before is None and where is Layout.FUSEPKG and (hidden := _hidden_tag(store, reference)):
         warnings.append(hidden)
-    intact = frozenset(data.intact | presence.intact)
-    return _report(draft, data, packed, before, after, put, intact, tuple(warnings))
+    return _report(draft, data, packed, before, after, put, presence.intact, warnings)
 
 
 def folder_hash(
@@ -161,6 +163,12 @@ def _new_draft(
     draft.message = message
     draft.user_meta = None if user_meta is None else dict(user_meta)
     return draft
+
+
+def _target(draft: Draft, registry_format: str) -> tuple[str, Layout]:
+    tag, where = find_target(draft, None, registry_format)
+    assert tag is not None, "a push always moves a tag"
+    return tag, where
 
 
 def _gather(draft: Draft, directory: Path, symlinks: Symlinks, progress: ProgressCallback) -> None:
@@ -196,8 +204,8 @@ def _report(
     before: TagState | None,
     after: TagState,
     manifest: ManifestPut,
-    intact: frozenset[str],
-    warnings: tuple[str, ...],
+    intact: set[str],
+    warnings: list[str],
 ) -> Pushed:
     assert draft.top_hash is not None
     return Pushed(
@@ -214,6 +222,6 @@ def _report(
         moved_from=before,
         moved_to=after,
         manifest=manifest,
-        intact=intact,
-        warnings=warnings,
+        intact=data.intact | intact,
+        warnings=tuple(warnings),
     )

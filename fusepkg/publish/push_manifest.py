@@ -22,6 +22,7 @@ from fusepkg.publish.targets import check_target, link_version, parse_format, re
 from fusepkg.publish.upload.chunk_lists import carry_chunk_lists
 from fusepkg.publish.upload.many import is_new_directory
 from fusepkg.publish.upload.presence import NamedObject, Presence
+from fusepkg.publish.workflows import apply_workflow
 from fusepkg.registry.layout import Layout, manifest_key
 from fusepkg.registry.manifests import ManifestPut, put_manifest
 from fusepkg.registry.quilt3 import LATEST
@@ -30,6 +31,7 @@ from fusepkg.work.threads import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
+    from types import EllipsisType
 
     from fusepkg.publish.draft.draft import Draft
     from fusepkg.registry.tags import TagState
@@ -112,6 +114,7 @@ def push_manifest(
     check: bool = False,
     suspects: frozenset[str] = frozenset(),
     packs: bool | None = None,
+    workflow: str | EllipsisType | None = ...,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[ManifestBuilt | PacksLeftOut | ManifestPushed | TagLinked], None] = lambda _: None,
@@ -121,17 +124,18 @@ def push_manifest(
 
     The tag moves only if it still names what it named when the draft was made from it, or first looked at it. With the
     registry format ``quilt3`` it is quilt3's ``latest``, which always moves. ``keep`` is given the manifest, in a file
-    that is gone afterwards, once it is published, and what came of putting it. ``packs`` is that of ``push_packs``.
-    Returns the top hash.
+    that is gone afterwards, once it is published, and what came of putting it. ``packs`` is that of ``push_packs``,
+    ``workflow`` that of ``apply_workflow``. Returns the top hash.
 
-    Raises: LocalFilesRemain unless ``allow_local_files``, ObjectMissing if the version names objects of its bucket that
-    are gone, TagConflict, InvalidReference, UsageError, and what stores raise. Until the tag moves, it names what it
-    named.
+    Raises: PublishError, LocalFilesRemain unless ``allow_local_files``, ObjectMissing if the version names objects of
+    its bucket that are gone, TagConflict, InvalidReference, UsageError, and what stores raise. Until the tag moves, it
+    names what it named.
     """
     tag, where = find_target(draft, tag, registry_format)
     require_no_local_files(draft, allow=allow_local_files)
     before = look_at_tag(draft, tag, where)
     was_built = draft.top_hash
+    apply_workflow(draft, workflow)
     top_hash = build_manifest(draft, hints=hints, progress=progress)
     if top_hash != was_built:
         report(ManifestBuilt(top_hash))

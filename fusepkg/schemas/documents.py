@@ -54,6 +54,13 @@ class Document:
         except msgspec.ValidationError as exc:
             raise self._unfit(str(exc), kind) from exc
 
+    def _first_like(self, path: Path) -> Path:
+        """Return the first path that is the same but for ``...``, which stands for any name."""
+        for known in self.lines:
+            if len(known) == len(path) and all(b in (a, "...") for a, b in zip(known, path, strict=True)):
+                return known
+        return path
+
     def _unfit(self, said: str, kind: type) -> SpecInvalid:
         where = _AT.search(said)
         path = _path(where[1]) if where else ()
@@ -63,7 +70,11 @@ class Document:
             shown = ".".join(str(step) for step in path)
             return self.wrong(path, f"{shown or 'the document'}: {message}")
         known = ", ".join(_fields_at(kind, path))
-        return self.wrong((*path, unknown[1]), f"unknown key {unknown[1]!r}", f"Known here: {known}" if known else "")
+        return self.wrong(
+            self._first_like((*path, unknown[1])),
+            f"unknown key {unknown[1]!r}",
+            f"Known here: {known}" if known else "",
+        )
 
 
 def read_document(data: bytes, name: str) -> Document:

@@ -124,3 +124,8 @@ def _additional(validator: Any, rule: Any, value: Any, schema: Mapping[str, Any]
             yield from validator.descend(value[name], rule, path=name)
     elif rule is False and others:
         yield exceptions.ValidationError(f"unknown: {', '.join(map(repr, others[:5]))}")
+
+
+def compile_draft_7(schema: object, name: str) -> Callable[[Any], list[str]]:
+    """The same for a schema of draft 7, the one that quilt3 knows. Raises SpecInvalid."""
+    return compile_schema(schema, name, draft=jsonschema.Draft7Validator)

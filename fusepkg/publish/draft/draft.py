@@ -62,6 +62,7 @@ class Draft:
         self._message: str | None = None
         self._user_meta: dict[str, Any] | None = None
         self._record: dict[str, Any] | None = None
+        self._workflow: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.tree.slots)
@@ -103,8 +104,23 @@ class Draft:
         self._record = None if record is None else checked_meta(record, "the workspace")
         self.changed()
 
+    @property
+    def workflow(self) -> dict[str, Any] | None:
+        """The rules of the bucket that the version has been checked by; None where there are none."""
+        return self._workflow
+
+    @workflow.setter
+    def workflow(self, workflow: dict[str, Any] | None) -> None:
+        if workflow != self._workflow:
+            self._workflow = workflow
+            self.changed()
+
     def header(self) -> dict[str, Any]:
         """The header of the manifest."""
+        header = self._header()
+        return header if self._workflow is None else {**header, "workflow": self._workflow}
+
+    def _header(self) -> dict[str, Any]:
         if self._record is None:
             return make_header(self._message, self._user_meta)
         user_meta = dict(self._user_meta or {})
