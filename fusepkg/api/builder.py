@@ -280,9 +280,12 @@ class PackageBuilder:
         allow_local_files: bool = False,
         registry_format: str = "fusepkg",
         workflow: str | EllipsisType | None = ...,
+        block_hashes: bool = False,
         progress: ProgressCallback = no_progress,
     ) -> Package:
         """Publish the version, and make a tag name it: the one given, else the one in the builder's name, else none.
+
+        With ``block_hashes`` large files of this machine can be read in parts of 64 KiB; it makes another version.
 
         A tag that another publisher has moved since this builder first saw it is left alone: TagConflict names both
         versions, and this one is in the bucket all the same. Where the bucket has workflows as quilt3 knows them, the
@@ -296,6 +299,7 @@ class PackageBuilder:
             allow_local_files=allow_local_files,
             registry_format=registry_format,
             workflow=workflow,
+            block_hashes=block_hashes,
             suspects=damaged_objects(self._context.settings.data_dir),
             hints=self._context.hints,
             progress=progress,
@@ -312,13 +316,16 @@ class PackageBuilder:
         *,
         registry_format: str = "fusepkg",
         workflow: str | EllipsisType | None = ...,
+        block_hashes: bool = False,
         progress: ProgressCallback = no_progress,
     ) -> Package:
         """Both, one after the other. Raises what they raise."""
         find_target(self._draft, tag, registry_format)  # before a long upload
         self.push_data(prefix, progress=progress)
         self._say("")
-        return self.push_manifest(tag, registry_format=registry_format, workflow=workflow, progress=progress)
+        return self.push_manifest(
+            tag, registry_format=registry_format, workflow=workflow, block_hashes=block_hashes, progress=progress
+        )
 
     def as_package(self, *, allow_local_files: bool = False, allow_local_manifest: bool = False) -> Package:
         """This version as a package. Refused for what others could not open, unless you allow it.

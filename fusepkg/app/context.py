@@ -23,7 +23,7 @@ from fusepkg.model.reference import DVC
 from fusepkg.package.fallback import open_with_fallback
 from fusepkg.package.open import resolve_or_remember
 from fusepkg.package.replaced import ReplacedPlaces
-from fusepkg.registry.layout import pack_key
+from fusepkg.registry.layout import block_list_key, pack_key
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.registry.packs import get_pack_table
 from fusepkg.registry.resolve import Resolved
@@ -121,7 +121,8 @@ class Context:
         """The bytes of packages of one registry, for a trio loop. Its owner closes it."""
         from fusepkg.fetch.source import BlobSource
 
-        chunk_list = partial(get_chunk_list, self.store(registry))
+        store = self.store(registry)
+        chunk_list = partial(get_chunk_list, store)
         return BlobSource(
             self._open_cache,
             self.stores.for_key,
@@ -131,6 +132,7 @@ class Context:
             note_damaged=self._note_damaged,
             elsewhere=self._replaced_in(registry).find,
             versions=partial(self._packs_in, registry),
+            block_list=lambda root: parse_physical_key(store.url(block_list_key(root))),
         )
 
     def version_packs(self, registry: BucketUrl, index: Index) -> VersionPacks:

@@ -78,6 +78,13 @@ RateOption = Annotated[
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Compare the bytes of objects that older versions name, before they are reused.")
 ]
+BlockHashesOption = Annotated[
+    bool,
+    typer.Option(
+        "--block-hashes",
+        help="Hash files above 8 MiB in blocks too: small reads then fetch 64 KiB. It makes another version.",
+    ),
+]
 JsonErrorsOption = Annotated[bool, typer.Option("--json", help="Print an error as JSON for programs.")]
 
 _CacheDir = Annotated[

@@ -15,7 +15,7 @@ from fusepkg.check.directory import Difference, compare_directory
 from fusepkg.check.objects import Checked, check_objects
 from fusepkg.cli.install import index_of
 from fusepkg.cli.opening import open_package, resolve_reference, write_entry
-from fusepkg.cli.options import JsonErrorsOption, JsonOption, RefArgument, app_of
+from fusepkg.cli.options import BlockHashesOption, JsonErrorsOption, JsonOption, RefArgument, app_of
 from fusepkg.cli.output import (
     EXIT_DIFFERENT,
     counted,
@@ -129,6 +129,7 @@ def print_hash(
     target: Annotated[
         str, typer.Argument(metavar="DIR|REF", help="A mounted or installed directory, a folder, or a package.")
     ],
+    block_hashes: BlockHashesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print a top hash: of what is mounted or installed, of what pushing a folder gives, of a reference."""
@@ -139,7 +140,7 @@ def print_hash(
     try:
         record, inner = records.find_record(Path(target))
     except NotMounted:
-        _say_hash(_directory_hash(app, Path(target)), as_json)
+        _say_hash(_directory_hash(app, Path(target), block_hashes=block_hashes), as_json)
         return
     if inner != ".":
         raise UsageError(f"{target} lies inside the mount {record.mountpoint}", hint="Name the mount's directory")
@@ -153,14 +154,14 @@ def _say_hash(top_hash: str, as_json: bool) -> None:
         say(top_hash)
 
 
-def _directory_hash(app: Context, directory: Path) -> str:
+def _directory_hash(app: Context, directory: Path, *, block_hashes: bool) -> str:
     installed = installed_at(app.settings.data_dir, directory)
     if installed is not None:
         if find_changes(index_of(app, installed), directory, app.settings.data_dir):
             note(f"Warning: files have been changed since it was installed: fusepkg status {directory}")
         return installed.top_hash
     with progress_bar() as show:
-        return folder_hash(directory, hints=app.hints, progress=show_phase(show))
+        return folder_hash(directory, block_hashes=block_hashes, hints=app.hints, progress=show_phase(show))
 
 
 def verify(

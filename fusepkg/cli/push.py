@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fusepkg.cli.options import (
+    BlockHashesOption,
     CheckOption,
     JsonOption,
     NoWorkflowOption,
@@ -63,6 +64,7 @@ def push(
     ] = None,
     workflow: WorkflowOption = None,
     no_workflow: NoWorkflowOption = False,
+    block_hashes: BlockHashesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
@@ -82,6 +84,7 @@ def push(
             check=check,
             packs=packs,
             workflow=chosen_workflow(workflow, no_workflow),
+            block_hashes=block_hashes,
             suspects=damaged_objects(app.settings.data_dir),
             hints=app.hints,
             progress=show_phase(show),

@@ -162,10 +162,10 @@ class BucketReader:
 
     def _answer(self, flight: Flight, fetch: Callable[[], Outcome | None]) -> None:
         try:
-            outcome = self._contained(flight.entry, fetch, is_pack=isinstance(flight, RangeFlight))
+            outcome = self._contained(flight.entry, fetch, is_optional=flight.piece.is_optional)
         except FusepkgError as exc:
             if (
-                not isinstance(flight, RangeFlight)
+                not flight.piece.is_optional
                 and flight.place is None
                 and isinstance(exc, ObjectMissing | DigestMismatch)
             ):
@@ -228,12 +228,13 @@ class BucketReader:
             self._reads[id(store)] = (store, store.open_reads(self._deliver))
         return id(store), key
 
-    def _contained(self, entry: Entry, fetch: Callable[[], _T], *, is_pack: bool = False) -> _T:
-        """Run a fetch; whatever a native library raises becomes a RemoteError. Notes damaged objects, but no packs."""
+    def _contained(self, entry: Entry, fetch: Callable[[], _T], *, is_optional: bool = False) -> _T:
+        """Run a fetch; whatever a native library raises becomes a RemoteError. Notes damaged objects, but no packs or
+        lists of block hashes."""
         try:
             return fetch()
         except (FusepkgError, CacheError) as exc:
-            if isinstance(exc, ObjectMissing | DigestMismatch) and not is_pack:
+            if isinstance(exc, ObjectMissing | DigestMismatch) and not is_optional:
                 self._note_damaged(entry.physical_key)
             raise
         except (KeyboardInterrupt, SystemExit):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest, chunk_count, chunk_size
 
+from fusepkg.model.block_hashes import block_root, read_head
 from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
@@ -44,3 +45,21 @@ def cached_digests(cache: Cache, contents: Iterable[Content]) -> Iterator[Digest
             for index in range(len(chunk_list) // DIGEST_BYTES):
                 yield nth_digest(chunk_list, index)
             yield chunk_list_digest
+        if is_chunked(content):
+            yield from _cached_blocks(cache, content)
+
+
+def _cached_blocks(cache: Cache, content: Content) -> Iterator[Digest]:
+    """Yield the names of the blocks that a cache may hold, and of the parts of the list that names them."""
+    root = block_root(content.meta)
+    head = None if root is None else cache.peek(root)
+    part_hashes = None if head is None else read_head(head, content.digest, content.size)
+    if root is None or part_hashes is None:
+        return
+    for index in range(len(part_hashes) // DIGEST_BYTES):
+        part_digest = nth_digest(part_hashes, index)
+        part = cache.peek(part_digest) or b""
+        for block in range(len(part) // DIGEST_BYTES):
+            yield nth_digest(part, block)
+        yield part_digest
+    yield root

@@ -27,7 +27,7 @@ class Counters:
     shared_objects: int = 0
     """Blobs and chunks that another process fetched while this one waited."""
     chunk_lists: int = 0
-    """Chunk lists of large blobs that came from the bucket."""
+    """Chunk lists of large blobs that came from the bucket, and parts of lists of block hashes."""
     cache_hits: int = 0
     """Reads the cache answered."""
     cache_misses: int = 0

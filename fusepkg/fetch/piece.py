@@ -27,6 +27,8 @@ class Kind(enum.Enum):
     """One GET into memory: part of a pack, with many small blobs in it."""
     LIST = "list"
     """From the registry: the raw hashes of a large blob's chunks."""
+    HASHES = "hashes"
+    """One GET into memory, from the registry: part of a list of block hashes. Without it chunks are fetched."""
     WHOLE = "whole"
     """Streamed into the cache: a large blob that has no chunk list, so only its last byte proves the first."""
     FILE = "file"
@@ -50,6 +52,11 @@ class Piece:
     def is_streamed(self) -> bool:
         """Whether the bytes never are in memory as a whole."""
         return self.kind in (Kind.WHOLE, Kind.FILE)
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a read goes on by another way if the piece cannot be had."""
+        return self.kind in (Kind.RANGE, Kind.HASHES)
 
     @property
     def key(self) -> PieceKey:

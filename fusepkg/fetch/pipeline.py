@@ -339,7 +339,7 @@ class Pipeline:
             self._end(flight)
             return
         if isinstance(outcome, Verified):
-            if flight.piece.kind is Kind.LIST:
+            if flight.piece.kind in (Kind.LIST, Kind.HASHES):
                 self._counters.chunk_lists += 1
             else:
                 self._counters.fetched_objects += 1
@@ -352,16 +352,18 @@ class Pipeline:
         if flight.first_failed_s is None:
             flight.first_failed_s = now
         piece = flight.piece
-        if is_transient(outcome) and now - flight.first_failed_s < self._retry_timeout_s:
+        may_try = not piece.is_optional and now - flight.first_failed_s < self._retry_timeout_s
+        if is_transient(outcome) and may_try:
             pause_s = min(FIRST_PAUSE_S * 2 ** (flight.attempts - 1), LONGEST_PAUSE_S) * random.uniform(0.7, 1.3)
             log.debug("%s is asked for again in %.1f s: %s", piece.entry.physical_key, pause_s, outcome)
             self._slots.free(flight)
             self._return_at(flight, now + pause_s)
             return
-        if not flight.background:
+        is_missed = not flight.background and not piece.is_optional
+        if is_missed:
             self._counters.failed_fetches += 1
             self._counters.digest_mismatches += isinstance(outcome, DigestMismatch)
-        level = logging.INFO if flight.background else logging.ERROR
+        level = logging.ERROR if is_missed else logging.INFO
         log.log(level, "cannot read %s (%s): %s", piece.entry.logical_key, piece.entry.physical_key, outcome)
         flight.fail(outcome)
         self._end(flight)

@@ -1,8 +1,9 @@
 """The one door to an entry's bytes: which pieces a read touches, out of the cache or through the pipeline, verified.
 
 A blob of one chunk (8 MiB) is fetched whole. Of a larger one only the touched chunks are fetched, each checked against
-the blob's chunk list, which itself hashes to the entry's own value. If no chunk list can be had (a large blob another
-tool pushed), the blob is fetched whole, checked as it streams by, and served from the cache.
+the blob's chunk list, which itself hashes to the entry's own value; and only blocks of them (64 KiB) for small reads
+here and there, where the publisher wrote their hashes (``fetch.blocks``). If no chunk list can be had (a large blob
+another tool pushed), the blob is fetched whole, checked as it streams by, and served from the cache.
 
 All methods run on one trio thread.
 """
@@ -17,6 +18,7 @@ from fusepkg_cache.digest import chunk_count
 
 from fusepkg.errors import CacheFailure
 from fusepkg.fetch.ahead import Ahead
+from fusepkg.fetch.blocks import BlockReads
 from fusepkg.fetch.bucket import mismatch
 from fusepkg.fetch.cache_tier import CacheTier
 from fusepkg.fetch.caching import RETRY_TIMEOUT_S
@@ -48,6 +50,7 @@ class BlobSource:
 
     ``chunk_list`` asks the registry (ObjectMissing where it has none), blocking. ``note_damaged`` hears of objects that
     are missing or wrong, in any thread; ``elsewhere`` may say where the bytes of such a one lie now, blocking.
+    ``block_list`` tells where the list of block hashes with a root lies, if there are any.
     ``versions`` are those that are being read: what lies beside each other in one may be fetched together.
     """
 
@@ -62,6 +65,7 @@ class BlobSource:
         note_damaged: Callable[[PhysicalKey], None] = lambda _: None,
         elsewhere: Callable[[Entry], PhysicalKey | None] = lambda _: None,
         versions: Callable[[], Sequence[VersionPacks]] = lambda: (),
+        block_list: Callable[[Digest], PhysicalKey] | None = None,
     ) -> None:
         self.counters = Counters()
         self._tier = CacheTier(open_cache, self.counters)
@@ -77,6 +81,7 @@ class BlobSource:
         )
         self._ahead = Ahead(self._pipeline, self._tier, self.counters, nursery, versions)
         self._readahead = Readahead()
+        self._blocks = None if block_list is None else BlockReads(self._pipeline, self._tier, block_list)
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
 
@@ -164,7 +169,12 @@ class BlobSource:
     async def _read_large(self, entry: Entry, offset: int, end: int) -> bytes:
         name = cache_name(entry)
         self._whole.discard(name)
-        digests = None if self._tier.has(name) else await self._chunk_list(entry)
+        is_whole = self._tier.has(name)
+        if self._blocks is not None and not is_whole:
+            data = await self._read_blocks(self._blocks, entry, offset, end)
+            if data is not None:
+                return data
+        digests = None if is_whole else await self._chunk_list(entry)
         if digests is None:
             return await self._read_whole(entry, name, offset, end)
         spans = []
@@ -184,13 +194,33 @@ class BlobSource:
             parts.append(found)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def _read_blocks(self, blocks: BlockReads, entry: Entry, offset: int, end: int) -> bytes | None:
+        """Read by blocks, or chunks that are here; None if chunks are to be fetched, or one that is wanted comes."""
+        digests = self._known_chunk_list(entry)
+        parts: list[bytes] = []
+        for index, low, high in chunk_spans(entry, offset, end):
+            part = None
+            if digests is not None:
+                digest = nth_digest(digests, index)
+                part = self._tier.read(digest, low, high - low) if self._tier.has(digest) else None
+                if part is None and self._pipeline.is_wanted(chunk_piece(entry, digests, index)):
+                    return None
+            part = part or await blocks.read(entry, index, low, high)
+            if part is None:
+                return None
+            parts.append(part)
+        self._read_ahead(entry, offset, end)
+        return b"".join(parts)
+
     def _join_cached_chunks(self, entry: Entry, offset: int, end: int) -> bytes | None:
         digests = self._known_chunk_list(entry)
-        if digests is None:
+        if digests is None and self._blocks is None:
             return None
         parts: list[bytes] = []
         for index, low, high in chunk_spans(entry, offset, end):
-            part = self._tier.read(nth_digest(digests, index), low, high - low)
+            part = None if digests is None else self._tier.read(nth_digest(digests, index), low, high - low)
+            if part is None and self._blocks is not None:
+                part = self._blocks.read_cached(entry, index, low, high)
             if part is None:
                 return None
             parts.append(part)

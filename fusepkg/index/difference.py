@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fusepkg_cache.digest import Algorithm, chunk_count, combine_chunks
 
+from fusepkg.model.block_hashes import without_block_root
 from fusepkg.model.logical_key import tree_sort_key
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _as_chunked(digest: Digest, size: int) -> Digest:
 
 
 def _same_meta(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    one, other = without_block_root(one), without_block_root(other)  # which follows from the bytes
     # For Python 1, 1.0 and true are equal; in a manifest they are not.
     return one == other and (not one or _text(one) == _text(other))
 

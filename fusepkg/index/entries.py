@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusepkg_cache.digest import Algorithm, Digest
+from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, Digest
 
 from fusepkg.errors import IndexDamaged
 from fusepkg.index.erofs import BLOCK_BYTES
@@ -94,6 +94,13 @@ class StoredContent(NamedTuple):
     size: int
     digest: Digest
     url: str
+    meta_text: bytes = EMPTY_META
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the manifest says of a blob of several chunks; {} for others."""
+        meta: dict[str, Any] = json.loads(self.meta_text)
+        return meta
 
     @property
     def physical_key(self) -> PhysicalKey:
@@ -227,7 +234,8 @@ class EntryTable:
         """The bytes of all entries in tree order, in a third of the time that the entries take."""
         for (_, size, value, url_bytes, _, _, key_bytes, algorithm, _), heap in self._records():
             url = heap[key_bytes : key_bytes + url_bytes].decode()
-            yield StoredContent(size, Digest(_ALGORITHMS[algorithm], value), url)
+            meta = heap[key_bytes + url_bytes :] if size > MIN_CHUNK_BYTES else EMPTY_META
+            yield StoredContent(size, Digest(_ALGORITHMS[algorithm], value), url, meta)
 
     def between(self, first: int, stop: int) -> Iterator[Entry]:
         """Entries ``first`` to ``stop - 1``, in a third of the time of asking for each."""

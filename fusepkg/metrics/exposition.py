@@ -34,7 +34,7 @@ COUNTERS = {
     "lower_objects": "Blobs and chunks that came from the lower cache.",
     "lower_bytes": "Their bytes.",
     "shared_objects": "Blobs and chunks that another process fetched meanwhile.",
-    "chunk_lists": "Chunk lists that came from the bucket.",
+    "chunk_lists": "Chunk lists, and parts of lists of block hashes, that came from the bucket.",
     "failed_fetches": "Fetches that ended in an error after all tries: readers saw EIO.",
     "digest_mismatches": "Objects whose bytes were not what the manifest says.",
     "wrong_answers": "Answers of the bucket with other bytes than they should have; most come right the second time.",

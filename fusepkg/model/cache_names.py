@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fusepkg.model.physical_key import PhysicalKey
 
 
@@ -25,6 +27,10 @@ class Content(Protocol):
     @property
     def digest(self) -> Digest:
         """What they hash to."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the manifest says of them."""
 
 
 def cache_name(content: Content) -> Digest:

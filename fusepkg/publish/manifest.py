@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusepkg.errors import UsageError
+from fusepkg.model.block_hashes import with_block_root
 from fusepkg.model.entry import Entry, EntryKind
 from fusepkg.model.links import LinkGraph
 from fusepkg.model.manifest import write_directory, write_entry, write_header
@@ -60,7 +61,8 @@ def entries_of(draft: Draft) -> Iterator[Entry]:
         item, number = slots[key]
         known = item.entries.get(number)
         assert known.digest is not None
-        yield Entry(key, known.place, known.size, known.digest, changed_meta.get(key, known.meta))
+        meta, root = changed_meta.get(key, known.meta), draft.block_roots.get(known.digest)
+        yield Entry(key, known.place, known.size, known.digest, with_block_root(meta, root) if root else meta)
 
 
 def write_manifest(draft: Draft, into: Path) -> None:

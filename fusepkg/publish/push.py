@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import UsageError
 from fusepkg.model.reference import parse_reference
+from fusepkg.publish.block_lists import build_with_block_hashes
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.draft.entry_sources import LocalFiles
 from fusepkg.publish.draft.metadata import make_header
@@ -92,6 +93,7 @@ def push_folder(
     suspects: frozenset[str] = frozenset(),
     packs: bool | None = None,
     workflow: str | EllipsisType | None = ...,
+    block_hashes: bool = False,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Pushed:
@@ -100,13 +102,11 @@ def push_folder(
     Data go under ``prefix``, by default the package's name, and overwrite nothing. Content the bucket has already,
     from an older version or an interrupted push, is not uploaded again; what of it is missing is, and with ``check``,
     or among the ``suspects`` (physical keys), what is damaged. With the registry format ``quilt3`` the manifest is put,
-    and named, where quilt3 looks for it, and nowhere else. ``packs`` is as in ``push_packs``, ``workflow`` as in
-    ``apply_workflow``.
+    and named, where quilt3 looks for it, and nowhere else. ``packs``, ``block_hashes`` and ``workflow`` are as in
+    ``push_manifest``.
 
     Raises: PublishError, TagConflict, UsageError, and what stores raise: what was uploaded then stays, the tag too.
     """
-    if reference.top_hash is not None:
-        raise UsageError(f"{reference} names a hash, which a push cannot choose", hint="Name a tag, or nothing")
     draft = _new_draft(reference, stores, message, user_meta)
     tag, where = _target(draft, registry_format)
     normalise_prefix(reference.name if prefix is None else prefix)  # a bad one is refused before any work
@@ -115,7 +115,7 @@ def push_folder(
     before = look_at_tag(draft, tag, where)
     _gather(draft, directory, symlinks, progress)
     apply_workflow(draft, workflow)
-    top_hash = build_manifest(draft, look_again=False, hints=hints, progress=progress)
+    top_hash = _build(draft, store, hints, progress, block_hashes=block_hashes)
     presence = Presence(store, stores.for_key, suspects, check)
     is_published = not is_new_directory(store) and has_manifest(store, reference.name, top_hash)
     if is_published and is_whole(presence, reference.name, top_hash, where):
@@ -146,18 +146,35 @@ def folder_hash(
     message: str | None = None,
     user_meta: Mapping[str, Any] | None = None,
     symlinks: Symlinks = Symlinks.REFUSE,
+    block_hashes: bool = False,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> str:
     """Return the top hash a push of the folder would give. Raises FolderUnfit, FileChanged."""
     draft = _new_draft(_NO_PACKAGE, StoreSet(S3Settings(), Path()), message, user_meta)
     _gather(draft, directory, symlinks, progress)
+    return _build(draft, None, hints, progress, block_hashes=block_hashes)
+
+
+def _build(
+    draft: Draft,
+    store: ObjectStore | None,
+    hints: Hints | None,
+    progress: ProgressCallback,
+    *,
+    block_hashes: bool,
+) -> str:
+    """Build the manifest of a folder that was scanned just now."""
+    if block_hashes:
+        return build_with_block_hashes(draft, store, look_again=False, hints=hints, progress=progress)
     return build_manifest(draft, look_again=False, hints=hints, progress=progress)
 
 
 def _new_draft(
     reference: Reference, stores: StoreSet, message: str | None, user_meta: Mapping[str, Any] | None
 ) -> Draft:
+    if reference.top_hash is not None:
+        raise UsageError(f"{reference} names a hash, which a push cannot choose", hint="Name a tag, or nothing")
     make_header(message, user_meta)  # what no header can hold is refused before any work
     draft = Draft(reference, stores, tag=reference.tag)
     draft.message = message

@@ -15,6 +15,7 @@ from fusepkg.errors import (
 )
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import parse_tag
+from fusepkg.publish.block_lists import build_with_block_hashes, carry_block_lists
 from fusepkg.publish.draft.entry_sources import PackageEntries
 from fusepkg.publish.manifest import build_manifest, write_manifest
 from fusepkg.publish.packs import push_packs
@@ -115,6 +116,7 @@ def push_manifest(
     suspects: frozenset[str] = frozenset(),
     packs: bool | None = None,
     workflow: str | EllipsisType | None = ...,
+    block_hashes: bool = False,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[ManifestBuilt | PacksLeftOut | ManifestPushed | TagLinked], None] = lambda _: None,
@@ -125,7 +127,8 @@ def push_manifest(
     The tag moves only if it still names what it named when the draft was made from it, or first looked at it. With the
     registry format ``quilt3`` it is quilt3's ``latest``, which always moves. ``keep`` is given the manifest, in a file
     that is gone afterwards, once it is published, and what came of putting it. ``packs`` is that of ``push_packs``,
-    ``workflow`` that of ``apply_workflow``. Returns the top hash.
+    ``workflow`` that of ``apply_workflow``. With ``block_hashes`` files of several chunks, of this machine, get block
+    hashes, which makes it another version. Returns the top hash.
 
     Raises: PublishError, LocalFilesRemain unless ``allow_local_files``, ObjectMissing if the version names objects of
     its bucket that are gone, TagConflict, InvalidReference, UsageError, and what stores raise. Until the tag moves, it
@@ -136,10 +139,13 @@ def push_manifest(
     before = look_at_tag(draft, tag, where)
     was_built = draft.top_hash
     apply_workflow(draft, workflow)
-    top_hash = build_manifest(draft, hints=hints, progress=progress)
+    store = draft.stores.for_bucket(draft.reference.bucket)
+    if block_hashes:
+        top_hash = build_with_block_hashes(draft, store, hints=hints, progress=progress)
+    else:
+        top_hash = build_manifest(draft, hints=hints, progress=progress)
     if top_hash != was_built:
         report(ManifestBuilt(top_hash))
-    store = draft.stores.for_bucket(draft.reference.bucket)
     _check_objects(draft, Presence(store, draft.stores.for_key, suspects, check))
     for warning in push_packs(draft, packs, check=check, progress=progress).warnings:
         report(PacksLeftOut(warning))
@@ -171,6 +177,7 @@ def publish_manifest(
     assert top_hash is not None, "it has been built"
     store = draft.stores.for_bucket(draft.reference.bucket)
     carry_chunk_lists(draft, store)
+    carry_block_lists(draft, store)
     with tempfile.TemporaryDirectory(prefix="fusepkg-push-") as scratch:
         manifest = Path(scratch, "manifest")
         write_manifest(draft, manifest)

@@ -1,4 +1,4 @@
-"""The keys of manifests, tag moves, chunk lists, packs and tasks in a bucket, written and parsed.
+"""The keys of manifests, tag moves, lists of hashes, packs and tasks in a bucket, written and parsed.
 
 In our own layout a package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar
 of names and tags has no other character that keys or hive partitions treat specially, so letters of every script stay
@@ -140,6 +140,11 @@ def parse_tag_move_key(key: str) -> tuple[str, str, int] | None:
 def chunk_list_key(digest: Digest) -> str:
     """Return the key of the chunk list of one blob."""
     return f"{ROOT}chunks/{digest.hex[:2]}/{digest.hex}"
+
+
+def block_list_key(root: Digest) -> str:
+    """Return the key of the list of block hashes with a root."""
+    return f"{ROOT}blocks/{root.hex[:2]}/{root.hex}"
 
 
 def pack_key(pack: str) -> str:

@@ -22,15 +22,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import diskcache
 import msgspec
-from fusepkg_cache.digest import DIGEST_BYTES, combine_chunks
+from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest, combine_chunks
 
 from fusepkg.work.private import make_private_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from fusepkg_cache.digest import Digest
 
     from fusepkg.state.file_identity import FileIdentity
 
@@ -189,6 +187,19 @@ class Hints:
         """Remember what an object hashes to."""
         self._guarded(lambda cache: cache.set(_object_key(identity), _join(chunks)), None)
 
+    def block_root(self, digest: Digest) -> Digest | None:
+        """Return the root of the block hashes of a file that was published before, by its digest."""
+        data = self._guarded(lambda cache: cache.get(_block_root_key(digest)), None)
+        if not isinstance(data, bytes) or len(data) != _SUM_BYTES + DIGEST_BYTES:
+            return None
+        root = data[_SUM_BYTES:]
+        return Digest(Algorithm.SHA2_256, root) if _sum(digest.value + root) == data[:_SUM_BYTES] else None
+
+    def remember_block_root(self, digest: Digest, root: Digest) -> None:
+        """Remember the root of a file's block hashes."""
+        data = _sum(digest.value + root.value) + root.value
+        self._guarded(lambda cache: cache.set(_block_root_key(digest), data), None)
+
     def _guarded(self, act: Callable[[diskcache.Cache], _T], forgotten: _T) -> _T:
         with self._lock:
             if self._useless:
@@ -283,6 +294,10 @@ def _file_key(identity: FileIdentity) -> bytes:
 
 def _object_key(identity: str) -> bytes:
     return b"object\0" + _FORMAT + hashlib.sha256(identity.encode()).digest()
+
+
+def _block_root_key(digest: Digest) -> bytes:
+    return b"blocks\0" + _FORMAT + digest.value
 
 
 def _sum(data: bytes) -> bytes:

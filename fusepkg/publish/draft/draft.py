@@ -26,6 +26,8 @@ from fusepkg.publish.folder import Symlinks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from fusepkg_cache.digest import Digest
+
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
     from fusepkg.publish.draft.sources import Source
@@ -57,6 +59,8 @@ class Draft:
         self._items_allowed = _ITEMS_ALLOWED
         self.based_on: dict[str, str | None] = {}
         self.temporary_blobs = TemporaryBlobs()
+        self.block_roots: dict[Digest, Digest] = {}
+        """Roots of block hashes, by the digest of the file; a manifest has them for all files that are in here."""
         self.top_hash: str | None = None
         self.manifest_url: str | None = None
         self._message: str | None = None

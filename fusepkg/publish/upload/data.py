@@ -9,6 +9,7 @@ from fusepkg_cache.digest import Algorithm, Digest, chunk_count
 
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.publish.block_lists import carry_block_lists
 from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects, StoredEntries, UploadedFiles, name_of
 from fusepkg.publish.draft.items import Item
 from fusepkg.publish.hash.entries import hash_entries
@@ -139,6 +140,7 @@ class _DataPush:
         self._restore_chunk_lists(moving, broken)
         if lines is not None:
             lines.finish()
+        carry_block_lists(self._draft, self._store)
         self._relocate(moving)
         waiting, waiting_bytes, reused, reused_bytes = self._count
         there, there_bytes = waiting - uploaded[0], waiting_bytes - uploaded[1]

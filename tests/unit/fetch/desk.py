@@ -16,7 +16,7 @@ from fusepkg.fetch.packs import VersionPacks
 from fusepkg.fetch.source import BlobSource
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
-from fusepkg.registry.layout import chunk_list_key
+from fusepkg.registry.layout import block_list_key, chunk_list_key
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.store.faulty import FaultyStore
 from fusepkg.store.memory import MemoryStore
@@ -51,10 +51,14 @@ class Desk:
     def put_large(self, key: str = "large") -> Entry:
         """Put ``LARGE``, with its chunk list."""
         entry = self.put(key, LARGE)
-        chunks = [LARGE[at : at + CHUNK] for at in range(0, len(LARGE), CHUNK)]
+        self.put_chunk_list(entry, LARGE)
+        return entry
+
+    def put_chunk_list(self, entry: Entry, data: bytes) -> None:
+        """Put the chunk list of a blob."""
+        chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)]
         hashes = b"".join(compute_digest(Algorithm.SHA2_256, chunk).value for chunk in chunks)
         self.store.inner.overwrite(chunk_list_key(entry.digest), hashes)
-        return entry
 
     def open_cache(self) -> Cache:
         """The cache, as every process opens it."""
@@ -75,6 +79,7 @@ class Desk:
                 note_damaged=self.damaged.append,
                 elsewhere=lambda entry: self.moved.get(entry.logical_key),
                 versions=lambda: self.versions,
+                block_list=lambda root: PhysicalKey("s3", "memory", block_list_key(root)),
             )
             try:
                 yield source

@@ -1,0 +1,109 @@
+"""Block hashes of the large files of a version being made: their roots for its manifest, their lists for its bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fusepkg_cache.digest import Algorithm, chunk_count
+
+from fusepkg.model.block_hashes import block_root, list_bytes
+from fusepkg.publish.draft.entry_sources import LocalFiles, UploadedFiles
+from fusepkg.publish.hash.blocks import hash_blocks
+from fusepkg.publish.manifest import build_manifest
+from fusepkg.registry.block_lists import get_block_list, has_block_list, put_block_list
+from fusepkg.work.progress import no_progress
+from fusepkg.work.threads import StopFlag, run_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusepkg_cache.digest import Digest
+
+    from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.draft.draft import Draft
+    from fusepkg.publish.folder import ScannedFile
+    from fusepkg.publish.hashes import Hashed
+    from fusepkg.state.hints import Hints
+    from fusepkg.store.protocol import ObjectStore
+    from fusepkg.work.progress import ProgressCallback
+
+_THREADS = 16
+"""Lists carried over at a time: latency only."""
+
+
+def build_with_block_hashes(
+    draft: Draft,
+    store: ObjectStore | None,
+    *,
+    look_again: bool = True,
+    hints: Hints | None = None,
+    progress: ProgressCallback = no_progress,
+) -> str:
+    """Build the manifest, and once more with the roots of the files of several chunks; return its top hash.
+
+    The lists go into ``store``, if there is one. Raises what ``build_manifest`` and stores raise.
+    """
+    top_hash = build_manifest(draft, look_again=look_again, hints=hints, progress=progress)
+    if not _hash_large_files(draft, store, hints, progress):
+        return top_hash
+    draft.changed()
+    return build_manifest(draft, look_again=False, hints=hints, progress=progress)
+
+
+def _hash_large_files(draft: Draft, store: ObjectStore | None, hints: Hints | None, progress: ProgressCallback) -> bool:
+    """Give the draft the roots of its files of this machine of several chunks; return whether there are any.
+
+    A file is not read whose root is remembered and whose list is there.
+    """
+    files: dict[Digest, tuple[ScannedFile, Hashed]] = {}
+    for item, number in draft.tree.slots.values():
+        entries = item.entries.files if isinstance(item.entries, UploadedFiles) else item.entries
+        if isinstance(entries, LocalFiles) and chunk_count(entries.files[number].size) > 1:
+            hashed = entries.hashes[number]
+            files[hashed.digest] = entries.files[number], hashed
+    for digest in list(files):
+        root = draft.block_roots.get(digest) or (hints.block_root(digest) if hints is not None else None)
+        if root is not None and (store is None or has_block_list(store, root, list_bytes(files[digest][0].size))):
+            draft.block_roots[digest] = root
+            del files[digest]
+
+    def found(digest: Digest, root: Digest, data: bytes) -> None:
+        if store is not None:
+            put_block_list(store, root, data)
+        draft.block_roots[digest] = root
+        if hints is not None:
+            hints.remember_block_root(digest, root)
+
+    if files:
+        hash_blocks(list(files.values()), found, progress=progress)
+    return bool(draft.block_roots)
+
+
+def carry_block_lists(draft: Draft, store: ObjectStore) -> None:
+    """Put the lists of objects that a version takes from other buckets into its own, as far as they are there.
+
+    Without a list an object is read in chunks. Raises what stores raise.
+    """
+
+    def carry(one: tuple[Digest, int, PhysicalKey]) -> None:
+        root, size, place = one
+        if has_block_list(store, root, size):
+            return
+        theirs, _ = draft.stores.for_key(place)
+        data = get_block_list(theirs, root, size)
+        if data is not None:
+            put_block_list(store, root, data)
+
+    lists = _lists_elsewhere(draft, store)
+    run_threads(carry, lists, lambda _: None, threads=_THREADS, name="fusepkg-blocks", stop=StopFlag())
+
+
+def _lists_elsewhere(draft: Draft, store: ObjectStore) -> Iterator[tuple[Digest, int, PhysicalKey]]:
+    here = store.url("~")[:-1]
+    for item, number in draft.tree.slots.values():
+        if item.is_local or item.source.startswith(here) or chunk_count(item.entries.get_size(number)) < 2:
+            continue
+        known = item.entries.get(number)
+        root = block_root(known.meta)
+        if root is not None and known.digest and known.digest.algorithm is Algorithm.SHA2_256_CHUNKED:
+            yield root, list_bytes(known.size), known.place
