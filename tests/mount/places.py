@@ -39,9 +39,9 @@ class Place(ABC):
         """Push a folder without packs, in the present environment, when its reference is first asked for."""
         self._later[rest] = (folder, dict(os.environ))
 
-    def publish(self, folder: Path, rest: str) -> str:
+    def publish(self, folder: Path, rest: str, *options: str) -> str:
         """Push a folder; its reference."""
-        run_fusepkg("push", folder, self.reference(rest), env=self.settings)
+        run_fusepkg("push", folder, self.reference(rest), *options, env=self.settings)
         return self.reference(rest)
 
     @contextmanager

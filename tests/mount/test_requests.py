@@ -108,6 +108,23 @@ def test_a_part_of_a_large_file(place: Place, mount: MountFactory, originals: Or
             assert all(request.startswith("GetObject big/sizes/large.bin") for request in requests[1:])
 
 
+def test_small_reads_of_a_large_file_with_block_hashes(
+    place: Place, mount: MountFactory, originals: Originals, tmp_path: Path
+) -> None:
+    """Of a file that was pushed with block hashes a small read here or there fetches 64 KiB."""
+    (tmp_path / "folder").mkdir()
+    os.link(originals.big / LARGE_FILE, tmp_path / "folder" / "large.bin")
+    place.publish(tmp_path / "folder", "blocks:v1", "--block-hashes")
+    with mount("blocks:v1") as mounted:
+        with (mounted / "large.bin").open("rb") as ours, (originals.big / LARGE_FILE).open("rb") as theirs:
+            for offset in (LARGE_BYTES // 2, 4096, LARGE_BYTES - 5000):
+                os.posix_fadvise(ours.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                assert os.pread(ours.fileno(), 4096, offset) == os.pread(theirs.fileno(), 4096, offset)
+        counters = mounted.counters
+        assert counters["fetched_bytes"] <= 6 * 64 * 1024, "each may touch two blocks"
+        assert counters["chunk_lists"] <= 4, "the head of the list, and three parts"
+
+
 def read_at_once(path: Path, places: list[int], length: int, release: Callable[[], object]) -> list[bytes]:
     """Read ``length`` bytes from each place, each in a process of its own; all have opened before ``release``."""
     script = 'exec 3<"$1"; echo; exec dd bs=65536 iflag=skip_bytes,count_bytes skip=$2 count=$3 <&3 2>/dev/null'
