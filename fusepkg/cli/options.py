@@ -78,6 +78,13 @@ RateOption = Annotated[
 CheckOption = Annotated[
     bool, typer.Option("--check", help="Compare the bytes of objects that older versions name, before they are reused.")
 ]
+PacksOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--packs/--no-packs",
+        help="Write small files once more, many to an object, for faster reading; default: except to directories.",
+    ),
+]
 BlockHashesOption = Annotated[
     bool,
     typer.Option(

@@ -13,6 +13,7 @@ from fusepkg.cli.options import (
     CheckOption,
     JsonOption,
     NoWorkflowOption,
+    PacksOption,
     RefArgument,
     SymlinksOption,
     WorkflowOption,
@@ -55,13 +56,7 @@ def push(
         typer.Option(metavar="FORMAT", help="`fusepkg`, or `quilt3` to publish where quilt3 looks for packages."),
     ] = "fusepkg",
     check: CheckOption = False,
-    packs: Annotated[
-        bool | None,
-        typer.Option(
-            "--packs/--no-packs",
-            help="Write small files once more, many to an object, for faster reading; default: except to directories.",
-        ),
-    ] = None,
+    packs: PacksOption = None,
     workflow: WorkflowOption = None,
     no_workflow: NoWorkflowOption = False,
     block_hashes: BlockHashesOption = False,
