@@ -16,7 +16,8 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, Protocol
 
 import pytest
 
@@ -71,9 +72,18 @@ def run_fusepkg(
     return done
 
 
+def run_source(source: str, given: str, cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run Python, with this as its input, in a process that finds what quilt3 needs imported. Raises TimeoutExpired."""
+    with TemporaryFile() as file:
+        file.write(given.encode())
+        file.seek(0)
+        return _quilt3_server.run([sys.executable, "-c", "..."], cwd, dict(os.environ), timeout, source, file)
+
+
 def end_server() -> None:
-    """End the process that forks the commands; the next command starts another."""
+    """End the processes that fork the commands; the next command starts another."""
     _server.end()
+    _quilt3_server.end()
 
 
 def server_descriptor() -> int:
@@ -93,23 +103,31 @@ _AT_START = _read_at_start(dict(os.environ))
 
 
 class _Server:
-    """The process that forks commands, started by the first of them."""
+    """The process that forks commands, started by the first of them. It imports what this package needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, package: str) -> None:
+        self._package = package
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
 
     def run(
-        self, command: list[str], directory: Path, environment: dict[str, str], timeout_s: float
+        self,
+        command: list[str],
+        directory: Path,
+        environment: dict[str, str],
+        timeout_s: float,
+        source: str | None = None,
+        stdin: IO[bytes] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end. Raises TimeoutExpired, having killed it."""
+        """Run a command, or this Python, to its end. Raises TimeoutExpired, having killed it."""
         deadline_s = time.monotonic() + timeout_s
         umask = os.umask(0)
         os.umask(umask)
         asked = {"arguments": command[3:], "environment": environment, "directory": str(directory), "umask": umask}
+        asked |= {} if source is None else {"source": source}
         with ExitStack() as stack:
-            ours, outputs = self._send(stack)
+            ours, outputs = self._send(stack, stdin)
             ours.sendall(json.dumps(asked).encode())
             ours.shutdown(socket.SHUT_WR)
             answers = stack.enter_context(ours.makefile("rb"))
@@ -126,14 +144,14 @@ class _Server:
         stdout, stderr = (data.decode().replace("\r\n", "\n").replace("\r", "\n") for data in said)
         return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(status), stdout, stderr)
 
-    def _send(self, stack: ExitStack) -> tuple[socket.socket, list[BinaryIO]]:
+    def _send(self, stack: ExitStack, stdin: IO[bytes] | None) -> tuple[socket.socket, list[BinaryIO]]:
         """Ask for a command; the conversation with it, and its two outputs."""
         ours, theirs = socket.socketpair()
         stack.enter_context(ours)
         pipes = [os.pipe(), os.pipe()]
         outputs: list[BinaryIO] = [stack.enter_context(os.fdopen(reading, "rb")) for reading, _ in pipes]
         with theirs, open(os.devnull, "rb") as nothing, self._lock:
-            handed = [theirs.fileno(), nothing.fileno(), *(writing for _, writing in pipes)]
+            handed = [theirs.fileno(), (stdin or nothing).fileno(), *(writing for _, writing in pipes)]
             socket.send_fds(self._started(), [b"c"], handed)
         for _, writing in pipes:
             os.close(writing)
@@ -149,7 +167,7 @@ class _Server:
             self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             room = "." * _ROOM_BYTES
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.command_server", "fusepkg", room],
+                [sys.executable, "-m", "tests.command_server", self._package, room],
                 stdin=theirs, cwd=Path(__file__).parents[1], env={**os.environ, **_AT_START, "FUSEPKG_TEST_ROOM": room},
             )  # fmt: skip
             theirs.close()
@@ -179,4 +197,5 @@ def _read_all(outputs: list[BinaryIO], said: list[bytes], deadline_s: float) -> 
                     selector.unregister(key.fileobj)
 
 
-_server = _Server()
+_server = _Server("fusepkg")
+_quilt3_server = _Server("quilt3")

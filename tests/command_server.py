@@ -3,11 +3,12 @@
 Each command is a process of its own, with its own environment, directory, files, exit code and signals. Tests whose
 subject is the start itself run the interpreter.
 
-``python -m tests.command_server fusepkg ...`` reads requests from the socket at descriptor 0, until it is closed. A
-request is one message with four descriptors: a stream socket for the conversation, then stdin, stdout and stderr of
-the command. The child reads a JSON object from the conversation: ``arguments``, ``environment``, ``directory``,
-``umask``, and ``program`` where it is to run as that script instead of ``python -m fusepkg``. The server writes the
-child's process id there, and when it has ended its wait status, a line each.
+``python -m tests.command_server fusepkg ...`` reads requests from the socket at descriptor 0, until it is closed; with
+``quilt3`` in place of ``fusepkg`` it imports what quilt3 needs. A request is one message with four descriptors: a
+stream socket for the conversation, then stdin, stdout and stderr of the command. The child reads a JSON object from
+the conversation: ``arguments``, ``environment``, ``directory``, ``umask``; ``program`` where it is to run as that
+script instead of ``python -m fusepkg``, or ``source``, Python to run in place of it. The server writes the child's
+process id there, and when it has ended its wait status, a line each.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 DESCRIPTORS = 4
 LAZY = (
@@ -39,6 +40,8 @@ LAZY = (
     "botocore.handlers",
     "awscrt.checksums",
     "rich.progress",
+    "rich.markdown",
+    "typer.rich_utils",
     "typer._adapters",
     "pyarrow.parquet",
     "pyarrow.csv",
@@ -52,7 +55,7 @@ NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 
 def main() -> None:
     """Serve until the client is gone."""
-    _import_all()
+    (_import_quilt3 if sys.argv[1] == "quilt3" else _import_all)()
     requests = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     ended_r, ended_w = os.pipe()
@@ -78,7 +81,8 @@ def main() -> None:
                 one.close()
             os.close(ended_r)
             os.close(ended_w)
-            _run(_become(descriptors))
+            request = _become(descriptors)
+            _run(request.get("program"), request.get("source"))
         running[pid] = conversation = socket.socket(fileno=descriptors[0])
         for descriptor in descriptors[1:]:
             os.close(descriptor)
@@ -94,6 +98,39 @@ def _import_all() -> None:
     for name in LAZY:
         with suppress(ImportError):
             importlib.import_module(name)
+    _parse_descriptions()
+    _freeze()
+
+
+def _import_quilt3() -> None:
+    """Import what quilt3 imports, but not itself: it looks for its home when it is imported."""
+    os.environ.update(NO_THREADS)
+    for name in ("quilt3", "quilt3.backends.base", "quilt3.hooks", *LAZY[:3]):
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "quilt3"]:
+        del sys.modules[name]
+    _parse_descriptions()
+    _freeze()
+
+
+def _parse_descriptions() -> None:
+    """Have botocore parse its descriptions of S3 here, once: a tenth of a second of CPU in each command."""
+    import botocore.session
+
+    from fusepkg.store.s3 import S3Settings
+    from fusepkg.store.s3.address import Address
+    from fusepkg.store.s3.botocore import _loader, connect
+
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    botocore.session.create_loader = lambda search_path: _loader(search_path or "")
+    connect(
+        S3Settings(endpoint_url="http://127.0.0.1:1", sign=False),
+        Address("bucket", "", "http://127.0.0.1:1", signed=False),
+    )
+
+
+def _freeze() -> None:
+    """Keep children from copying every page, and refuse to serve with a second thread."""
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:
@@ -114,11 +151,11 @@ def _say(conversation: socket.socket, number: int) -> None:
         conversation.sendall(b"%d\n" % number)
 
 
-def _become(descriptors: list[int]) -> str | None:
-    """Take over what the request says: files, environment, directory, arguments; the script it names."""
+def _become(descriptors: list[int]) -> dict[str, Any]:
+    """Take over what the request says: files, environment, directory, arguments. Return it."""
     conversation = socket.socket(fileno=descriptors[0])
     with conversation.makefile("rb") as asked:
-        request = json.load(asked)
+        request: dict[str, Any] = json.load(asked)
     conversation.close()
     for target, descriptor in enumerate(descriptors[1:]):
         os.dup2(descriptor, target)
@@ -136,14 +173,17 @@ def _become(descriptors: list[int]) -> str | None:
     os.chdir(request["directory"])
     sys.argv[1:] = request["arguments"]
     _show([sys.executable, "-m", "fusepkg", *sys.argv[1:]], [f"{k}={v}" for k, v in os.environ.items()])
-    return request.get("program")
+    return request
 
 
-def _run(program: str | None) -> NoReturn:
+def _run(program: str | None, source: str | None) -> NoReturn:
     """Run the command and end as the interpreter does, but for freeing every object, which would copy every page."""
     status = 1
     try:
-        if program is None:
+        if source is not None:
+            exec(compile(source, "<source>", "exec"), {"__name__": "__main__"})
+            status = 0
+        elif program is None:
             runpy.run_module("fusepkg", run_name="__main__", alter_sys=True)
         else:
             sys.argv[0] = program

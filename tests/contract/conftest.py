@@ -10,7 +10,7 @@ from fusepkg.store.directory import DirectoryStore
 from fusepkg.store.faulty import FaultyStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
-from fusepkg.store.s3 import S3Settings, S3Store
+from fusepkg.store.s3 import S3Settings, S3Store, listing
 from tests.contract.stores import KINDS, SEAWEEDFS_LIMITS, Subject
 from tests.rgw import aws_environment
 
@@ -33,6 +33,13 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
             for name, value in aws_environment(gateway.endpoint, gateway.owner).items():
                 monkeypatch.setenv(name, value)
             return Subject(kind, S3Store(gateway.bucket(versioned="versioned" in kind), S3Settings()))
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The number of keys that a bucket is asked for at a time in this test, in place of 1,000."""
+    monkeypatch.setattr(listing, "PAGE_KEYS", 25)
+    return listing.PAGE_KEYS
 
 
 @pytest.fixture

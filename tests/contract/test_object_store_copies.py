@@ -30,8 +30,8 @@ def test_list_with_versions(subject: Subject) -> None:
     assert all(store.stays(info) for info in store.list_versions("a/2"))
 
 
-def test_versions_of_more_than_a_page(store: ObjectStore) -> None:
-    names = [f"page/{number:04}" for number in range(600)]
+def test_versions_of_more_than_a_page(store: ObjectStore, small_pages: int) -> None:
+    names = [f"page/{number:04}" for number in range(small_pages + 10)]
     in_threads(8, lambda name: [store.overwrite(name, b""), store.overwrite(name, b"x")], names)
     found = list(store.list_versions("page/"))
     assert [(info.key, info.size) for info in found] == [(name, 1) for name in names]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.command import run_source
 
 TIMEOUT_S = 120.0
 """A call takes a few seconds; past this it hangs."""
@@ -72,10 +73,7 @@ def run_quilt3(program: str, *, version: int = 1, now: int = FIRST_PUSH_S, **arg
     ``version`` is that of its registries; ``now`` the second a push believes it is.
     """
     given = json.dumps(arguments | {"version": version, "now": now}, default=os.fspath)
-    done = subprocess.run(
-        [sys.executable, "-c", _PRELUDE + program],
-        input=given, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, cwd=os.environ["HOME"],
-    )  # fmt: skip
+    done = run_source(_PRELUDE + program, given, Path(os.environ["HOME"]), TIMEOUT_S)
     answers = [line.removeprefix("ANSWER ") for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     if done.returncode != 0 or len(answers) != 1:
         pytest.fail(f"quilt3 ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")

@@ -15,6 +15,7 @@ from fusepkg.daemon import records
 from fusepkg.engines import kernel, mounting
 from fusepkg.errors import EngineUnavailable
 from fusepkg.registry.layout import manifest_key
+from tests.command import run_fusepkg
 from tests.mount.mounting import mounted
 from tests.mount.places import Bucket, surroundings
 from tests.plugins.leftovers import MARK, mounts_below, processes_of
@@ -62,10 +63,7 @@ def refused(tmp_path: Path) -> Refused:
 
     def refuse(reference: str, code: int, *words: str, at: Path = root, engine: str = "auto") -> str:
         root.mkdir(exist_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "fusepkg", "mount", "--engine", engine, reference, at],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        done = run_fusepkg("mount", "--engine", engine, reference, at, check=False)
         said = check_refusal(done, code, *words)
         check_nothing_left(root)
         return said
@@ -164,10 +162,7 @@ def test_a_mountpoint_in_use(place: Place, engine: str, tmp_path: Path) -> None:
     with mounted(reference, tmp_path / "m", engine) as mount:
         (tmp_path / "link").symlink_to("m")
         for again in (mount.root, tmp_path / "link"):
-            done = subprocess.run(
-                [sys.executable, "-m", "fusepkg", "mount", "--engine", engine, reference, again],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            done = run_fusepkg("mount", "--engine", engine, reference, again, check=False)
             check_refusal(done, MOUNT_ERROR, "already", "umount")
         assert len(mounts_below(tmp_path)) == 1
         assert (mount / "README.md").read_text() == "# A dataset\n"
@@ -178,14 +173,10 @@ def test_unmounting_what_is_not_mounted(place: Place, engine: str, tmp_path: Pat
     """`umount`, `status` and `stat` of what is no mount of ours say so."""
     (tmp_path / "plain").mkdir()
     for command in ("umount", "status", "stat"):
-        done = subprocess.run(
-            [sys.executable, "-m", "fusepkg", command, tmp_path / "plain"], capture_output=True, text=True, check=False
-        )
+        done = run_fusepkg(command, tmp_path / "plain", check=False)
         check_refusal(done, MOUNT_ERROR, str(tmp_path / "plain"))
     with mounted(place.reference("small:v1"), tmp_path / "m", engine) as mount:
-        done = subprocess.run(
-            [sys.executable, "-m", "fusepkg", "umount", mount / "train"], capture_output=True, text=True, check=False
-        )
+        done = run_fusepkg("umount", mount / "train", check=False)
         check_refusal(done, MOUNT_ERROR, str(mount.root))
         assert (mount / "README.md").exists()
 

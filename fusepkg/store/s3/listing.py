@@ -69,7 +69,7 @@ class _VersionsDenied(Exception):
 
 
 def _versions(client: S3Client, bucket: Address, prefix: str) -> Iterator[ObjectInfo]:
-    names: dict[str, Any] = {"Bucket": bucket.bucket, "Prefix": prefix}
+    names: dict[str, Any] = {"Bucket": bucket.bucket, "Prefix": prefix, "MaxKeys": PAGE_KEYS}
     while True:
         try:
             with translated(bucket):
