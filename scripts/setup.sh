@@ -57,6 +57,7 @@ if [ "$level" != run ]; then
   want ceph-osd command -v ceph-osd
   want radosgw command -v radosgw
   want rsync command -v rsync
+  want ffmpeg command -v ffmpeg
   want sqlite3 command -v sqlite3
   want git command -v git
   want erofs-utils command -v fsck.erofs

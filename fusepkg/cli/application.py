@@ -29,6 +29,8 @@ _WORDS = {
     "versions": ("diff", "tags", "log", "tag", "rollback"),
     "labels": ("labels",),
     "pool": ("pool",),
+    "datasets": ("datasets",),
+    "tasks": ("tasks",),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),

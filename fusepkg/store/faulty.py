@@ -172,6 +172,10 @@ class FaultyStore:
         """See ObjectStore."""
         return self._write("overwrite", key, lambda: self.inner.overwrite(key, source, metadata=metadata))
 
+    def sign_url(self, key: str, *, version: str | None = None, expires_s: int) -> str:
+        """See ObjectStore."""
+        return self.inner.sign_url(key, version=version, expires_s=expires_s)
+
     def url(self, key: str, version: str | None = None) -> str:
         """See ObjectStore."""
         return self.inner.url(key, version)

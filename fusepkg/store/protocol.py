@@ -211,3 +211,10 @@ class ObjectStore(Protocol):
     def url(self, key: str, version: str | None = None) -> str:
         """The object's physical key, as a manifest writes it."""
         ...
+
+    def sign_url(self, key: str, *, version: str | None = None, expires_s: int) -> str:
+        """An address at which whoever has it can read one object for so long; the file's own where files are kept.
+
+        Nothing is asked of the server: the object may be missing. Raises CredentialsMissing.
+        """
+        ...

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
@@ -158,6 +159,17 @@ def test_url_is_the_physical_key(subject: Subject, tmp_path: Path) -> None:
         if "s3" in subject.kind or subject.kind == "directory":
             found, key = stores.for_key(physical_key)
             assert found.get(key, version=physical_key.version) == b"at " + info.key.encode()
+
+
+def test_a_signed_url_is_enough(subject: Subject) -> None:
+    info = subject.store.create("a b/ü+%20?x=1&y#.txt", b"secret")
+    for version in {None, info.version}:
+        url = subject.store.sign_url(info.key, version=version, expires_s=60)
+        if url.startswith("http"):
+            with urlopen(url) as answer:
+                assert answer.read() == b"secret"
+        else:
+            assert url == subject.store.url(info.key, version)
 
 
 def test_a_name_may_be_file_and_directory(store: ObjectStore) -> None:

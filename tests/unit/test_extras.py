@@ -21,6 +21,8 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
         ("fsspec.spec", "fusepkg/fsspec/filesystem.py", "fsspec"),
         ("duckdb", "fusepkg/query/engine.py", "query"),
         ("pyarrow", "fusepkg/query/engine.py", "query"),
+        ("PIL", "fusepkg/datasets/media.py", "datasets"),
+        ("pydicom", "fusepkg/datasets/dicom.py", "datasets"),
         ("torch", "fusepkg/torch/__init__.py", "torch"),
         ("yaml", "fusepkg/schemas/libraries.py", "check"),
         ("re2", "fusepkg/schemas/libraries.py", "check"),

@@ -300,6 +300,10 @@ class DirectoryStore:
 
     # --- names and errors ------------------------------------------------------------------------------------
 
+    def sign_url(self, key: str, *, version: str | None = None, expires_s: int) -> str:
+        """See ObjectStore."""
+        return self.url(key, version)
+
     def url(self, key: str, version: str | None = None) -> str:
         """See ObjectStore. The path of the file as it is, so that other programs find it; there are no versions."""
         names = self._names(key)

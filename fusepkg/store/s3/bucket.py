@@ -19,6 +19,7 @@ from fusepkg.store.s3.exchange import Refused
 from fusepkg.store.s3.http.loop import in_thread, wait_for
 from fusepkg.store.s3.metadata import encode_metadata
 from fusepkg.store.s3.rules import choose_rules
+from fusepkg.store.s3.signed_url import signed_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -116,6 +117,10 @@ class Bucket:
         if found.version is None:
             return True
         return self._rules.stays(self._clients.boto, self._address(found.key), found.version)
+
+    def sign_url(self, key: str, version: str | None, expires_s: int) -> str:
+        """An address at which an object can be read for so long."""
+        return signed_url(self._clients.connection, self._address(key), version, expires_s)
 
     def _address(self, key: str, action: Action = "read") -> Address:
         return Address(self._name, key, self._clients.connection.endpoint, self._settings.sign, action)

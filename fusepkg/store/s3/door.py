@@ -108,6 +108,10 @@ class S3Store:
         """See ObjectStore."""
         return self._open().stays(found)
 
+    def sign_url(self, key: str, *, version: str | None = None, expires_s: int) -> str:
+        """See ObjectStore. Seven days at most."""
+        return self._open().sign_url(key, version, expires_s)
+
     def url(self, key: str, version: str | None = None) -> str:
         """See ObjectStore."""
         return str(PhysicalKey("s3", self.bucket, key, version))

@@ -1,0 +1,102 @@
+"""Objects of buckets as candidates: each line of the JSON is read, or is there already, or failed for a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, TypeAlias
+
+from fusepkg.datasets.candidates import Candidate, dicom_series, find_object, image_groups, stored_file
+from fusepkg.datasets.private_data import FailedLine, place_of
+from fusepkg.datasets.rows import DataType
+from fusepkg.errors import CredentialsMissing, FusepkgError
+from fusepkg.work.threads import StopFlag, run_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fusepkg.app.context import Context
+    from fusepkg.datasets.candidates import Found
+    from fusepkg.datasets.private_data import Line, PrivateData
+    from fusepkg.datasets.rows import DataRow
+
+    Answer: TypeAlias = "list[Candidate] | list[DataRow] | FailedLine"
+
+_THREADS = 4
+"""Lines read at a time: each holds a copy of its object on the disk."""
+
+
+@dataclass(slots=True)
+class Read:
+    """What came of the lines: rows to add, rows that are there, and lines that failed; in the order of the JSON."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    there: list[DataRow] = field(default_factory=list)
+    failed: list[FailedLine] = field(default_factory=list)
+
+
+def read_lines(
+    context: Context,
+    asked: PrivateData,
+    rows: Sequence[DataRow],
+    endpoint: str | None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Read:
+    """Read the objects that lines name, those of rows that are there not again. Raises CredentialsMissing."""
+    answers: dict[str, Answer] = {}
+
+    def work(line: Line) -> tuple[Line, Answer]:
+        try:
+            return line, _read_line(context, line, rows, endpoint)
+        except CredentialsMissing:
+            raise
+        except FusepkgError as exc:
+            return line, FailedLine(line.where, line.urls, str(exc), exc.code)
+
+    def collect(answer: tuple[Line, Answer]) -> None:
+        answers[answer[0].where] = answer[1]
+        progress(len(answers), len(asked.lines))
+
+    run_threads(work, asked.lines, collect, threads=_THREADS, name="fusepkg-data", stop=StopFlag())
+    read = Read(failed=list(asked.failed))
+    for line in asked.lines:
+        answer = answers[line.where]
+        if isinstance(answer, FailedLine):
+            read.failed.append(answer)
+            continue
+        for one in answer:
+            if isinstance(one, Candidate):
+                read.candidates.append(one)
+            else:
+                read.there.append(one)
+    return read
+
+
+def _read_line(context: Context, line: Line, rows: Sequence[DataRow], endpoint: str | None) -> Answer:
+    found = [find_object(context, place_of(url, endpoint)) for url in line.urls]
+    names = [PurePosixPath(one.place.key).name for one in found]
+    title = line.title or names[0]
+    there = _rows_of(line.kind, title, found, rows)
+    if there:
+        return there
+    kind = DataType.IMAGE if line.kind is DataType.IMG_GROUP else line.kind
+    files = [stored_file(context, one, kind, name) for one, name in zip(found, names, strict=True)]
+    if line.kind is DataType.IMG_GROUP:
+        return image_groups(files, title, line.where, split=line.split, client_metadata=line.client_metadata)
+    if line.kind is DataType.DICOM:
+        return dicom_series(files, title, line.where, client_metadata=line.client_metadata)
+    return [Candidate(line.kind, title, files, line.where, line.client_metadata)]
+
+
+def _rows_of(kind: DataType, title: str, found: Sequence[Found], rows: Sequence[DataRow]) -> list[DataRow]:
+    """Return the rows that these very objects make up already; none if one of them is in no such row."""
+    is_single = kind in (DataType.VIDEO, DataType.IMAGE)
+    by_source = {
+        source: row
+        for row in rows
+        if row.data_type is kind and (row.title == title or (not is_single and row.title.startswith(f"{title} ")))
+        for source in row.sources
+    }
+    there = [by_source.get(one.source) for one in found]
+    distinct = {row.uid: row for row in there if row is not None}
+    return list(distinct.values()) if None not in there else []
