@@ -31,6 +31,7 @@ _WORDS = {
     "pool": ("pool",),
     "datasets": ("datasets",),
     "tasks": ("tasks",),
+    "snapshot": ("snapshot", "reproduce"),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),
