@@ -25,11 +25,15 @@ _PAGE_BYTES = resource.getpagesize()
 
 def what_has_grown(max_bytes: int) -> str:
     """Return what this process has too much of, "" if nothing. ``max_bytes`` is for its memory."""
-    _, resident, shared, *_ = (int(word) for word in Path("/proc/self/statm").read_text().split())
+    try:
+        _, resident, shared, *_ = (int(word) for word in Path("/proc/self/statm").read_text().split())
+        descriptors = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return "no descriptor is free"
     memory = (resident - shared) * _PAGE_BYTES  # without what is mapped of files: the index, the cache
     if memory > max_bytes:
         return f"{memory:,} bytes of memory, more than {max_bytes:,}"
-    descriptors, most = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if descriptors > most * _FULL:
         return f"{descriptors:,} descriptors open, of {most:,}"
     return ""

@@ -59,3 +59,11 @@ def top_mount(path: Path) -> Mounted | None:
 def mounted_at(path: Path) -> bool:
     """Return whether something is mounted exactly there."""
     return top_mount(path) is not None
+
+
+def still_mounted(path: Path) -> bool:
+    """The same, of what was mounted there: where the table cannot be read (no descriptor is free), it still is."""
+    try:
+        return mounted_at(path)
+    except OSError:
+        return True

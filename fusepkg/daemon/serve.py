@@ -36,7 +36,7 @@ from fusepkg.daemon.follow import Follower
 from fusepkg.daemon.growth import machine_bytes, watch_growth
 from fusepkg.daemon.handover import Coming, Handover, plain
 from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_mount
-from fusepkg.daemon.mount_table import mounted_at
+from fusepkg.daemon.mount_table import still_mounted
 from fusepkg.daemon.mountpoint import checked_mountpoint, claimed_mountpoint
 from fusepkg.daemon.prefetching import ALL, Prefetching
 from fusepkg.daemon.preload import load_everything
@@ -353,7 +353,7 @@ class _Service:
             self._supervision.hand_over()
 
     def _is_mounted(self) -> bool:
-        return mounted_at(self._mountpoint)
+        return still_mounted(self._mountpoint)
 
     def _served_bytes(self) -> int:
         return 0 if self._source is None else self._source.counters.served_bytes

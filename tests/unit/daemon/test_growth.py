@@ -18,9 +18,12 @@ def test_memory() -> None:
 
 def test_descriptors() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1, before[1]))
+    open_now = len(os.listdir("/proc/self/fd"))
     try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 1, before[1]))
         assert "descriptors open, of" in what_has_grown(machine_bytes())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        assert what_has_grown(machine_bytes()) == "no descriptor is free"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
