@@ -32,8 +32,12 @@ BACKGROUND_SHARE = 0.67
 SLOW_S = 2.0
 """A request that has not been answered after this long gives its slot to another, and goes on beside it."""
 
-SLOW_SMALL, SLOW_LARGE = 256, 12
-"""Slow requests beside the slots; when there are more, they keep their slots."""
+SLOW_SMALL, SLOW_LARGE = 256, 64
+"""Slow requests beside the slots; when there are more, they keep their slots. One that is silent holds no bytes; if all of
+the large ones are answered at once after all, they fill 512 MiB."""
+
+SLOW_BACKGROUND = 12
+"""With more slow requests than this nothing begins that nobody waits for: the bucket, or the line, has enough to do."""
 
 SLOW_OBJECT_SLOTS = 2
 """Requests at a time of a large object that has a slow one: it may stall for good."""
@@ -64,7 +68,9 @@ class _Lane:
 
     def next_slow_s(self) -> float | None:
         """Return when a slot will be given up that another flight waits for."""
-        if not (self.waiting or self.background) or len(self.slow) >= self.slow_slots:
+        if not self.waiting and (not self.background or len(self.slow) > SLOW_BACKGROUND):
+            return None
+        if len(self.slow) >= self.slow_slots:
             return None
         oldest = next(self._unanswered(), None)
         return None if oldest is None else self.taken[oldest] + SLOW_S
@@ -77,7 +83,7 @@ class _Lane:
         """Yield what may begin now."""
         self.let_slow_go(now)
         yield from self._take(self.waiting, self.slots, now)
-        if not self.waiting:
+        if not self.waiting and len(self.slow) <= SLOW_BACKGROUND:
             yield from self._take(self.background, int(self.slots * BACKGROUND_SHARE), now)
 
     def _take(self, queue: deque[Flight], slots: int, now: float) -> Iterator[Flight]:

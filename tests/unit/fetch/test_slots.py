@@ -80,6 +80,31 @@ async def test_slow_objects_give_their_slots_to_others():
     assert slots.take(SLOW_S) == []
 
 
+async def test_many_stalled_objects_hold_up_no_other():
+    slots = Slots()
+    for at in range(4):
+        for number in range(LARGE_SLOTS):
+            slots.add(large(f"stalled{at * LARGE_SLOTS + number}"))
+        assert len(slots.take(at * SLOW_S)) == LARGE_SLOTS
+    quick = large("quick")
+    slots.add(quick)
+    assert slots.next_slow_s() == 4 * SLOW_S
+    assert slots.take(4 * SLOW_S) == [quick], "48 requests are silent"
+
+
+async def test_what_nobody_waits_for_does_not_begin_beside_many_slow_requests():
+    slots = Slots()
+    for number in range(3 * LARGE_SLOTS):
+        slots.add(large(f"stalled{number}"))
+    for at in range(3):
+        assert len(slots.take(at * SLOW_S)) == LARGE_SLOTS
+    slots.add(large("ahead", background=True))
+    assert slots.take(3 * SLOW_S) == []
+    assert slots.next_slow_s() is None
+    slots.add(large("wanted"))
+    assert len(slots.take(3 * SLOW_S)) == 1
+
+
 async def test_an_object_that_is_slow_is_asked_less():
     slots = Slots()
     for number in range(OBJECT_SLOTS):
