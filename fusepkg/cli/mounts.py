@@ -131,6 +131,18 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     say(f"Log: {record.log}")
 
 
+def show_unrecorded(mount: Mounted, as_json: bool) -> None:
+    """Print the `status` of a mount without a record: what the kernel's table says of it."""
+    if as_json:
+        print_json(_unrecorded_facts(mount))
+        return
+    source, _, path, engine = _unrecorded_row(mount)
+    say(f"Package: {source}")
+    say("No files have been changed")
+    say(f"Mounted: {path}, {engine} engine")
+    say(f"No record: its process cannot be asked for more. `fusepkg umount {path}` ends it")
+
+
 def _show_following(facts: dict[str, Any]) -> None:
     asked = f"last asked {time_text(facts['asked_s'])}" if facts["asked_s"] else "not asked yet"
     say(f"Follows: the tag {facts['tag']}, every {facts['interval_s']:g} s, {asked}")

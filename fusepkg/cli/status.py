@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fusepkg.cli.mounts import show_mount
+from fusepkg.cli.mounts import show_mount, show_unrecorded
 from fusepkg.cli.options import JsonOption, app_of
 from fusepkg.daemon import records
-from fusepkg.errors import NotMounted
+from fusepkg.errors import DaemonNotRunning, NotMounted
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +30,11 @@ def status(
     looked_at = directory or Path.cwd()
     try:
         record, _ = records.find_record(looked_at)
+    except DaemonNotRunning:
+        unrecorded = records.find_unrecorded(looked_at)
+        if unrecorded is None:
+            raise
+        show_unrecorded(unrecorded, as_json)
     except NotMounted:
         _show_unmounted(context, directory, looked_at, as_json)
     else:

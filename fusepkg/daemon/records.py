@@ -178,14 +178,24 @@ def find_record(path: Path) -> tuple[MountRecord, str]:
         if above:
             record = max(above, key=lambda record: (len(record.mountpoint), record.started_s))
             return record, str(Path(spelling).relative_to(record.mountpoint))
-    for mount in unrecorded_mounts(records):
-        mountpoint = os.fsdecode(mount.path)
-        if Path(absolute).is_relative_to(mountpoint):
-            raise DaemonNotRunning(
-                f"{mountpoint} is a mount of fusepkg without a record: its process cannot be asked",
-                hint=f"`fusepkg umount {mountpoint}`, and mount it again",
-            )
+    unrecorded = _unrecorded_above(absolute, records)
+    if unrecorded is not None:
+        mountpoint = os.fsdecode(unrecorded.path)
+        raise DaemonNotRunning(
+            f"{mountpoint} is a mount of fusepkg without a record: its process cannot be asked",
+            hint=f"`fusepkg umount {mountpoint}`, and mount it again",
+        )
     raise NotMounted(f"{path} does not lie in a mount of yours", hint="`fusepkg mounts` lists them")
+
+
+def find_unrecorded(path: Path) -> Mounted | None:
+    """Return the mount of fusepkg that a path lies in, if it has no record; only the kernel's table is asked."""
+    return _unrecorded_above(os.path.abspath(path), read_records())
+
+
+def _unrecorded_above(path: str, records: list[MountRecord]) -> Mounted | None:
+    above = [mount for mount in unrecorded_mounts(records) if Path(path).is_relative_to(os.fsdecode(mount.path))]
+    return max(above, key=lambda mount: len(mount.path), default=None)
 
 
 def is_alive(record: MountRecord) -> bool:

@@ -33,8 +33,8 @@ SLOW_S = 2.0
 """A request that has not been answered after this long gives its slot to another, and goes on beside it."""
 
 SLOW_SMALL, SLOW_LARGE = 256, 64
-"""Slow requests beside the slots; when there are more, they keep their slots. One that is silent holds no bytes; if all of
-the large ones are answered at once after all, they fill 512 MiB."""
+"""Slow requests beside the slots; when there are more, they keep their slots. One that is silent holds no bytes; if all
+of the large ones are answered at once after all, they fill 512 MiB."""
 
 SLOW_BACKGROUND = 12
 """With more slow requests than this nothing begins that nobody waits for: the bucket, or the line, has enough to do."""

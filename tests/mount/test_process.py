@@ -226,14 +226,18 @@ def test_sigusr1_prints_stacks_and_tasks_into_the_log(local: Place, engine: str,
 def test_a_mount_without_a_record_is_listed_and_can_be_ended(
     local: Place, engine: str, tmp_path: Path, fusepkg: Fusepkg
 ):
-    """A mount whose record is lost is listed by `mounts` and ended by `umount`."""
+    """A mount whose record is lost is listed by `mounts`, told by `status`, and ended by `umount`."""
     with mounted(local.reference("small:v1"), tmp_path / "m", engine) as mount:
         records.remove_record(mount.record.mount_id)
         listed = [one for one in json.loads(fusepkg("mounts", "--json").stdout) if one["mountpoint"] == str(mount.root)]
         assert [(one["engine"], one["alive"]) for one in listed] == [(engine, False)]
-        said = fusepkg("status", mount.root, check=False)
-        assert said.returncode == 12
-        assert "without a record" in said.stderr
+        said = fusepkg("status", mount.root / "train").stdout
+        assert "small" in said
+        assert f"Mounted: {mount.root}, {engine} engine\nNo record:" in said
+        assert json.loads(fusepkg("status", mount.root, "--json").stdout) == listed[0]
+        refused = fusepkg("stat", mount.root / "README.md", check=False)
+        assert refused.returncode == 12
+        assert "without a record" in refused.stderr
         fusepkg("umount", mount.root)
         assert ended(mount.record.pid)
 
