@@ -1,6 +1,7 @@
 """boto3's requests as we send them: answers within bounds of room and time, refused credentials read again.
 
-Redirects are not followed: botocore asks another AWS region where a header names it, and nothing else.
+Redirects are not followed, nor prepared by urllib3, which fails on a 303: botocore asks another AWS region where a
+header names it, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ ANSWER_BYTES = 32 * 1024**2
 """The most that an answer without an object's bytes may hold: a page of 1,000 long keys, escaped, is some 8 MB."""
 
 _BLOCK_BYTES = 64 * 1024
+
+_REDIRECT_AT = 6
+"""Where ``redirect`` stands among the arguments of urllib3's ``urlopen``."""
 
 _REFUSED_STATUSES = (401, 403)
 _REFUSED_CODES = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId")
@@ -99,6 +103,8 @@ def install(client: S3Client, credentials: RereadCredentials | None, request_tim
     """Have a client send its requests by this module's rules."""
     events, http = client.meta.events, client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - no door
 
+    _leave_redirects(http)
+
     def send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:  # noqa: ANN401 - what botocore tells besides
         deadline = time.monotonic() + request_timeout_s
         whole, request.stream_output = not request.stream_output, True
@@ -132,6 +138,19 @@ def install(client: S3Client, credentials: RereadCredentials | None, request_tim
     events.register("before-send.s3", send)  # type: ignore[arg-type]  # the stubs know no answers
     events.register("before-sign.s3", note)
     events.register("needs-retry.s3", read_again)  # type: ignore[arg-type]  # the same
+
+
+def _leave_redirects(http: Any) -> None:  # noqa: ANN401 - botocore's, without types
+    """Have a session hand on redirects as answers like any others."""
+    pools: dict[str, type] = http._pool_classes_by_scheme  # noqa: SLF001 - no door; shared with those of proxies
+    for scheme, pool in pools.items():
+
+        def urlopen(self: Any, *given: Any, of: Any = pool, **named: Any) -> Any:  # noqa: ANN401 - urllib3's
+            if len(given) < _REDIRECT_AT:  # botocore names all arguments, urllib3 repeats what it was given
+                named["redirect"] = False
+            return of.urlopen(self, *given, **named)
+
+        pools[scheme] = type(pool.__name__, (pool,), {"urlopen": urlopen})
 
 
 def is_refusal(status: int, code: str) -> bool:
