@@ -1,4 +1,4 @@
-"""pool run."""
+"""pool run, submit."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SHOWN = 40
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     group = typer.Typer(no_args_is_help=True, help="Datapools: datasets that grow by what is new in a bucket.")
-    group.callback()(lambda: None)  # keeps `run` a word of its own
     group.command()(run)
+    group.command()(submit)
     app.add_typer(group, name="pool")
 
 
@@ -53,6 +53,23 @@ def run(
     if output is not None:
         _write_report(done, output)
     _report(done, as_json)
+
+
+def submit(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What the pool is; all of it in one bucket (TOML).")],
+    process_all: Annotated[
+        bool, typer.Option("--process-all", help="Start again from everything, not from what is new.")
+    ] = False,
+    no_start: Annotated[
+        bool, typer.Option("--no-start", help="Only submit it: a worker elsewhere does it (`tasks run`).")
+    ] = False,
+) -> None:
+    """Submit a run as a task, which goes on when this command ends, and print its number."""
+    from fusepkg.pool.task import submit_run
+
+    use_flags(settings_of(context).flags)
+    say(str(submit_run(file, process_all=process_all, start=not no_start).number))
 
 
 def _report(done: PoolRun, as_json: bool) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "re-encode": "fusepkg.datasets.re_encoding:run",
+    "pool-run": "fusepkg.pool.task:run",
 }
 """Module and function by kind. The function does the task with the settings of this process (``current_context``)."""
 

@@ -11,6 +11,8 @@ from fusepkg.datasets.media import program, read_video
 from fusepkg.datasets.rows import find_row
 from fusepkg.datasets.transcode import transcode
 from fusepkg.errors import FusepkgError
+from fusepkg.model.reference import parse_reference
+from fusepkg.opened.contexts import current_context
 
 if TYPE_CHECKING:
     from fusepkg.tasks.work import Running
@@ -27,8 +29,9 @@ def run(running: Running) -> list[dict[str, Any]]:
     Raises DataUnfit for a row that is gone or cannot be encoded, ObjectMissing for a file that is gone.
     """
     program("ffmpeg")
-    dataset = Dataset(running.task.about)
-    wanted: list[str] = running.parameters["videos"]
+    dataset, reference = Dataset(running.task.about), parse_reference(running.task.about)
+    running.require_own_bucket(current_context().store(reference.bucket), dataset.reference)
+    wanted = [uid for uid in running.parameters.get("videos", []) if isinstance(uid, str)]
     for done, uid in enumerate(wanted):
         running.progress(f"{done} of {len(wanted)} videos")
         try:

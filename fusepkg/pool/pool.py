@@ -92,7 +92,11 @@ class Pool:
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, process_all: bool = False) -> Self:
         """Return the pool that a pool.toml describes. Raises UsageError."""
-        config = read_config(Path(path))
+        return cls.from_config(read_config(Path(path)), process_all=process_all)
+
+    @classmethod
+    def from_config(cls, config: PoolConfig, *, process_all: bool = False) -> Self:
+        """Return the pool of a pool.toml that has been read. Raises UsageError."""
         return cls(
             config.sources,
             config.target,

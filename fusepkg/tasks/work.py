@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fusepkg.errors import FusepkgError, TaskStopped, UsageError
+from fusepkg.errors import FusepkgError, TaskError, TaskStopped, UsageError
 from fusepkg.tasks.lease import LEASE_S, Watch, claim
 from fusepkg.tasks.task import Event, Status, list_tasks, read_task
 
@@ -44,15 +44,28 @@ _RETRY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A task that is being done."""
+    """A task that is being done, and the bucket that its records lie in.
+
+    Whoever may write there can submit tasks: one may ask for nothing beyond that bucket (``require_own_bucket``), or
+    it would be done with rights that those who asked do not have.
+    """
 
     task: Task
     lease: Lease
+    store: ObjectStore
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """What was asked for."""
         return self.task.parameters
+
+    def require_own_bucket(self, store: ObjectStore, what: str) -> None:
+        """Raise TaskError if something that the task names lies in another bucket than its records."""
+        if store.url("") != self.store.url(""):
+            raise TaskError(
+                f"{what} lies in another bucket than task {self.task.number}, and is left alone",
+                hint="Submit the task to the bucket that it is about",
+            )
 
     def check(self) -> None:
         """Raise TaskStopped if the task was cancelled or is another worker's now. Call it between pieces of work."""
@@ -138,7 +151,7 @@ def _attempt(store: ObjectStore, task: Task, handlers: Handlers, lease_s: float)
             reason = f"{MAX_ATTEMPTS} workers began it, and none came to its end{again}"
             lease.end(Event.FAILED, code="task", reason=reason)
         else:
-            _work(lease, handlers[task.kind])
+            _work(Running(lease.task, lease, store), handlers[task.kind])
     except TaskStopped as exc:
         log.info("%s", exc.message)
     finally:
@@ -146,9 +159,10 @@ def _attempt(store: ObjectStore, task: Task, handlers: Handlers, lease_s: float)
     return read_task(store, task.number)
 
 
-def _work(lease: Lease, handler: Handler) -> None:
+def _work(running: Running, handler: Handler) -> None:
+    lease = running.lease
     try:
-        result = handler(Running(lease.task, lease))
+        result = handler(running)
     except TaskStopped:
         raise
     except FusepkgError as exc:

@@ -1,0 +1,137 @@
+"""Tasks across processes: a worker that is killed, one that is cancelled, a datapool that runs elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fusepkg.datasets import Dataset, DatasetClient
+from fusepkg.errors import TaskError
+from fusepkg.model.reference import parse_bucket
+from fusepkg.opened.contexts import current_context
+from fusepkg.store.protocol import ObjectStore
+from fusepkg.tasks.task import Status, read_task, submit
+from tests.command import Fusepkg
+from tests.samples.media import picture, video
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    made = Dataset(DatasetClient("local").create_dataset("Films").dataset_hash)
+    made.upload_video(video(tmp_path / "film.mp4"))
+    return made
+
+
+@pytest.fixture
+def store() -> ObjectStore:
+    return current_context().store(parse_bucket("local"))
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Path:
+    """A directory with an ffmpeg that never ends, and writes its number to the file ``pid`` there."""
+    directory = tmp_path / "stuck"
+    directory.mkdir()
+    program = directory / "ffmpeg"
+    program.write_text(f"#!/bin/sh\necho $$ > {directory}/new && mv {directory}/new {directory}/pid\nexec sleep 1000\n")
+    program.chmod(0o755)
+    return directory
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        time.sleep(0.02)
+
+
+def is_gone(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def start_worker(stuck: Path, lease_s: float) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "fusepkg", "tasks", "run", "local", "1", "--lease", str(lease_s)]
+    path = f"{stuck}:{os.environ['PATH']}"
+    worker = subprocess.Popen(
+        words, env=os.environ | {"PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for((stuck / "pid").exists)
+    return worker
+
+
+def test_a_killed_workers_task_is_taken_over(
+    dataset: Dataset, store: ObjectStore, stuck: Path, fusepkg: Fusepkg
+) -> None:
+    (row,) = dataset.data_rows
+    assert dataset.re_encode_data([row.uid], start=False) == 1
+    worker = start_worker(stuck, 1)
+    assert read_task(store, 1).status is Status.RUNNING
+    worker.send_signal(signal.SIGKILL)
+    worker.communicate()
+    encoder = int((stuck / "pid").read_text())
+    wait_for(lambda: is_gone(encoder))  # it dies with its worker
+
+    assert fusepkg("tasks", "run", "local", "1").stdout == "Task 1: DONE\n"
+    task = read_task(store, 1)
+    assert (task.status, task.attempt) == (Status.DONE, 2)
+    again = dataset.get_data_row(row.uid)
+    assert (again.meta["re_encoded_by"], again.meta["codec"], again.frames) == (1, "h264", row.frames)
+
+
+def test_a_cancelled_worker_stops(dataset: Dataset, store: ObjectStore, stuck: Path, fusepkg: Fusepkg) -> None:
+    (row,) = dataset.data_rows
+    dataset.re_encode_data([row.uid], start=False)
+    worker = start_worker(stuck, 1)
+    assert fusepkg("tasks", "cancel", "local", "1").stdout == "Task 1: CANCELLED\n"
+    said = worker.communicate()
+    assert worker.returncode == TaskError.exit_code, said
+    assert is_gone(int((stuck / "pid").read_text()))
+    assert dataset.re_encode_data_status(1).status == "ERROR"
+    assert "re_encoded_by" not in dataset.get_data_row(row.uid).meta
+
+
+def test_a_task_asks_for_nothing_beyond_its_bucket(
+    dataset: Dataset, store: ObjectStore, tmp_path: Path, fusepkg: Fusepkg
+) -> None:
+    (row,) = dataset.data_rows
+    (tmp_path / "bucket").mkdir()
+    elsewhere = current_context().store(parse_bucket(f"file://{tmp_path}/bucket"))
+    submit(elsewhere, "re-encode", {"videos": [row.uid]}, about=dataset.reference)
+    selection = {"n_samples": 1}
+    pool = {"source": "local/films", "target": f"file://{tmp_path}/bucket/grown", "selection": selection}
+    submit(elsewhere, "pool-run", pool)
+    submit(elsewhere, "pool-run", pool | {"source": f"file://{tmp_path}/bucket/x", "embedder": "os:system"})
+    submit(elsewhere, "pool-run", {"target": 3})
+    fusepkg("tasks", "run", f"file://{tmp_path}/bucket")
+    reasons = [read_task(elsewhere, number).reason for number in (1, 2, 3, 4)]
+    assert "local/films:latest lies in another bucket than task 1" in reasons[0]
+    assert "local/films lies in another bucket than task 2" in reasons[1]
+    assert "a task has the embedder histogram" in reasons[2]
+    assert "it is no run of a datapool" in reasons[3]
+
+
+def test_a_datapool_runs_as_a_task(store: ObjectStore, tmp_path: Path, fusepkg: Fusepkg) -> None:
+    for number, colour in enumerate(("red", "green", "blue")):
+        picture(tmp_path / "street" / f"{number}.png", colour=colour)
+    fusepkg("push", tmp_path / "street", "local/street")
+    file = tmp_path / "pool.toml"
+    file.write_text('source = "local/street"\ntarget = "local/chosen"\n[selection]\nn_samples = 2\n')
+    assert fusepkg("pool", "submit", file, "--no-start").stdout == "1\n"
+    fusepkg("tasks", "run", "local")
+    task = read_task(store, 1)
+    assert task.status is Status.DONE, task.reason
+    assert (task.result["chosen"], task.result["total"]) == (2, 2)
+    assert len(fusepkg("ls", "local/chosen").stdout.splitlines()) >= 2
+    file.write_text(f'source = "{tmp_path}/street"\ntarget = "local/chosen"\n[selection]\nn_samples = 2\n')
+    refused = fusepkg("pool", "submit", file, check=False)
+    assert refused.returncode == 2
+    assert "is a folder of one machine" in refused.stderr
