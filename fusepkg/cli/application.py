@@ -32,6 +32,7 @@ _WORDS = {
     "datasets": ("datasets",),
     "tasks": ("tasks",),
     "snapshot": ("snapshot", "reproduce"),
+    "gitdata": ("track", "checkout", "pull", "import", "update"),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),

@@ -118,11 +118,27 @@ def opened_builder(app: Context) -> Iterator[Builder]:
 def init(
     context: typer.Context,
     ref: Annotated[
-        str, typer.Argument(metavar="REF", help="The package; with a tag or hash, it starts from that version.")
-    ],
+        str, typer.Argument(metavar="[REF]", help="The package; with a tag or hash, it starts from that version.")
+    ] = "",
+    git: Annotated[bool, typer.Option("--git", help="Prepare a git repository to track data, with hooks.")] = False,
+    registry: Annotated[
+        str, typer.Option(metavar="REGISTRY", help="With --git: where data goes: bucket/namespace, file:///DIR.")
+    ] = "",
+    bring: Annotated[str, typer.Option(metavar="WAY", help="With --git: how data is brought: files or mount.")] = "",
     _json_errors: JsonErrorsOption = False,
 ) -> None:
-    """Start to make a version of a package in this directory, step by step."""
+    """Start to make a version of a package in this directory, step by step; or, with --git, to track data in git."""
+    if git:
+        from fusepkg.cli.gitdata import init_git
+
+        if ref:
+            raise UsageError("init takes REF or --git", hint="--registry names where tracked data goes")
+        init_git(context, registry, bring)
+        return
+    if not ref or registry or bring:
+        raise UsageError(
+            "init needs REF, or --git", hint="fusepkg init bucket/name, or fusepkg init --git --registry BUCKET"
+        )
     app, reference = app_of(context), parse_reference(ref)
     directory = Path.cwd()
     with locked(directory):

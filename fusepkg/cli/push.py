@@ -14,7 +14,6 @@ from fusepkg.cli.options import (
     JsonOption,
     NoWorkflowOption,
     PacksOption,
-    RefArgument,
     SymlinksOption,
     WorkflowOption,
     app_of,
@@ -24,7 +23,7 @@ from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_
 from fusepkg.cli.pack import describe_packs
 from fusepkg.errors import UsageError
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
-from fusepkg.model.reference import parse_reference
+from fusepkg.model.reference import Reference, parse_reference
 from fusepkg.package.open import forget_index
 from fusepkg.publish.folder import parse_symlinks
 from fusepkg.publish.push import Pushed, push_folder
@@ -40,8 +39,10 @@ def register(app: typer.Typer) -> None:
 
 def push(
     context: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to publish.")],
-    ref: RefArgument,
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The folder to publish; without it, all tracked data in git.")
+    ] = None,
+    ref: Annotated[str, typer.Argument(metavar="[REF]", help="The package: bucket/name:tag.")] = "",
     prefix: Annotated[
         str | None, typer.Option(metavar="PREFIX", help="Where in the bucket data go; default: the package's name.")
     ] = None,
@@ -62,9 +63,14 @@ def push(
     block_hashes: BlockHashesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing."""
-    app = app_of(context)
-    reference = parse_reference(ref)
+    """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing.
+
+    Without a folder, in a git repository: send the data that `track` has made versions of to its registry.
+    """
+    if directory is None:
+        _push_tracked(context, as_json)
+        return
+    app, reference = app_of(context), _reference(directory, ref)
     store = app.store(reference.bucket)
     with progress_bar() as show:
         pushed = push_folder(
@@ -87,13 +93,29 @@ def push(
     forget_damaged(app.settings.data_dir, pushed.intact)
     if pushed.manifest.is_news:
         forget_index(app.settings.indexes_dir, store, reference.name, pushed.top_hash)
+    key = manifest_key(reference.name, pushed.top_hash, parse_format(registry_format))
+    _tell(pushed, parse_physical_key(store.url(key)), as_json)
+
+
+def _tell(pushed: Pushed, manifest: PhysicalKey, as_json: bool) -> None:
     for warning in pushed.warnings:
         note(f"Warning: {warning}")
     if as_json:
         print_json(_facts(pushed))
-        return
-    key = manifest_key(reference.name, pushed.top_hash, parse_format(registry_format))
-    _describe(pushed, parse_physical_key(store.url(key)))
+    else:
+        _describe(pushed, manifest)
+
+
+def _push_tracked(context: typer.Context, as_json: bool) -> None:
+    from fusepkg.cli.gitdata import push_tracked  # here, so that the usual push loads nothing of git
+
+    push_tracked(context, as_json=as_json)
+
+
+def _reference(directory: Path, ref: str) -> Reference:
+    if not ref:
+        raise UsageError(f"{directory} is to be pushed as what?", hint=f"fusepkg push {directory} bucket/name:tag")
+    return parse_reference(ref)
 
 
 def _describe(pushed: Pushed, manifest: PhysicalKey) -> None:

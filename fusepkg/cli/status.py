@@ -26,7 +26,10 @@ def status(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell which package is mounted or installed in a directory, or what the one being made there holds."""
+    """Tell which package is mounted or installed in a directory, or what the one being made there holds.
+
+    In a git repository that tracks data: whether its directories are what they are to be, and pushed.
+    """
     looked_at = directory or Path.cwd()
     try:
         record, _ = records.find_record(looked_at)
@@ -53,7 +56,16 @@ def _show_unmounted(context: typer.Context, directory: Path | None, looked_at: P
     if installed is not None:
         show_installed(app, looked_at, installed, as_json)
         return
-    builder = require_directory(Path.cwd()) if directory is None else find_directory(directory)
+    builder = find_directory(directory or Path.cwd())
+    if builder is None and directory is None:
+        from fusepkg.cli.gitdata import show_tracked
+        from fusepkg.gitdata.worktree import Worktree
+
+        worktree = Worktree.find(looked_at)
+        if worktree is not None:
+            show_tracked(context, worktree, as_json=as_json)
+            return
+        builder = require_directory(Path.cwd())
     if builder is None:
         raise NotMounted(
             f"no package is mounted, installed or made in {looked_at}", hint="`fusepkg mounts` lists what is mounted"

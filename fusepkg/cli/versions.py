@@ -51,7 +51,16 @@ def diff(
     new: Annotated[str, typer.Argument(metavar="REF", help="The version to compare it with, of any package.")],
     as_json: JsonOption = False,
 ) -> None:
-    """List the entries that differ between two versions. Exit 1 if any do."""
+    """List the entries that differ between two versions. Exit 1 if any do.
+
+    In a git repository that tracks data, also between two of its revisions.
+    """
+    if not set(f"{old}{new}") & set(":@"):
+        from fusepkg.cli.gitdata import diff_revisions, revisions_of
+
+        if commits := revisions_of(old, new):
+            diff_revisions(context, *commits, as_json=as_json)
+            return
     app = app_of(context)
     before, after = open_package(app, old), open_package(app, new)
     metadata = list(compare_metadata(before.index, after.index))

@@ -58,7 +58,7 @@ def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path
             stores.use_settings(remote.bucket, _with_options(s3, options))
 
     known = stores.for_bucket(BucketUrl(DVC, ""))
-    read = read_repository(reference, Sources(stores.for_key, known, data_dir / "dvc" / "git", use_remote))
+    read = read_repository(reference, Sources(stores.for_key, known, data_dir / "git", use_remote))
     entries = sorted(read.entries, key=lambda entry: place_of(entry.logical_key))
     header = _header(reference.bucket.place, entries, buckets)
     top_hash = TopHash(header)

@@ -91,11 +91,7 @@ def parse_dvc_reference(text: str) -> Reference:
     found = _DVC.fullmatch(text.removeprefix("dvc+"))
     assert found is not None, "the pattern takes any text"
     repository, directory = split_place(found["rest"])
-    if not _NO_CREDENTIALS.fullmatch(repository):
-        raise InvalidReference(
-            "the git URL holds a user name or a password",
-            hint="Leave them to git: `git help credentials`, or an SSH key. Else they show in lists of mounts and logs",
-        )
+    refuse_credentials(repository)
     authority = _AUTHORITY.match(repository)
     start = authority.end() if authority else 0
     path, at, revision = repository[start:].rpartition("@")
@@ -110,6 +106,15 @@ def parse_dvc_reference(text: str) -> Reference:
     name = re.sub(r"[^\w.-]", "-", (directory or repository.rstrip("/").removesuffix(".git")).rpartition("/")[2])
     place = f"{repository}//{directory}" if directory else repository
     return Reference(BucketUrl(DVC, place), f"{name.lstrip('.')[:64] or 'repository'}", revision, found["top_hash"])
+
+
+def refuse_credentials(url: str) -> None:
+    """Raise InvalidReference for a git URL with a password or a token; they are not repeated."""
+    if not _NO_CREDENTIALS.fullmatch(url):
+        raise InvalidReference(
+            "the git URL holds a user name or a password",
+            hint="Leave them to git: `git help credentials`, or an SSH key. Else they show in lists of mounts and logs",
+        )
 
 
 def _scheme_end(text: str) -> int:
