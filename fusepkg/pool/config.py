@@ -80,14 +80,21 @@ def read_config(path: Path) -> PoolConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise UsageError(f"{path} is not TOML: {exc}") from exc
     except msgspec.ValidationError as exc:
-        said = str(exc).replace("Object contains", "it has the").replace("Object missing", "it lacks the")
-        raise UsageError(f"{path}: {said}", hint="docs/guides/datapool.md lists what it may hold") from exc
-    check(config, str(path))
-    return _beside(config, path.parent)
+        raise _wrong(str(path), exc) from exc
+    return _beside(check(config, str(path)), path.parent)
 
 
-def check(config: PoolConfig, where: str) -> None:
-    """Raise UsageError for what cannot be meant."""
+def _wrong(where: str, error: msgspec.ValidationError) -> UsageError:
+    said = str(error).replace("Object contains", "it has the").replace("Object missing", "it lacks the")
+    return UsageError(f"{where}: {said}", hint="docs/guides/datapool.md lists what there is")
+
+
+def check(config: PoolConfig, where: str) -> PoolConfig:
+    """Return a configuration whose values have the right types. Raises UsageError for what cannot be meant."""
+    try:
+        config = msgspec.convert(msgspec.to_builtins(config), PoolConfig, strict=True)
+    except (msgspec.ValidationError, TypeError) as exc:
+        raise _wrong(where, msgspec.ValidationError(str(exc))) from exc
     if not config.sources or not all(config.sources):
         raise UsageError(f"{where}: source names nothing", hint="Name a bucket's prefix, a folder or a package")
     target = parse_reference(config.target)
@@ -99,6 +106,7 @@ def check(config: PoolConfig, where: str) -> None:
     if not all(config.onnx.std) or config.onnx.side < 1:
         raise UsageError(f"{where}: std and side of onnx must not be 0")
     _check_selection(config.selection, where)
+    return config
 
 
 def _check_selection(chosen: Selection, where: str) -> None:
@@ -113,7 +121,7 @@ def _check_selection(chosen: Selection, where: str) -> None:
     if chosen.proportion is not None and not 0 < chosen.proportion <= 1:
         raise UsageError(f"{where}: proportion is {chosen.proportion}", hint="Write a number above 0, at most 1")
     for key, bounds in chosen.thresholds.items():
-        if wrong := set(bounds) - set(OPERATORS):
+        if (wrong := set(bounds) - set(OPERATORS)) or not bounds:
             raise UsageError(f"{where}: threshold of {key} has {sorted(wrong)}", hint=f"Use {', '.join(OPERATORS)}")
     if chosen.balance is not None:
         shares = chosen.balance.target.values()

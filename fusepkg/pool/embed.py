@@ -84,13 +84,13 @@ def _embed_one(
                 items.append(_item(picture))
                 waiting.append(embedder.prepare(picture.image))
                 if len(waiting) == embedder.batch:
-                    parts.append(embedder.vectors(waiting))
+                    parts.append(embedder.vectors(waiting, found.name))
                     waiting = []
     except Broken as exc:
         embedded.add(found.key, (), None, str(exc))
         return
     if waiting:
-        parts.append(embedder.vectors(waiting))
+        parts.append(embedder.vectors(waiting, found.name))
     embedded.add(found.key, items, np.concatenate(parts))
 
 
@@ -111,7 +111,7 @@ def _embed_pictures(
 
     results = list(threads.map(prepared, group))
     good = [one[1] for one in results if not isinstance(one, str)]
-    rows = iter(embedder.vectors(good) if good else ())
+    rows = iter(embedder.vectors(good, f"{group[0].name} to {group[-1].name}") if good else ())
     for found, result in zip(group, results, strict=True):
         vectors = None if isinstance(result, str) else next(rows)[None, :]
         if found.key in embedded.records:

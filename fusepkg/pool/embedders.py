@@ -41,20 +41,23 @@ class Embedder:
     prepare: Callable[[Image.Image], Prepared]
     embed: Callable[[Sequence[Prepared]], Any]
 
-    def vectors(self, pictures: Sequence[Prepared]) -> Vectors:
-        """Return one row a picture, of length 1. Raises PoolUnfit where the embedder does not give that."""
+    def vectors(self, pictures: Sequence[Prepared], of: str = "a picture") -> Vectors:
+        """Return one row a picture, of length 1; ``of`` says whose they are, for errors.
+
+        Raises PoolUnfit where the embedder does not give that.
+        """
         try:
             found = np.asarray(self.embed(pictures), np.float64)
         except (ValueError, TypeError) as exc:
-            raise PoolUnfit(f"{self.identity} gives no array of numbers: {exc}") from exc
+            raise PoolUnfit(f"{self.identity} gives no array of numbers for {of}: {exc}") from exc
         if found.ndim < 2 or len(found) != len(pictures) or not found.size:
             raise PoolUnfit(
-                f"{self.identity} gives an array of shape {list(found.shape)} for {len(pictures)} pictures",
+                f"{self.identity} gives an array of shape {list(found.shape)} for {len(pictures)} pictures of {of}",
                 hint="It must give one row of numbers for each picture",
             )
         found = found.reshape(len(found), -1)
         if not np.isfinite(found).all():
-            raise PoolUnfit(f"{self.identity} gives numbers that are not finite")
+            raise PoolUnfit(f"{self.identity} gives numbers for {of} that are not finite")
         norms = np.linalg.norm(found, axis=1, keepdims=True)
         unit: Vectors = (found / np.where(norms > 0, norms, 1.0)).astype(np.float32)
         return unit

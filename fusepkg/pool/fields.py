@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fusepkg.errors import UsageError
 
@@ -52,12 +52,12 @@ def within(fields: Sequence[Mapping[str, Any]], thresholds: Mapping[str, Bounds]
 def _fits(fields: Mapping[str, Any], thresholds: Mapping[str, Bounds]) -> bool:
     for key, bounds in thresholds.items():
         value = fields.get(key)
-        if not isinstance(value, int | float) or not all(_OPERATIONS[name](value, one) for name, one in bounds.items()):
+        if not _is_number(value) or not all(_OPERATIONS[name](value, bound) for name, bound in bounds.items()):
             return False
     return True
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -84,8 +84,7 @@ class Pool:
             process_all=process_all,
             selection=selection,
         )
-        check(config, "Pool")
-        self._config = config
+        self._config = check(config, "Pool")
         self._context = current_context()
         self._target = parse_reference(config.target)
 

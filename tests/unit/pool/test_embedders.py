@@ -115,7 +115,7 @@ def test_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("given", "message"),
     [
         (lambda pictures: [1.0] * len(pictures), "an array of shape"),
-        (lambda pictures: [[1.0]], "for 5 pictures"),
+        (lambda pictures: [[1.0]], "for 5 pictures of a picture"),
         (lambda pictures: [[]] * len(pictures), "an array of shape"),
         (lambda pictures: [[float("nan")]] * len(pictures), "not finite"),
         (lambda pictures: [["text"]] * len(pictures), "no array of numbers"),
