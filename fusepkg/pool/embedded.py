@@ -1,8 +1,8 @@
 """Embeddings of a run that is under way, on this machine: what an interrupted run has done is not done again.
 
 Two files that only grow: ``vectors.f32``, and ``records.jsonl`` with a line for each object whose rows are there. A
-line has the checksum of its rows; what follows the first line that does not fit is cut off. Losing all of it costs time
-only.
+line has a checksum of itself and its rows; what follows the first line that does not fit is cut off. Losing all of it
+costs time only.
 """
 
 from __future__ import annotations
@@ -81,14 +81,16 @@ class Embedded:
             return None
         try:
             record = msgspec.json.decode(line, type=Record)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):  # the second of bytes that are not UTF-8
             return None
         is_next = record.first == self._rows and (
             not record.items or record.dimension == (self.dimension or record.dimension)
         )
+        if not is_next or record.dimension < 0:
+            return None
         self._vectors.seek(record.first * record.dimension * 4)
         data = self._vectors.read(len(record.items) * record.dimension * 4)
-        return record if is_next and _checksum(data) == record.checksum else None
+        return record if _checksum(record, data) == record.checksum else None
 
     def _note(self, record: Record) -> None:
         self.records[record.name, record.identity] = record
@@ -103,7 +105,8 @@ class Embedded:
             raise PoolUnfit(f"the embedder gives {dimension} numbers for {key[0]}, and gave {self.dimension} before")
         self._vectors.write(data)
         self._vectors.flush()  # before the line that says so
-        record = Record(key[0], key[1], self._rows, dimension, _checksum(data), list(items), wrong)
+        record = Record(key[0], key[1], self._rows, dimension, "", list(items), wrong)
+        record = msgspec.structs.replace(record, checksum=_checksum(record, data))
         self._records.write(msgspec.json.encode(record) + b"\n")
         self._records.flush()
         self._note(record)
@@ -158,5 +161,6 @@ def _remove_old(parent: Path) -> None:
                 forget(directory)
 
 
-def _checksum(data: bytes) -> str:
-    return xxhash.xxh3_64_hexdigest(data)
+def _checksum(record: Record, data: bytes) -> str:
+    """Return the checksum of a record, without its own, and of its rows."""
+    return xxhash.xxh3_64_hexdigest(msgspec.json.encode(msgspec.structs.replace(record, checksum="")) + data)

@@ -69,7 +69,7 @@ class PoolVersion:
                 for number, line in enumerate(entry.get_bytes().splitlines(), 1):
                     try:
                         one = msgspec.json.decode(line, type=LookedAt)
-                    except msgspec.DecodeError as exc:
+                    except (msgspec.DecodeError, ValueError) as exc:
                         raise UnsupportedFormat(f"{entry.logical_key}, line {number}: {exc}") from exc
                     found.add((one.name, one.identity))
         return found

@@ -51,6 +51,8 @@ def test_after_any_damage(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
     file.write_bytes(content)
     with open_embedded(parent, "key") as (embedded, _):
         assert len(embedded.vectors()) == sum(len(one.items) for one in embedded.records.values())
+        whole = {("a.avi", "1"): 2, ("broken.avi", "2"): 0, ("b.png", "3"): 1}
+        assert {key: len(one.items) for key, one in embedded.records.items()}.items() <= whole.items()
         for record in embedded.records.values():
             rows = embedded.vectors()[record.first : record.first + len(record.items)]
             assert np.array_equal(rows, ROWS[record.first : record.first + len(record.items)])
