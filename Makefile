@@ -6,6 +6,9 @@ PYTEST := $(BIN)/pytest
 # A process that dies ends the run: pytest-xdist would wait for ever for the files it gave to it.
 PARALLEL := -n $(or $(JOBS),2) --dist loadfile --max-worker-restart 0
 
+# Each process of a run would compile all of fusepkg again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo test test-heavy check fmt lint types imports sizes stress coverage bench docs record lock release clean

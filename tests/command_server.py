@@ -45,6 +45,8 @@ LAZY = (
     "typer._adapters",
     "pyarrow.parquet",
     "pyarrow.csv",
+    "duckdb",
+    "pandas",
 )
 """What is imported inside functions, by fusepkg and the libraries, where it exists."""
 

@@ -56,7 +56,7 @@ def small(root: Path) -> Path:
 
 
 def everything(root: Path) -> Path:
-    """More than 5,000 files and 170 MB below ``root``."""
+    """More than 1,000 files and 150 MB below ``root``."""
     _many(root / "many")
     _names(root / "names")
     _sizes(root / "sizes")
@@ -78,10 +78,10 @@ def _write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def _many(root: Path) -> None:
-    """5,000 files like a training set's: 40 classes, a few hundred to a few thousand bytes each."""
+    """1,000 files like a training set's: 10 classes, a few hundred to a few thousand bytes each."""
     chooser = random.Random("many")
-    for number in range(5000):
-        name = f"class{number % 40:02}/img_{number:06}.jpg"
+    for number in range(1000):
+        name = f"class{number % 10:02}/img_{number:06}.jpg"
         _write(root / name, content(name, chooser.randrange(200, 4000)))
 
 

@@ -41,8 +41,8 @@ def plain_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 NEED_S3 = _that_need("s3")
-STARTED = ("README.md", "docs/getting-started.md")
-"""In these the installed script starts each time; in the others ``fusepkg`` is forked, for a tenth of the CPU."""
+STARTED = ("docs/getting-started.md",)
+"""In this one the installed script starts each time; in the others ``fusepkg`` is forked, for a tenth of the CPU."""
 
 
 @pytest.mark.fuse

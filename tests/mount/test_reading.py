@@ -72,12 +72,12 @@ def test_first_reads_by_many_programs_at_once(big: Mount, original: Path) -> Non
     """The mount holds the files that were published, byte for byte, and nothing else."""
     script = "find . -type f -print0 | xargs -0 -P 32 -n 40 sha256sum | LC_ALL=C sort"
     assert output("sh", "-c", script, cwd=big.root) == output("sh", "-c", script, cwd=original) != ""
-    assert big.counters["fetched_objects"] > 5000
+    assert big.counters["fetched_objects"] > 1000
 
 
 def test_diff_finds_no_difference(big: Mount, original: Path) -> None:
     """The mount holds the files that were published, byte for byte, and nothing else."""
-    assert len(files_below(original)) >= 5000
+    assert len(files_below(original)) >= 1000
     assert output("diff", "-r", "--no-dereference", original, big.root) == ""
 
 
@@ -100,7 +100,7 @@ def test_every_name_and_every_attribute(big: Mount, original: Path) -> None:
             if not stat.S_ISDIR(ours.st_mode):
                 assert ours.st_size == theirs.st_size
             seen += 1
-    assert seen > 5000
+    assert seen > 1000
 
 
 def test_modes_owner_and_times(big: Mount, original: Path) -> None:
