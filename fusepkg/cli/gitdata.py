@@ -25,7 +25,7 @@ from fusepkg.gitdata import directories, imports, versions
 from fusepkg.gitdata.pointer import SUFFIX, Pointer, parse_pointer
 from fusepkg.gitdata.worktree import WAYS, Worktree, prepare
 from fusepkg.index.difference import compare_indexes
-from fusepkg.model.reference import LOCAL_BUCKET
+from fusepkg.model.reference import DVC, LOCAL_BUCKET
 from fusepkg.work.git import Commit, find_commit
 
 if TYPE_CHECKING:
@@ -121,8 +121,12 @@ def _check_out(context: typer.Context, paths: list[Path] | None, way: str, *, fo
 
 def import_from(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="GIT_URL", help="A git repository: a URL, or a directory.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A directory that it tracks.")],
+    source: Annotated[
+        str, typer.Argument(metavar="GIT_URL", help="A git repository: a URL, or a directory; or dvc+... with REF.")
+    ],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH|REF", help="A directory that it tracks; of dvc+..., the package to make.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="OUT", help="Where to: a new directory, or one to put it into."),
@@ -131,7 +135,17 @@ def import_from(
     no_data: Annotated[bool, typer.Option("--no-data", help="Write the pointer only.")] = False,
     _json_errors: JsonErrorsOption = False,
 ) -> None:
-    """Take a tracked directory of another repository, and remember where it is from."""
+    """Take a tracked directory of another repository, and remember where it is from.
+
+    `import dvc+... REF` makes a package of what a DVC repository tracks; in a bucket the data stays where it is.
+    """
+    if source.startswith(f"{DVC}+"):
+        from fusepkg.cli.dvc import import_repository
+
+        if out or revision or no_data:
+            raise UsageError("-o, --rev and --no-data are for git repositories", hint=f"{source}@REV names a revision")
+        import_repository(app_of(context), source, path)
+        return
     app, worktree = app_of(context), Worktree.of(Path.cwd())
     name, pointer = imports.import_directory(worktree, source, path, out, revision, _copies(app))
     assert pointer.origin is not None, "it was imported"

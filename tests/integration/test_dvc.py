@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -96,3 +97,35 @@ def test_data_in_s3_is_read_where_dvcs_configuration_says(
     proxy.forget()
     fusepkg("ls", f"dvc+{tmp_path}/registry//raw/02")
     assert proxy.requests == [], "lists and sizes are remembered"
+
+
+def test_a_package_is_made_of_a_repository(
+    expected: dict[str, dict[str, str]], fusepkg: Fusepkg, tmp_path: Path
+) -> None:
+    said = fusepkg("import", f"dvc+{tmp_path}/registry@v1", "local/made:v1")
+    assert "sent" in said.stderr
+    shutil.rmtree(tmp_path / "registry-storage")
+    listed = json.loads(fusepkg("ls", "-r", "--json", "local/made:v1").stdout)
+    assert {one["logical_key"] for one in listed if "size" in one} == set(expected["registry@v1"])
+    assert all(one["hash"].startswith("sha2-256-chunked:") for one in listed if "size" in one)
+    assert fusepkg("cat", "local/made:v1", "raw/01/a.jpg").stdout == "a"
+    refused = fusepkg("import", f"dvc+{tmp_path}/registry@v1", "local/made", "--rev", "v2", check=False)
+    assert (refused.returncode, "@REV" in refused.stderr) == (2, True)
+
+
+@pytest.mark.s3
+def test_a_package_of_a_repository_in_s3_moves_no_bytes(
+    expected: dict[str, dict[str, str]], s3: Gateway, proxy: Proxy, fusepkg: Fusepkg, tmp_path: Path
+) -> None:
+    remote, bucket = in_s3(tmp_path, s3, proxy.endpoint), s3.bucket()
+    name = hashlib.md5(b"z").hexdigest()
+    proxy.forget()
+    said = fusepkg("import", f"dvc+{tmp_path}/registry", f"{bucket}/made:v1", "--json")
+    assert f"stays in DVC's remote, s3://{remote}" in said.stderr
+    assert all(".quilt/" in request.key for request in proxy.requests if request.method == "PUT")
+    assert fusepkg("cat", f"{bucket}/made:v1", "raw/02/z.jpg").stdout == "z"
+    assert fusepkg("verify", f"{bucket}/made:v1").returncode == 0
+    s3.s3.put_object(Bucket=remote, Key=f"dvc/files/md5/{name[:2]}/{name[2:]}", Body=b"!")
+    fusepkg("cache", "clear")
+    refused = fusepkg("import", f"dvc+{tmp_path}/registry", f"{bucket}/other", check=False)
+    assert refused.returncode == 6, "bytes that are not DVC's are not hashed as ours"
