@@ -61,7 +61,11 @@ class Embedded:
         self.records: dict[tuple[str, str], Record] = {}
         self.dimension = 0
         self._rows = 0
-        self._read()
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
 
     def _read(self) -> None:
         self._records.seek(0)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,13 @@ def embed(pictures):
         os.kill(os.getpid(), signal.SIGKILL)
     return np.stack([picture[::8, ::8].reshape(-1) for picture in pictures])
 """
+
+
+@pytest.fixture(autouse=True)
+def closed(home: Path) -> Iterator[None]:
+    """What a test has opened in this process is closed after it."""
+    yield
+    close_contexts()
 
 
 def pictures_of(package: Package) -> list[str]:

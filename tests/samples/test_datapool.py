@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from fusepkg import Package
+from fusepkg.opened.contexts import close_contexts
 from fusepkg.pool import Pool, Selection
 from fusepkg.pool.config import PoolConfig
 from fusepkg.pool.datapool_csv import read_datapool
@@ -43,13 +45,15 @@ class Bucket:
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
+def bucket(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Iterator[Bucket]:
     videos = tmp_path / "bucket" / "videos"
     if request.param == "local":
-        return Bucket(videos, f"{videos}/", "local")
-    gateway: Gateway = request.getfixturevalue("s3")
-    name = gateway.bucket()
-    return Bucket(videos, f"s3://{name}/videos/", name, gateway)
+        yield Bucket(videos, f"{videos}/", "local")
+    else:
+        gateway: Gateway = request.getfixturevalue("s3")
+        name = gateway.bucket()
+        yield Bucket(videos, f"s3://{name}/videos/", name, gateway)
+    close_contexts()
 
 
 def embeddings_of(videos: Path, names: list[str]) -> dict[str, np.ndarray]:
