@@ -1,42 +1,30 @@
-"""The commands ls, cat, hash, verify and list."""
+"""The commands ls, cat, hash and list."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fusepkg.app.context import Context
-from fusepkg.check.directory import Difference, compare_directory
-from fusepkg.check.objects import Checked, check_objects
 from fusepkg.cli.install import index_of
 from fusepkg.cli.opening import open_package, resolve_reference, write_entry
 from fusepkg.cli.options import BlockHashesOption, JsonErrorsOption, JsonOption, RefArgument, app_of
 from fusepkg.cli.output import (
-    EXIT_DIFFERENT,
-    counted,
-    human_bytes,
     note,
     print_json,
     progress_bar,
     say,
-    short,
     show_phase,
 )
 from fusepkg.daemon import records
-from fusepkg.errors import EntryNotFound, FsError, FusepkgError, NotMounted, UsageError
-from fusepkg.index.opening import Index, open_index
-from fusepkg.install.repair import find_changes, find_differences
-from fusepkg.model.reference import parse_bucket, parse_reference
-from fusepkg.package.open import forget_index
-from fusepkg.package.open import open_package as build_package
+from fusepkg.errors import EntryNotFound, FsError, NotMounted, UsageError
+from fusepkg.install.repair import find_changes
+from fusepkg.model.reference import parse_bucket
 from fusepkg.publish.push import folder_hash
 from fusepkg.registry.catalogue import list_packages
-from fusepkg.state.damage import note_damaged
 from fusepkg.state.install_record import installed_at
 from fusepkg.vfs.tree import PackageTree
 
@@ -51,7 +39,6 @@ def register(app: typer.Typer) -> None:
     app.command()(ls)
     app.command()(cat)
     app.command("hash")(print_hash)
-    app.command()(verify)
     app.command("list")(list_bucket)
 
 
@@ -134,7 +121,7 @@ def print_hash(
 ) -> None:
     """Print a top hash: of what is mounted or installed, of what pushing a folder gives, of a reference."""
     app = app_of(context)
-    if not _is_directory(target):
+    if not is_directory(target):
         _say_hash(resolve_reference(app, target).top_hash, as_json)
         return
     try:
@@ -164,99 +151,6 @@ def _directory_hash(app: Context, directory: Path, *, block_hashes: bool) -> str
         return folder_hash(directory, block_hashes=block_hashes, hints=app.hints, progress=show_phase(show))
 
 
-def verify(
-    context: typer.Context,
-    target: Annotated[
-        str, typer.Argument(metavar="DIR|REF", help="A mounted or installed directory, a copy, or a package.")
-    ],
-    ref: Annotated[str, typer.Argument(metavar="[REF]", help="For a copy: what it should be.")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Check every byte: of a directory against its manifest, or of the objects in the bucket. Exit 1 if any differ."""
-    app = app_of(context)
-    if ref or _is_directory(target):
-        differences, what = _verify_directory(app, Path(target), ref)
-    else:
-        differences, what = _verify_objects(app, target)
-    if as_json:
-        print_json([{"logical_key": found.logical_key, "reason": found.reason} for found in differences])
-    else:
-        for found in differences:
-            say(f"{found.logical_key} {found.reason}")
-        note(f"{what}: {counted(len(differences), 'difference')}" if differences else f"{what}: verified")
-    if differences:
-        raise typer.Exit(EXIT_DIFFERENT)
-
-
-def _verify_directory(app: Context, directory: Path, ref: str) -> tuple[list[Difference], str]:
-    installed = None if ref else installed_at(app.settings.data_dir, directory)
-    if ref or installed is not None:
-        index = open_package(app, ref).index if installed is None else index_of(app, installed)
-        what = ref if installed is None else f"{installed.reference} ({short(installed.top_hash)})"
-        with progress_bar() as show:
-            return find_differences(index, directory, progress=show_phase(show)), f"{directory} as {what}"
-    try:
-        record, inner = records.find_record(directory)
-    except NotMounted as exc:
-        raise UsageError(
-            f"Nothing is mounted or installed in {directory}, so what it should be is not known",
-            hint=f"Say it: `fusepkg verify {directory} REF`",
-        ) from exc
-    mounted = open_index(Path(record.index_root), record.top_hash)
-    if inner != "." or mounted is None:
-        raise UsageError(f"{directory} is not the directory of a mount", hint=f"That is {record.mountpoint}")
-    with progress_bar() as show:
-        what = f"{directory} as {record.reference} ({short(record.top_hash)})"
-        return compare_directory(directory, mounted.entries, progress=show_phase(show)), what
-
-
-def _verify_objects(app: Context, ref: str) -> tuple[list[Difference], str]:
-    index = open_package(app, ref).index
-    checked = _check_objects(app, index)
-    if checked.differences:
-        places = [str(one.entry.physical_key) for one in checked.differences if one.entry is not None]
-        note_damaged(app.settings.data_dir, places)
-        with tempfile.TemporaryDirectory(prefix="fusepkg-verify-") as scratch:
-            newer = _index_of_other_places(app, ref, index, Path(scratch))
-            if newer is not None:
-                checked = _check_objects(app, newer)
-    size = human_bytes(index.total_bytes)
-    if checked.by_checksum_bytes:
-        size += f", {human_bytes(checked.by_checksum_bytes)} of them by the checksums S3 keeps"
-    return checked.differences, f"Objects of {ref} ({short(index.top_hash)}, {size})"
-
-
-def _check_objects(app: Context, index: Index) -> Checked:
-    with progress_bar() as show:
-        return check_objects(
-            index.entries,
-            app.stores.for_key,
-            count=len(index.entries),
-            total_bytes=index.total_bytes,
-            progress=show_phase(show),
-        )
-
-
-def _index_of_other_places(app: Context, ref: str, index: Index, scratch: Path) -> Index | None:
-    """Return an index of the manifest as it is in the bucket now, if that names other objects; None if it does not.
-
-    A push that heals a version may have replaced it. This machine's index is then removed, and built again.
-    """
-    reference = parse_reference(ref)
-    store = app.store(reference.bucket)
-    try:
-        newer = build_package(
-            store, replace(reference, top_hash=index.top_hash), scratch, app.hints, lambda *_: None
-        ).index
-    except FusepkgError:
-        return None
-    pairs = zip(index.entries, newer.entries, strict=True)
-    if all(one.physical_key == other.physical_key for one, other in pairs):
-        return None
-    forget_index(app.settings.indexes_dir, store, reference.name, index.top_hash)
-    return newer
-
-
 def list_bucket(
     context: typer.Context,
     bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="A bucket, or `local`.")],
@@ -272,6 +166,6 @@ def list_bucket(
         say(name)
 
 
-def _is_directory(target: str) -> bool:
+def is_directory(target: str) -> bool:
     """A name that could be both is a directory if there is one: `./` in front of it, or a scheme, makes it plain."""
     return target.startswith((".", "/")) or Path(target).is_dir()

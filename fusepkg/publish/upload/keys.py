@@ -41,6 +41,13 @@ def is_named_by_content(key: str, blob: Blob | StoredBlob) -> bool:
     return key.endswith((f"~{blob.identity.hex[:_SHORT_DIGITS]}", f"~{blob.identity.hex}"))
 
 
+def content_key(key: str, name: str, digits: str) -> str:
+    """Return the key made of another, and of the hash of the bytes that shall lie there; below ``name`` if too long."""
+    ends = f"~{digits[:_SHORT_DIGITS]}", f"~{digits}"
+    named = key if key.endswith(ends) else f"{key}{ends[0]}"
+    return named if _fits(named) else f"{name}/{ends[1]}"
+
+
 def normalise_prefix(prefix: str) -> str:
     """Return a prefix as keys start with it: no slash at either end, no empty part. Raises UsageError."""
     parts = [part for part in prefix.split("/") if part not in ("", ".")]
