@@ -9,19 +9,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusepkg_cache.digest import chunk_size, combine_chunks
+from fusepkg_cache.digest import chunk_size
 
 from fusepkg.datasets.media import Media, read_picture, read_video
 from fusepkg.datasets.rows import DataType, data_hash_of
 from fusepkg.errors import DataUnfit, FileChanged
-from fusepkg.publish.hash.objects import remember_read
+from fusepkg.publish.hash.files import hashed_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from fusepkg.api.builder import PackageBuilder
     from fusepkg.app.context import Context
     from fusepkg.datasets.dicom import Instance
     from fusepkg.model.physical_key import PhysicalKey
+    from fusepkg.publish.hashes import Hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,29 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class CandidateFile:
-    """One file: ``added`` is what a builder takes, a path or an address; ``source`` says where an object came from."""
+    """One file: ``path`` is where it lies on this machine, or it is the object ``found``."""
 
     title: str
-    added: str
     media: Media
-    digest: str
-    source: str | None = None
+    hashed: Hashed
+    path: str = ""
+    found: Found | None = None
     instance: Instance | None = None
+
+    @property
+    def digest(self) -> str:
+        """Its hash, as text."""
+        return str(self.hashed.digest)
+
+    def add_to(self, builder: PackageBuilder, logical_key: str, meta: dict[str, Any]) -> None:
+        """Make it an entry of a version. Raises UsageError, FolderUnfit for a file that has gone."""
+        found = self.found
+        if found is None:
+            builder.set(logical_key, self.path, meta)
+        elif found.place.scheme == "file":
+            builder.set(logical_key, str(found.place), meta)
+        else:
+            builder.draft.set_object(logical_key, found.place, found.size, self.hashed, etag=found.etag, meta=meta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,7 @@ def local_file(path: Path, kind: DataType, title: str | None = None) -> Candidat
             chunks = tuple(hashlib.sha256(piece).digest() for piece in pieces)
     except OSError as exc:
         raise DataUnfit(f"{shown} cannot be read: {exc.strerror or exc}") from exc
-    return _file(path, shown, kind, title or path.name, str(path.absolute()), str(combine_chunks(chunks)), None)
+    return _file(path, shown, kind, CandidateFile(title or path.name, _UNREAD, hashed_of(chunks), str(path.absolute())))
 
 
 def find_object(context: Context, place: PhysicalKey) -> Found:
@@ -104,10 +121,8 @@ def stored_file(context: Context, found: Found, kind: DataType, title: str) -> C
         copy.flush()
         if done != found.size:
             raise FileChanged(f"{shown} changed while it was read", hint="Add it again")
-        digest = str(combine_chunks(chunks))
-        file = _file(Path(copy.name), shown, kind, title, str(found.place), digest, found.source)
-    remember_read(context.hints, found.place, found.size, found.etag, tuple(chunks))
-    return file
+        file = CandidateFile(title, _UNREAD, hashed_of(tuple(chunks)), found=found)
+        return _file(Path(copy.name), shown, kind, file)
 
 
 def split_by_resolution(files: Iterable[CandidateFile]) -> Iterator[tuple[tuple[int, int], list[CandidateFile]]]:
@@ -155,13 +170,14 @@ def dicom_series(
     return found
 
 
-def _file(
-    path: Path, shown: str, kind: DataType, title: str, added: str, digest: str, source: str | None
-) -> CandidateFile:
+def _file(path: Path, shown: str, kind: DataType, file: CandidateFile) -> CandidateFile:
+    """Return the same with what it is; ``path`` is where its bytes are for now."""
     if kind is DataType.DICOM:
         from fusepkg.datasets.dicom import read_dicom  # here, because only some have such files
 
         instance = read_dicom(path, shown)
-        return CandidateFile(title, added, instance.media, digest, source, instance)
-    media = read_video(path, shown) if kind is DataType.VIDEO else read_picture(path, shown)
-    return CandidateFile(title, added, media, digest, source)
+        return replace(file, media=instance.media, instance=instance)
+    return replace(file, media=read_video(path, shown) if kind is DataType.VIDEO else read_picture(path, shown))
+
+
+_UNREAD = Media("", 0, 0)

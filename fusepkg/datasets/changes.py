@@ -81,7 +81,7 @@ def add_rows(
         else:
             file = candidate.files[0]
             key = names.free(DIRECTORIES[candidate.kind], _file_name(candidate.title, file.title))
-            builder.set(key, file.added, _row_meta(candidate, uid, moment) | _file_meta(file))
+            file.add_to(builder, key, _row_meta(candidate, uid, moment) | _file_meta(file))
         added[uid] = None
     return list(added), list(known)
 
@@ -93,7 +93,7 @@ def _add_directory(builder: PackageBuilder, names: _Names, candidate: Candidate,
     for number, file in enumerate(candidate.files):
         meta = {name: row[name] for name in ("data_hash", "data_title", "data_type")}
         meta |= {"image_hash": _image_hash(uid, number, file.digest), "title": file.title, "data_sequence": number}
-        builder.set(f"{directory}/{number:0{digits}}-{_safe(file.title)}", file.added, meta | _file_meta(file))
+        file.add_to(builder, f"{directory}/{number:0{digits}}-{_safe(file.title)}", meta | _file_meta(file))
     builder.set_meta(f"{directory}/", row | _common([file.media for file in candidate.files]))
 
 
@@ -112,7 +112,7 @@ def _row_meta(candidate: Candidate, uid: str, moment: str) -> dict[str, Any]:
 
 
 def _file_meta(file: CandidateFile) -> dict[str, Any]:
-    return media_meta(file.media) | ({"source": file.source} if file.source is not None else {})
+    return media_meta(file.media) | ({"source": file.found.source} if file.found is not None else {})
 
 
 def media_meta(media: Media) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     Answer: TypeAlias = "list[Candidate] | list[DataRow] | FailedLine"
 
-_THREADS = 4
-"""Lines read at a time: each holds a copy of its object on the disk."""
+_THREADS = 8
+"""Lines read at a time, and files of each: every one holds a copy of its object on the disk."""
 
 
 @dataclass(slots=True)
@@ -73,14 +74,21 @@ def read_lines(
 
 
 def _read_line(context: Context, line: Line, rows: Sequence[DataRow], endpoint: str | None) -> Answer:
-    found = [find_object(context, place_of(url, endpoint)) for url in line.urls]
+    with ThreadPoolExecutor(min(_THREADS, len(line.urls)), thread_name_prefix="fusepkg-files") as threads:
+        return _read_files(context, line, rows, endpoint, threads)
+
+
+def _read_files(
+    context: Context, line: Line, rows: Sequence[DataRow], endpoint: str | None, threads: ThreadPoolExecutor
+) -> Answer:
+    found = list(threads.map(lambda url: find_object(context, place_of(url, endpoint)), line.urls))
     names = [PurePosixPath(one.place.key).name for one in found]
     title = line.title or names[0]
     there = _rows_of(line.kind, title, found, rows)
     if there:
         return there
     kind = DataType.IMAGE if line.kind is DataType.IMG_GROUP else line.kind
-    files = [stored_file(context, one, kind, name) for one, name in zip(found, names, strict=True)]
+    files = list(threads.map(lambda one, name: stored_file(context, one, kind, name), found, names))
     if line.kind is DataType.IMG_GROUP:
         return image_groups(files, title, line.where, split=line.split, client_metadata=line.client_metadata)
     if line.kind is DataType.DICOM:

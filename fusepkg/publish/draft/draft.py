@@ -13,12 +13,12 @@ from fusepkg.errors import EntryNotFound, UsageError
 from fusepkg.model.entry import META_KEY, EntryKind, kind_of, leads_out
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import tree_sort_key
-from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries
+from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries, RemoteObjects
 from fusepkg.publish.draft.items import Grouping, Item, in_order
 from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, make_header, with_user_meta
 from fusepkg.publish.draft.names import as_directory, check_key, check_name, move_collision
 from fusepkg.publish.draft.sampling import choose
-from fusepkg.publish.draft.sources import check_registry_is_outside, find_folder, find_source
+from fusepkg.publish.draft.sources import Source, check_registry_is_outside, find_folder, find_source
 from fusepkg.publish.draft.temporary_blobs import TemporaryBlobs
 from fusepkg.publish.draft.tree import Tree
 from fusepkg.publish.folder import Symlinks
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.index.opening import Index
+    from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import Reference
-    from fusepkg.publish.draft.sources import Source
+    from fusepkg.publish.hashes import Hashed
     from fusepkg.store.opening import StoreSet
 
 
@@ -187,6 +188,20 @@ class Draft:
         item = self._put_file(found, key)
         if checked is not None:
             self.changed_meta[key] = with_user_meta(found.entries.get(0).meta, checked)
+        return item
+
+    def set_object(
+        self, key: str, place: PhysicalKey, size: int, hashed: Hashed, *, etag: str | None = None, meta: object = None
+    ) -> Item:
+        """Make one name an object that has just been read; its store is not asked again. Raises UsageError."""
+        checked = None if meta is None else checked_meta(meta, repr(key))
+        objects = RemoteObjects.of([(place, size)])
+        objects.hashes.put(0, hashed)
+        if etag is not None and place.version is None:
+            objects.etags[0] = etag
+        item = self._put_file(Source(objects, (key,), place.readable, key, is_folder=False, is_local=False), key)
+        if checked is not None:
+            self.changed_meta[key] = with_user_meta(objects.get(0).meta, checked)
         return item
 
     def add_package(self, index: Index, logical_key: str = "") -> None:

@@ -80,16 +80,16 @@ class _ObjectHashing:
             if answer.copy is not None:
                 source.temporary[number] = answer.copy
             counters.add(1, answer.size)
-            if self._hints is not None:
-                remember_read(self._hints, *source.objects[number], source.etags.get(number), answer.chunks)
+            identity = _identity(answer.of)
+            if self._hints is not None and identity is not None:
+                self._hints.remember_object_chunk_hashes(identity, answer.chunks)
 
         run_threads(self._ask, objects, asked, threads=ASK_THREADS, name="fusepkg-ask", stop=self._stop)
         run_threads(self._read, unattested, read, threads=READ_THREADS, name="fusepkg-hash", stop=self._stop)
 
     def _recall(self, of: tuple[RemoteObjects, int]) -> Hashed | None:
         """What an earlier reading of the same bytes gave."""
-        source, number = of
-        identity = _identity(*source.objects[number], source.etags.get(number))
+        identity = _identity(of)
         if self._hints is None or identity is None:
             return None
         chunks = self._hints.object_chunk_hashes(identity)
@@ -138,16 +138,12 @@ class _Answer:
     chunks: tuple[bytes, ...] = ()
 
 
-def remember_read(hints: Hints, place: PhysicalKey, size: int, etag: str | None, chunks: tuple[bytes, ...]) -> None:
-    """Remember the SHA-256 of each chunk of an object that has been read, so that no push reads it for its hash."""
-    identity = _identity(place, size, etag)
-    if identity is not None:
-        hints.remember_object_chunk_hashes(identity, chunks)
-
-
-def _identity(place: PhysicalKey, size: int, etag: str | None) -> str | None:
+def _identity(of: tuple[RemoteObjects, int]) -> str | None:
     """A text that names these bytes and no others: an object's version, or its place and ETag; None without both."""
-    return f"{place}\n{size}\n{etag or ''}" if etag or place.version is not None else None
+    source, number = of
+    place, size = source.objects[number]
+    etag = source.etags.get(number, "")
+    return f"{place}\n{size}\n{etag}" if etag or place.version is not None else None
 
 
 def _may_be_cut_in_chunks(info: ObjectInfo) -> bool:
