@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,6 +88,7 @@ def run(
 
     A task that fails says so in its status. With a number, the command ends as the task does.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the task is given back at once, as with Ctrl-C
     use_flags(settings_of(context).flags)
     store = _store(current_context(), bucket)
     if number is None:

@@ -14,7 +14,7 @@ from fusepkg.errors import CredentialsMissing, FusepkgError
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fusepkg.app.context import Context
     from fusepkg.datasets.candidates import Found
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fusepkg.datasets.rows import DataRow
 
     Answer: TypeAlias = "list[Candidate] | list[DataRow] | FailedLine"
+    _BySource: TypeAlias = "dict[tuple[DataType, str], list[DataRow]]"
+    """Rows by their kind and what they were made of."""
 
 _THREADS = 8
 """Lines read at a time, and files of each: every one holds a copy of its object on the disk."""
@@ -45,10 +47,11 @@ def read_lines(
 ) -> Read:
     """Read the objects that lines name, those of rows that are there not again. Raises CredentialsMissing."""
     answers: dict[str, Answer] = {}
+    there = _by_source(rows)
 
     def work(line: Line) -> tuple[Line, Answer]:
         try:
-            return line, _read_line(context, line, rows, endpoint)
+            return line, _read_line(context, line, there, endpoint)
         except CredentialsMissing:
             raise
         except FusepkgError as exc:
@@ -73,19 +76,18 @@ def read_lines(
     return read
 
 
-def _read_line(context: Context, line: Line, rows: Sequence[DataRow], endpoint: str | None) -> Answer:
+def _read_line(context: Context, line: Line, rows: _BySource, endpoint: str | None) -> Answer:
     with ThreadPoolExecutor(min(_THREADS, len(line.urls)), thread_name_prefix="fusepkg-files") as threads:
         return _read_files(context, line, rows, endpoint, threads)
 
 
 def _read_files(
-    context: Context, line: Line, rows: Sequence[DataRow], endpoint: str | None, threads: ThreadPoolExecutor
+    context: Context, line: Line, rows: _BySource, endpoint: str | None, threads: ThreadPoolExecutor
 ) -> Answer:
     found = list(threads.map(lambda url: find_object(context, place_of(url, endpoint)), line.urls))
     names = [PurePosixPath(one.place.key).name for one in found]
     title = line.title or names[0]
-    there = _rows_of(line.kind, title, found, rows)
-    if there:
+    if there := _rows_of(line.kind, title, found, rows):
         return there
     kind = DataType.IMAGE if line.kind is DataType.IMG_GROUP else line.kind
     files = list(threads.map(lambda one, name: stored_file(context, one, kind, name), found, names))
@@ -96,15 +98,29 @@ def _read_files(
     return [Candidate(line.kind, title, files, line.where, line.client_metadata)]
 
 
-def _rows_of(kind: DataType, title: str, found: Sequence[Found], rows: Sequence[DataRow]) -> list[DataRow]:
-    """Return the rows that these very objects make up already; none if one of them is in no such row."""
-    is_single = kind in (DataType.VIDEO, DataType.IMAGE)
-    by_source = {
-        source: row
-        for row in rows
-        if row.data_type is kind and (row.title == title or (not is_single and row.title.startswith(f"{title} ")))
-        for source in row.sources
-    }
-    there = [by_source.get(one.source) for one in found]
-    distinct = {row.uid: row for row in there if row is not None}
-    return list(distinct.values()) if None not in there else []
+def _by_source(rows: Iterable[DataRow]) -> _BySource:
+    found: _BySource = {}
+    for row in rows:
+        for source in row.sources:
+            if source is not None:
+                found.setdefault((row.data_type, source), []).append(row)
+    return found
+
+
+def _rows_of(kind: DataType, title: str, found: Sequence[Found], rows: _BySource) -> list[DataRow]:
+    """Return the rows that these very objects make up already; none if one of them is in no such row.
+
+    Rows of several files may have been split, which their titles say after the one that was asked for.
+    """
+    several = kind in (DataType.IMG_GROUP, DataType.DICOM)
+    distinct: dict[str, DataRow] = {}
+    for one in found:
+        fit = [
+            row
+            for row in rows.get((kind, one.source), ())
+            if row.title == title or (several and row.title.startswith(f"{title} "))
+        ]
+        if not fit:
+            return []
+        distinct |= {row.uid: row for row in fit}
+    return list(distinct.values())
