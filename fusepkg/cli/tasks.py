@@ -92,10 +92,10 @@ def run(
     use_flags(settings_of(context).flags)
     store = _store(current_context(), bucket)
     if number is None:
-        done = run_all(store, handlers(), lease_s=lease, follow=follow, report=_report)
+        done = run_all(store, handlers(), lease_s=lease, follow=follow, report=_report, waits=_note_wait)
         note(counted(done, "task") + " done")
         return
-    task = run_task(store, number, handlers(), lease_s=lease)
+    task = run_task(store, number, handlers(), lease_s=lease, waits=_note_wait)
     if as_json:
         print_json(facts_of(task))
     else:
@@ -128,3 +128,7 @@ def _last_word(task: Task) -> str:
 def _report(task: Task) -> None:
     word = _last_word(task)
     say(f"Task {task.number}: {task.status}" + (f": {word}" if word else ""))
+
+
+def _note_wait(task: Task) -> None:
+    note(f"Task {task.number} is being done by {task.changed_by}; it is taken over after {task.lease_s:g} s of silence")

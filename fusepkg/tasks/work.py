@@ -76,18 +76,30 @@ class Running:
         self.lease.progress(text)
 
 
-def run_task(store: ObjectStore, number: int, handlers: Handlers, *, lease_s: float = LEASE_S) -> Task:
+def run_task(
+    store: ObjectStore,
+    number: int,
+    handlers: Handlers,
+    *,
+    lease_s: float = LEASE_S,
+    waits: Callable[[Task], None] = lambda _task: None,
+) -> Task:
     """Do a task, and return how it stands then. Waits while another worker is at it, and takes over if that is silent.
 
-    An error of the task's own is its result, and is not raised. Raises TaskNotFound, UsageError for a kind that nobody
+    ``waits`` is told of a worker that is waited for, once each. An error of the task's own is its result, and is not
+    raised. Raises TaskNotFound, UsageError for a kind that nobody
     here can do, RemoteError.
     """
     check_lease(lease_s)
     watch, stop = Watch(), threading.Event()
+    told: set[str] = set()
     while not (task := read_task(store, number)).is_over:
         _handler(task, handlers)
         wait_s = watch.wait_s(task)
         if wait_s:
+            if task.worker not in told:
+                told.add(task.worker)
+                waits(task)
             stop.wait(min(wait_s, POLL_S, max(task.lease_s / 4, 0.05)))
         elif (ended := _attempt(store, task, handlers, lease_s)) is not None and ended.status is Status.SUBMITTED:
             stop.wait(min(_RETRY_S * ended.attempt, lease_s))
@@ -101,13 +113,16 @@ def run_all(
     lease_s: float = LEASE_S,
     follow: bool = False,
     report: Callable[[Task], None] = lambda _task: None,
+    waits: Callable[[Task], None] = lambda _task: None,
 ) -> int:
     """Do the tasks of a bucket that nobody works on, oldest first, and return how many; with ``follow`` for ever.
 
-    Tasks of kinds that nobody here can do are left to others. Raises RemoteError.
+    Those of others are waited for, in case their worker has died; ``waits`` is told of each, once. Tasks of kinds that
+    nobody here can do are left alone. Raises RemoteError.
     """
     check_lease(lease_s)
     watch, stop = Watch(), threading.Event()
+    told: set[str] = set()
     done = 0
     while True:
         waiting: list[float] = []
@@ -117,6 +132,9 @@ def run_all(
             wait_s = watch.wait_s(task)
             if wait_s:
                 waiting.append(wait_s)
+                if task.worker not in told:
+                    told.add(task.worker)
+                    waits(task)
             elif (ended := _attempt(store, task, handlers, lease_s)) is not None:
                 report(ended)
                 done += 1

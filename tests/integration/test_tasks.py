@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from fusepkg.errors import TaskError
 from fusepkg.model.reference import parse_bucket
 from fusepkg.opened.contexts import current_context
 from fusepkg.store.protocol import ObjectStore
-from fusepkg.tasks.task import Status, read_task, submit
+from fusepkg.tasks.lease import claim
+from fusepkg.tasks.task import Event, Status, list_tasks, read_task, submit
 from tests.command import Fusepkg
+from tests.rgw import Gateway
 from tests.samples.media import picture, video
 
 
@@ -80,7 +83,9 @@ def test_a_killed_workers_task_is_taken_over(
     encoder = int((stuck / "pid").read_text())
     wait_for(lambda: is_gone(encoder))  # it dies with its worker
 
-    assert fusepkg("tasks", "run", "local", "1").stdout == "Task 1: DONE\n"
+    done = fusepkg("tasks", "run", "local", "1")
+    assert done.stdout == "Task 1: DONE\n"
+    assert "it is taken over after 1 s of silence" in done.stderr
     task = read_task(store, 1)
     assert (task.status, task.attempt) == (Status.DONE, 2)
     again = dataset.get_data_row(row.uid)
@@ -135,3 +140,18 @@ def test_a_datapool_runs_as_a_task(store: ObjectStore, tmp_path: Path, fusepkg: 
     refused = fusepkg("pool", "submit", file, check=False)
     assert refused.returncode == 2
     assert "is a folder of one machine" in refused.stderr
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("versioned", [False, True])
+def test_one_of_many_workers_gets_a_task(s3: Gateway, versioned: bool) -> None:
+    """Also where the server lets several creators succeed."""
+    store = current_context().store(parse_bucket(s3.bucket(versioned=versioned)))
+    with ThreadPoolExecutor(6) as threads:
+        tasks = list(threads.map(lambda number: submit(store, "echo", {"say": number}), range(6)))
+        assert sorted(task.number for task in tasks) == [1, 2, 3, 4, 5, 6]
+        assert sorted(task.parameters["say"] for task in list_tasks(store)) == [0, 1, 2, 3, 4, 5]
+        leases = [lease for lease in threads.map(lambda _: claim(store, tasks[0]), range(6)) if lease is not None]
+    assert len(leases) == 1
+    leases[0].end(Event.DONE, result=1)
+    assert read_task(store, tasks[0].number).result == 1
