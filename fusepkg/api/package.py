@@ -7,7 +7,7 @@ million entries opens as quickly as one of ten.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
@@ -28,7 +28,7 @@ from fusepkg.work.progress import no_progress
 if TYPE_CHECKING:
     import io
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self
 
     from fusepkg.api.builder import PackageBuilder
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fusepkg.index.opening import Index
     from fusepkg.index.reader import Inode
     from fusepkg.query.result import QueryResult
+    from fusepkg.transforms.work import Failure
     from fusepkg.work.progress import ProgressCallback
 
 _SETTERS = frozenset(
@@ -290,6 +291,44 @@ class Package:
 
         return PackageBuilder.from_package(self)
 
+    def map(
+        self,
+        function: Callable[[Any], object],
+        *,
+        out: str,
+        executor: object = "threads",
+        jobs: int | None = None,
+        names: str = "",
+        by: int = 1,
+        version: str | None = None,
+        message: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        prefix: str | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Mapped:
+        """Make a new package of this one, entry by entry, and publish it as ``out``. A repeat does what is missing.
+
+        ``function`` gets a ``PackageEntry``, or with ``by=N`` a list of N. It gives bytes or a path (the entry keeps
+        its name and metadata), a dictionary of them by logical key, each alone or as ``(data, meta)``, or None.
+
+        ``executor`` is "threads", "processes", "dask", "ray", "spark", one that was installed, an Executor of
+        ``concurrent.futures``, a Client of Dask or a session of Spark, with ``jobs`` workers. ``names`` picks entries
+        as .gitignore does. ``version`` stands for the function's code, by default its source.
+
+        Raises UsageError, PublishError, KeyCollision, TagConflict, MissingExtra, RemoteError.
+        """
+        from fusepkg.transforms.transform import Plan, transform  # here, as in query
+
+        made = transform(self, function, Plan(out, executor, jobs, names, by, version, message, meta, prefix), progress)
+        version_made = open_version(
+            self.context, replace(made.reference, top_hash=made.top_hash), tag=made.tag, is_input=False
+        )
+        return Mapped(Package.of_version(version_made), made.done, made.reused, made.failures)
+
+    def entry_at(self, number: int) -> PackageEntry:
+        """The entry of a number, which is its place in the manifest."""
+        return self._entry(number)
+
     # --- on this machine -------------------------------------------------------------------------------------
 
     def download(
@@ -414,6 +453,19 @@ class Package:
         if inode is None:
             raise EntryNotFound(f"{self.name} has no {path!r}", hint="ls() lists its top level")
         return inode
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What ``map`` made: ``done`` calls of the function, ``reused`` ones of earlier runs, and the ``failures``.
+
+    Entries that failed are not in the package; the same call again tries them again.
+    """
+
+    package: Package
+    done: int
+    reused: int
+    failures: tuple[Failure, ...]
 
 
 def _key(path: str) -> str:

@@ -32,6 +32,7 @@ _WORDS = {
     "pool": ("pool",),
     "datasets": ("datasets",),
     "tasks": ("tasks",),
+    "transform": ("transform",),
     "snapshot": ("snapshot", "reproduce"),
     "gitdata": ("track", "checkout", "pull", "import", "update"),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),

@@ -37,6 +37,9 @@ TAGS = f"{ROOT}tags/"
 TASKS = f"{ROOT}tasks/"
 """Start of the key of every record of a task."""
 
+TRANSFORMS = f"{ROOT}transforms/"
+"""Start of the key of every record of a transform."""
+
 FULL_HASH_DIGITS = 64
 """Length of a whole top hash in hex."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusepkg.errors import EntryNotFound, UsageError
+from fusepkg.errors import EntryNotFound, KeyCollision, UsageError
 from fusepkg.model.entry import META_KEY, EntryKind, kind_of, leads_out
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import tree_sort_key
-from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries, RemoteObjects
+from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries, RemoteObjects, StoredEntries
 from fusepkg.publish.draft.items import Grouping, Item, in_order
 from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, make_header, with_user_meta
 from fusepkg.publish.draft.names import as_directory, check_key, check_name, move_collision
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.index.opening import Index
+    from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import Reference
     from fusepkg.publish.hashes import Hashed
@@ -222,6 +223,22 @@ class Draft:
                 self.all_items.append(moved[item])
             self._put(directory + key, moved[item], number)
         self.directory_meta |= {directory + key: meta for key, meta in directory_meta.items()}
+        self._settle()
+
+    def add_stored(self, entries: Sequence[Entry]) -> None:
+        """Add entries whose bytes lie where a manifest may name them. Raises KeyCollision for two of one name."""
+        keys = [entry.logical_key for entry in entries]
+        seen: set[str] = set()
+        for key in keys:
+            check_key(key)
+            if key in seen or key in self.tree.slots:
+                raise KeyCollision(f"two entries have become {key!r}", hint="Give results names of their own")
+            seen.add(key)
+        self.tree.check_free(keys)
+        item = Item("", self.stores.for_bucket(self.reference.bucket).url("~")[:-1], StoredEntries(entries))
+        self.all_items.append(item)
+        for number, key in enumerate(keys):
+            self._put(key, item, number)
         self._settle()
 
     def _put_folder(self, found: Source, directory: str) -> Item:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from dataclasses import dataclass
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from fusepkg.errors import FolderUnfit, ManifestInvalid, ObjectMissing, UsageError
+from fusepkg.errors import FolderUnfit, FusepkgError, ManifestInvalid, ObjectMissing, UsageError
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
 from fusepkg.publish.folder import Symlinks, scan_file, scan_folder
 from fusepkg.registry.manifests import names_local_files
+from fusepkg.work.entry_points import entry_point_names, load_entry_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from fusepkg.store.protocol import ObjectInfo, ObjectStore
 
 _FORMS = "Name a file, a folder, s3://bucket/key, or s3://bucket/prefix/"
+
+PLUGGED = "fusepkg.sources"
+"""The entry points that add schemes: each is called with a URL and an empty directory to fill."""
 
 _NAMED_PROBLEMS = 10
 """Objects with unfit names that a message lists before it counts the rest."""
@@ -65,8 +72,25 @@ def find_source(
             raise UsageError(f"{text!r} does not name an absolute path", hint=_FORMS)
         return _find_local(path, path, symlinks, leave_out)
     if scheme != "s3":
-        raise UsageError(f"{text!r} has the unknown scheme {scheme!r}", hint=_FORMS)
+        return _find_plugged(text, scheme, symlinks, leave_out)
     return _find_remote(text, rest, stores)
+
+
+def _find_plugged(text: str, scheme: str, symlinks: Symlinks, leave_out: Callable[[str, bool], bool] | None) -> Source:
+    """Find what a source of somebody else's brings: files in a directory that is gone when this process ends."""
+    if scheme not in entry_point_names(PLUGGED):
+        raise UsageError(f"{text!r} has the unknown scheme {scheme!r}", hint=_FORMS)
+    fetch = load_entry_point(PLUGGED, scheme)
+    directory = Path(tempfile.mkdtemp(prefix="fusepkg-source-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    try:
+        fetch(text, directory)
+    except FusepkgError:
+        raise
+    except Exception as exc:
+        raise FolderUnfit(f"{text} cannot be fetched: {type(exc).__name__}: {exc}") from exc
+    found = _find_local(f"{directory}/", f"{directory}/", symlinks, leave_out)
+    return replace(found, shown=f"{text.rstrip('/')}/", default_key="")
 
 
 # --- this machine --------------------------------------------------------------------------------------------
