@@ -59,7 +59,7 @@ def mount_times(run: Run, _stack: ExitStack) -> Measure:
     return measure
 
 
-def publish_synthetic(data: Path, entries: int, scratch: Path) -> None:
+def publish_synthetic(data: Path, entries: int, scratch: Path, tag: str = TAG) -> None:
     """Put a manifest of that many entries straight into the embedded registry, and tag it."""
     header = {"version": FORMAT_VERSION, "message": None}
     top_hash = TopHash(header)
@@ -76,7 +76,7 @@ def publish_synthetic(data: Path, entries: int, scratch: Path) -> None:
             file.write(write_entry(entry))
     store = DirectoryStore(data / "local")
     put_manifest(store, NAME, top_hash.hexdigest(), manifest)
-    move_tag(store, NAME, TAG, top_hash.hexdigest(), None)
+    move_tag(store, NAME, tag, top_hash.hexdigest(), None)
     manifest.unlink()
 
 

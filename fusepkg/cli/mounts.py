@@ -114,6 +114,8 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     if counters["shared_objects"]:
         say(f"Fetched by other processes meanwhile: {counted(counters['shared_objects'], 'object')}")
     say(f"Served: {human_bytes(counters['served_bytes'])}; {counted(counters['cache_hits'], 'read')} from the cache")
+    if "waits" in facts and any(facts["waits"]["counts"]):
+        say(f"Waited for the bucket: {_waits(facts['waits'])}")
     for running in facts.get("prefetches", ()):
         files, size = f"{running['files']:,} of {counted(running['total_files'], 'file')}", running["total_bytes"]
         say(f"Prefetching: {files}, {human_bytes(running['bytes'])} of {human_bytes(size)}")
@@ -141,6 +143,15 @@ def show_unrecorded(mount: Mounted, as_json: bool) -> None:
     say("No files have been changed")
     say(f"Mounted: {path}, {engine} engine")
     say(f"No record: its process cannot be asked for more. `fusepkg umount {path}` ends it")
+
+
+def _waits(facts: dict[str, Any]) -> str:
+    parts = {"half of these reads": "p50_s", "95 %": "p95_s", "99 %": "p99_s"}
+    return ", ".join(f"{words} up to {_bound(facts[name])}" for words, name in parts.items())
+
+
+def _bound(seconds: float | None) -> str:
+    return "minutes" if seconds is None else f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"
 
 
 def _show_following(facts: dict[str, Any]) -> None:

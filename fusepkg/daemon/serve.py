@@ -469,6 +469,7 @@ class _Service:
             "entries": len(index.entries),
             "total_bytes": index.total_bytes,
             "counters": source.counters.as_dict(),
+            "waits": source.waits.as_dict(),
             "cache": _cache_facts(source),
             "cache_refusal": self._context.cache_refusal,
             "prefetches": self._prefetching.facts(),

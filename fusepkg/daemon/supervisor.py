@@ -39,17 +39,29 @@ SPARE_S = 60.0
 """For so long after a worker has died the next one is kept ready: it has loaded all it needs, which takes a second."""
 
 
+LOOK_S, LOOKING_S = 1.0, 60.0
+"""How often a worker is looked at, and for how long after it has said something, such as that it switches."""
+
+_THREADS_S = 0.2
+"""How long the other threads of a process may take to end after its main thread."""
+
+
 class Worker:
-    """A process that serves, or waits to be needed. ``link`` leads to it; ``process`` is -1 if it had ended before."""
+    """A process that serves, or waits to be needed. ``link`` leads to it; ``process`` is -1 if it had ended before.
+
+    It is over when its main thread is. Another one may still be within the kernel, in a notification of a switch that
+    waits for a reader, which waits for an answer of this very process: only the next process can end that. No
+    descriptor tells of such an end, so it is looked for.
+    """
 
     def __init__(self, pid: int, link: socket.socket, is_child: bool) -> None:
         self.pid = pid
         self.link = link
         self.has_served = not is_child  # the one that starts a supervisor has been serving
-        self._is_child = is_child
+        self.is_child = is_child
         try:
             self.process = os.pidfd_open(pid)
-        except ProcessLookupError:
+        except OSError:
             self.process = -1
 
     @classmethod
@@ -62,13 +74,34 @@ class Worker:
         return cls(pid, ours, is_child=True)
 
     def wait(self) -> int | None:
-        """Wait for its end; return how it ended, as waitpid(2) does, or None if it is not our child."""
+        """Wait for its end; return how it ended, as waitpid(2) does, or None if it is not our child or not over yet."""
         if self.process >= 0:
-            select.select([self.process], [], [])
+            while not self.is_over():
+                select.select([self.process], [], [], LOOK_S / 10)
             os.close(self.process)
             self.process = -1
         self.link.close()
-        return os.waitpid(self.pid, 0)[1] if self._is_child else None
+        return self.reap(_THREADS_S) if self.is_child else None
+
+    def is_over(self) -> bool:
+        """Return whether its main thread has ended."""
+        if self.process < 0 or select.select([self.process], [], [], 0)[0]:
+            return True
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                return file.read().rpartition(b") ")[2][:1] in b"ZX"
+        except OSError:  # it is out of our sight
+            return False
+
+    def reap(self, patience_s: float = 0.0) -> int | None:
+        """Return how it ended; None if a thread of it has not yet, after so long."""
+        whole = os.pidfd_open(self.pid)
+        try:
+            if not select.select([whole], [], [], patience_s)[0]:
+                return None
+        finally:
+            os.close(whole)
+        return os.waitpid(self.pid, 0)[1]
 
     def kill(self) -> None:
         """End it at once."""
@@ -85,10 +118,12 @@ class Supervisor:
         self._worker: Worker | None = None  # until the first message
         self._spare: Worker | None = None
         self._spare_until = 0.0
+        self._looking_until = 0.0
         self._kept: dict[str, int] = {}
         self._facts: dict[str, Any] = {}
         self._crashes: list[float] = []
         self._unserved = 0
+        self._unreaped: list[Worker] = []
         self._is_asked_for_next = False
 
     def run(self) -> None:
@@ -105,10 +140,16 @@ class Supervisor:
         if self._spare is not None:
             watched.append(self._spare.process)
             timeout = max(0.0, self._spare_until - time.monotonic())
+        now = time.monotonic()
+        if now < self._looking_until:
+            timeout = LOOK_S if timeout is None else min(timeout, LOOK_S)
         found = select.select(watched, [], [], timeout)[0]
-        if self._link.fileno() not in found:  # the spare one has died, or was kept for long enough
-            self._drop_spare()
-            return True
+        if self._link.fileno() not in found:  # what the worker has said is read before its end is seen
+            if self._spare is not None and (found or now >= self._spare_until):
+                self._drop_spare()  # it has died, or was kept for long enough
+            is_over = self._worker is not None and self._worker.is_over()
+            return self._replace(self._worker) if self._worker is not None and is_over else True
+        self._looking_until = now + LOOKING_S
         try:
             message, descriptors, _, _ = socket.recv_fds(self._link, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
         except OSError:
@@ -153,6 +194,9 @@ class Supervisor:
     def _replace(self, dead: Worker) -> bool:
         """Start the next worker once that one has ended; return False if it would do no better."""
         status = dead.wait()
+        self._unreaped = [one for one in self._unreaped if one.reap() is None]
+        if status is None and dead.is_child:
+            self._unreaped.append(dead)
         if self._is_asked_for_next:
             self._is_asked_for_next = False
             self._drop_spare()  # it has loaded the code that is to be replaced

@@ -144,6 +144,7 @@ async def mounted(
 
     Raises EngineUnavailable, MountFailed.
     """
+    kernel.keep_memory_private()
     async with trio.open_nursery() as nursery:
         running = RunningMount()
         running.choice = choice
@@ -190,6 +191,7 @@ async def resumed(
     ``open_version`` opens the index of a version by its top hash. Leaving the block is as of ``mounted``. Raises what
     ``open_version`` raises.
     """
+    kernel.keep_memory_private()
     async with trio.open_nursery() as nursery:
         running = RunningMount()
         running.choice = choice

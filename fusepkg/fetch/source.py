@@ -10,6 +10,7 @@ All methods run on one trio thread.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from fusepkg.fetch.piece import blob_piece, chunk_piece, list_piece, whole_piece
 from fusepkg.fetch.pipeline import Pipeline
 from fusepkg.fetch.prefetch import Prefetch
 from fusepkg.fetch.readahead import MAX_AHEAD, Readahead
+from fusepkg.fetch.waits import Waits
 from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class BlobSource:
         self._ahead = Ahead(self._pipeline, self._tier, self.counters, nursery, versions)
         self._readahead = Readahead()
         self._blocks = None if block_list is None else BlockReads(self._pipeline, self._tier, block_list)
+        self.waits = Waits()
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
 
@@ -144,11 +147,15 @@ class BlobSource:
             return data
         self.counters.cache_misses += 1
         end = min(offset + length, entry.size)
-        if not is_chunked(entry):
-            self._ahead.missed(entry)
-            data = (await self._pipeline.want(blob_piece(entry)).wait())[offset:end]
-        else:
-            data = await self._read_large(entry, offset, end)
+        began = time.monotonic()
+        try:
+            if not is_chunked(entry):
+                self._ahead.missed(entry)
+                data = (await self._pipeline.want(blob_piece(entry)).wait())[offset:end]
+            else:
+                data = await self._read_large(entry, offset, end)
+        finally:
+            self.waits.add(time.monotonic() - began)
         self.counters.served_bytes += len(data)
         return data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from fusepkg.daemon.observed import observe_mounts
@@ -10,7 +11,7 @@ from fusepkg.errors import MissingExtra, SystemFailure
 
 try:
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.registry import Collector
 except ImportError as exc:
     raise MissingExtra("metrics need prometheus-client", hint='pip install "fusepkg[metrics]"') from exc
@@ -92,6 +93,16 @@ def _of_mounts(mounts: list[Observed]) -> Iterator[Metric]:
             if one.facts is not None:
                 family.add_metric([one.record.mountpoint], one.counter(name))
         yield family
+    waits = HistogramMetricFamily(
+        "fusepkg_read_wait_seconds", "How long reads waited that the cache did not answer.", labels=["mountpoint"]
+    )
+    for one in mounts:
+        if one.facts is not None and "waits" in one.facts:  # a daemon of before does not tell
+            facts = one.facts["waits"]
+            bounds = [*map(str, facts["bounds_s"]), "+Inf"]
+            buckets = list(zip(bounds, accumulate(facts["counts"]), strict=True))
+            waits.add_metric([one.record.mountpoint], buckets, facts["sum_s"])
+    yield waits
 
 
 def _of_caches(mounts: list[Observed]) -> Iterator[Metric]:

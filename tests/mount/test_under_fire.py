@@ -120,7 +120,7 @@ def test_killed_and_switched(
         again = len(fetched) - len(set(fetched))
         report(f"{engine}, {killer.kills} kills, {switches} switches", seen[0], f", {len(fetched)} GETs, {again} again")
         assert (seen[0].wrong, seen[0].errors) == ((), ())
-        assert switches > 100
+        assert switches > 5
 
 
 def use(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

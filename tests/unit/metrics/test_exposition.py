@@ -17,6 +17,7 @@ from fusepkg.daemon.observed import Observed
 from fusepkg.daemon.records import MountRecord
 from fusepkg.errors import SystemFailure
 from fusepkg.fetch.counters import Counters
+from fusepkg.fetch.waits import Waits
 from fusepkg.metrics import exposition as module
 from fusepkg.metrics.exposition import COUNTERS, exposition, serve, write_file
 
@@ -38,7 +39,10 @@ def mount(name: str) -> MountRecord:
 @pytest.fixture
 def mounts(monkeypatch: pytest.MonkeyPatch) -> list[Observed]:
     """Two mounts with one cache, and one whose daemon is gone."""
-    facts = {"entries": 3, "total_bytes": 30, "cache": CACHE}
+    waits = Waits()
+    for seconds in (0.0004, 0.015, 400.0):
+        waits.add(seconds)
+    facts = {"entries": 3, "total_bytes": 30, "cache": CACHE, "waits": waits.as_dict()}
     found = [
         Observed(mount("a"), facts | {"counters": Counters(fetched_bytes=11, failed_fetches=1).as_dict()}),
         Observed(mount("b"), facts | {"counters": Counters(fetched_bytes=22).as_dict()}),
@@ -66,6 +70,9 @@ def test_each_mount_and_each_cache_is_told_once(mounts: list[Observed]) -> None:
     assert found["fusepkg_cache_bytes"] == {"/cache": 70}
     assert "fusepkg_cache_max_bytes" not in found
     assert found["fusepkg_cache_evictions_total"] == {"/cache": 2}
+    assert found["fusepkg_read_wait_seconds_count"] == {first: 3, second: 3}
+    of_first = [line for line in exposition().decode().splitlines() if "wait_seconds_bucket" in line][:17]
+    assert [int(float(line.rpartition(" ")[2])) for line in of_first] == [1] * 4 + [2] * 12 + [3]
 
 
 def test_every_counter_of_a_mount_is_a_metric() -> None:
@@ -97,6 +104,7 @@ def test_alerts_and_dashboard_ask_for_metrics_there_are(mounts: list[Observed]) 
 def test_the_guide_names_every_metric(mounts: list[Observed]) -> None:
     guide = (ROOT / "docs" / "guides" / "monitoring.md").read_text()
     there = set(samples(exposition().decode())) | {"fusepkg_cache_max_bytes"}
+    there = {re.sub("_seconds_(bucket|count|sum)$", "_seconds", name) for name in there}
     assert names_in(guide) - {"fusepkg_birds"} == there
 
 

@@ -1,0 +1,55 @@
+"""Where the keys of a bucket are not to be found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fusepkg.daemon import records
+from tests.mount.mounting import mounted
+
+if TYPE_CHECKING:
+    from tests.command import Fusepkg
+    from tests.mount.places import Bucket
+    from tests.rgw import Gateway
+
+pytestmark = [pytest.mark.fuse, pytest.mark.s3]
+
+PR_GET_DUMPABLE = 3
+
+
+def test_secrets_are_written_nowhere(
+    bucket: Bucket, rgw: Gateway, fusepkg: Fusepkg, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are in no log (not even with `--debug`), record, status, metric, attribute, title of a process, or cache."""
+    for name, value in bucket.settings.items():
+        monkeypatch.setenv(name, value)
+    bucket.proxy.heal()
+    secret = rgw.owner.secret_key
+    with mounted(bucket.reference("small:v1"), tmp_path / "m", "fuse", "--debug", "--supervise", "--xattrs") as mount:
+        (mount / "README.md").read_bytes()
+        record, _ = records.find_record(mount.root)
+        said = [
+            fusepkg(*words).stdout
+            for words in (("status", mount.root, "--json"), ("mounts", "--json"), ("metrics",), ("doctor",))
+        ]
+        titles = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (record.pid, record.supervisor)]
+        facts = [os.getxattr(mount / "README.md", name) for name in ("user.fusepkg.hash", "user.fusepkg.physical_key")]
+        written = [path for path in (*home.rglob("*"), *records.record_path("x").parent.glob("*")) if path.is_file()]
+        assert Path(record.log) in written
+        assert [path for path in written if secret.encode() in path.read_bytes()] == []
+        assert secret not in "".join((*said, *titles, *map(os.fsdecode, facts)))
+
+
+def test_nobody_looks_into_the_process() -> None:
+    """The process of a mount leaves no core, and other programs of its user cannot look into its memory."""
+    program = (
+        "import ctypes; from fusepkg.engines.kernel import keep_memory_private; keep_memory_private(); "
+        f"raise SystemExit(ctypes.CDLL(None).prctl({PR_GET_DUMPABLE}))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
