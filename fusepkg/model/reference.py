@@ -123,6 +123,13 @@ def _scheme_end(text: str) -> int:
 
 def parse_bucket(text: str) -> BucketUrl:
     """Read a bucket as a user names it; raises InvalidReference."""
+    if text.startswith(f"{DVC}+"):
+        place = text.removeprefix(f"{DVC}+")
+        refuse_credentials(place)
+        repository, directory = split_place(place)
+        if not _AUTHORITY.match(place):
+            repository = os.path.abspath(os.path.expanduser(repository))
+        return BucketUrl(DVC, f"{repository}//{directory}" if directory else repository)
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = (LOCAL_BUCKET if text == LOCAL_BUCKET else "s3"), text

@@ -129,3 +129,13 @@ def test_a_package_of_a_repository_in_s3_moves_no_bytes(
     fusepkg("cache", "clear")
     refused = fusepkg("import", f"dvc+{tmp_path}/registry", f"{bucket}/other", check=False)
     assert refused.returncode == 6, "bytes that are not DVC's are not hashed as ours"
+
+
+def test_a_repository_is_only_read(expected: dict[str, dict[str, str]], fusepkg: Fusepkg, tmp_path: Path) -> None:
+    repository = f"dvc+{tmp_path}/registry"
+    fusepkg("ls", repository)
+    for command in (("push", tmp_path / "registry-storage", repository), ("init", f"{repository}@v1")):
+        refused = fusepkg(*command, check=False, cwd=tmp_path)
+        assert (refused.returncode, "only reads" in refused.stderr) == (2, True)
+    assert "unknown" not in fusepkg("cache", "gc").stderr
+    assert fusepkg("ls", repository).stdout

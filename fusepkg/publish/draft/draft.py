@@ -13,6 +13,7 @@ from fusepkg.errors import EntryNotFound, KeyCollision, UsageError
 from fusepkg.model.entry import META_KEY, EntryKind, kind_of, leads_out
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import tree_sort_key
+from fusepkg.model.reference import DVC
 from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries, RemoteObjects, StoredEntries
 from fusepkg.publish.draft.items import Grouping, Item, in_order
 from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, make_header, with_user_meta
@@ -50,6 +51,11 @@ class Draft:
     """
 
     def __init__(self, reference: Reference, stores: StoreSet, *, tag: str | None = None) -> None:
+        if reference.bucket.scheme == DVC:
+            raise UsageError(
+                f"{reference.package} is a DVC repository, which fusepkg only reads",
+                hint=f"`fusepkg import {reference} my-bucket/dataset` makes a package of it",
+            )
         self.reference = reference
         self.stores = stores
         self.tag = tag

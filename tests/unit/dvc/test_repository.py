@@ -19,7 +19,7 @@ from fusepkg.errors import (
     ObjectMissing,
     RepositoryUnfit,
 )
-from fusepkg.model.reference import parse_reference
+from fusepkg.model.reference import parse_bucket, parse_reference
 
 CONFIG = "[core]\n    remote = storage\n['remote \"storage\"']\n    url = ../../storage\n"
 
@@ -225,3 +225,11 @@ def test_a_git_url_is_cloned_once_and_read_when_it_is_gone(repository: Path, tmp
 def test_no_yaml(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ruamel.yaml", None)
     refused(repository, MissingExtra, 'pip install "fusepkg[dvc]"')
+
+
+@pytest.mark.parametrize("text", ["dvc+https://example.com/a", "dvc+git@example.com:a", "dvc+/a/b@c//d", "dvc+/a"])
+def test_the_registry_of_a_repository_is_named_as_it_is_shown(text: str) -> None:
+    bucket = parse_bucket(text)
+    assert (bucket.scheme, str(bucket)) == ("dvc", text)
+    with pytest.raises(InvalidReference):
+        parse_bucket("dvc+https://ada:secret@example.com/a")
