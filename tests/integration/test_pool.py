@@ -134,7 +134,7 @@ def test_an_object_that_changed_is_looked_at_again(home: Path, tmp_path: Path) -
     make_picture(tmp_path / "v" / "p.png", "one")
     pool = Pool(tmp_path / "v", "local/p", selection=Selection(min_distance=0.0))
     first = pool.run()
-    make_video(video, "two", frames=3)
+    make_video(video, "two", frames=5)  # two of its frames have numbers that the first had not
     make_picture(tmp_path / "v" / "p.png", "two")
     second = pool.run()
     assert (len(second.objects), second.run) == (2, 2)

@@ -120,6 +120,7 @@ def test_from_three_videos_to_five(bucket: Bucket, fusepkg: Fusepkg, tmp_path: P
     assert Package(f"{street}:latest-run-1").hash == before.hash
     assert Package(f"{street}:latest-run-2").hash == after.hash
     entry = after.get_entry(added[0])
+    assert entry.meta["datapool"]["identity"].startswith("etag:" if bucket.gateway else "sha2-256")
     shown = np.asarray(Image.open(io.BytesIO(entry.get_bytes())))
     with (bucket.videos / entry.meta["datapool"]["object"]).open("rb") as file:
         wanted = frozenset([entry.meta["datapool"]["frame"]])
