@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, chunk_count, chunk_size, combine_chunks
 
 from fusepkg.check.directory import Difference, DifferenceKind
-from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing, PackTableInvalid
+from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing, ObjectTooLarge, PackTableInvalid
 from fusepkg.model.block_hashes import (
     block_hashes,
     block_root,
@@ -27,6 +27,7 @@ from fusepkg.registry.block_lists import get_block_list, put_block_list
 from fusepkg.registry.layout import pack_key
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.registry.packs import get_pack_table, has_pack
+from fusepkg.store.protocol import no_more_than
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
@@ -99,12 +100,11 @@ def mend_lists(store: ObjectStore, entry: Entry, open_place: Callable[[PhysicalK
     size = chunk_size(entry.size)
     try:
         theirs, key = open_place(entry.physical_key)
-        for piece in theirs.stream(key, version=entry.physical_key.version, piece_bytes=size):
+        pieces = theirs.stream(key, version=entry.physical_key.version, piece_bytes=size)
+        for piece in no_more_than(entry.size, pieces, str(entry.physical_key)):
             chunks.append(hashlib.sha256(piece).digest())
             parts.append(block_hashes(piece))
-            if len(chunks) > chunk_count(entry.size):
-                return False
-    except ObjectMissing:
+    except (ObjectMissing, ObjectTooLarge):
         return False
     if combine_chunks(chunks) != entry.digest:
         return False

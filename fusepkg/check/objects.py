@@ -15,6 +15,7 @@ from fusepkg_cache.digest import Hashing
 from fusepkg.check.directory import Difference, DifferenceKind
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
 from fusepkg.model.checksums import matches_checksums
+from fusepkg.store.protocol import no_more_than
 from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
@@ -129,7 +130,8 @@ class _Check:
     def _read(self, entry: Entry, store: ObjectStore, key: str) -> _Outcome:
         hashing = Hashing(entry.digest.algorithm, entry.size)
         size = 0
-        for piece in store.stream(key, version=entry.physical_key.version, piece_bytes=_PIECE_BYTES):
+        pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=_PIECE_BYTES)
+        for piece in no_more_than(entry.size, pieces, str(entry.physical_key)):
             self._stop.check()
             size += len(piece)
             hashing.update(piece)

@@ -28,6 +28,9 @@ CONFIG_KEY = f"{ROOT}workflows/config.yml"
 _NEWEST = (1, 1, 0)
 """The newest version of the rules that is known."""
 
+_RULES_BYTES = 4 << 20
+"""The largest file of rules, or schema, that is read."""
+
 _DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 
 
@@ -81,7 +84,7 @@ def _get(store: ObjectStore, key: str) -> tuple[bytes, str] | None:
     """Return an object and its address with its version; None where there is none."""
     try:
         info = store.head(key)
-        return store.get(key, version=info.version), store.url(key, info.version)
+        return store.get(key, version=info.version, at_most=_RULES_BYTES), store.url(key, info.version)
     except ObjectMissing:
         return None
 
@@ -176,7 +179,7 @@ class _Rules:
         store, key = self._draft.stores.for_key(place)
         try:
             if place.version is not None:
-                return store.get(key, version=place.version), url
+                return store.get(key, version=place.version, at_most=_RULES_BYTES), url
             found = _get(store, key)
         except RemoteError as exc:
             raise self._document.wrong(at, f"{url} cannot be read: {exc.message}", exc.hint) from exc

@@ -38,6 +38,7 @@ from fusepkg.model.tophash import TopHash
 from fusepkg.registry import layout
 from fusepkg.registry.layout import Layout
 from fusepkg.registry.races import RACE_PAUSE_S, RACE_TRIES
+from fusepkg.store.protocol import no_more_than
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     _Records = Iterable[EntryRecord | DirectoryRecord]
 
 _MEND_HINT = "Push the package again to mend it"
+
+MAX_MANIFEST_BYTES = 64 * 1024**3
+"""The largest manifest that is read, to a disk: some 200 million entries. An answer without an end ends there."""
 
 _PIECE_BYTES = 1 << 20
 """Manifests are streamed in pieces of this size: memory does not grow with them."""
@@ -67,7 +71,7 @@ def fetch_manifest(
 
     def fetch(key: str) -> None:
         with into.open("wb") as file:
-            for piece in store.stream(key, piece_bytes=_PIECE_BYTES):
+            for piece in no_more_than(MAX_MANIFEST_BYTES, store.stream(key, piece_bytes=_PIECE_BYTES), key):
                 file.write(piece)
 
     try:
@@ -174,7 +178,7 @@ def _meet(
     with tempfile.TemporaryDirectory(prefix="fusepkg-manifest-") as directory:
         there, merged = Path(directory, "there"), Path(directory, "merged")
         with there.open("wb") as file:
-            for piece in store.stream(key, piece_bytes=_PIECE_BYTES):
+            for piece in no_more_than(MAX_MANIFEST_BYTES, store.stream(key, piece_bytes=_PIECE_BYTES), key):
                 file.write(piece)
         if _same_bytes(there, source):
             return ManifestPut.KEPT

@@ -51,6 +51,16 @@ def too_large(url: str, at_most: int) -> ObjectTooLarge:
     )
 
 
+def no_more_than(at_most: int, pieces: Iterable[bytes], shown: str) -> Iterator[bytes]:
+    """Yield the pieces of a stream, which may have no end, up to ``at_most`` bytes. Raises ObjectTooLarge for more."""
+    left = at_most
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise too_large(shown, at_most)
+        yield piece
+
+
 def directories_of(infos: Iterable[ObjectInfo], prefix: str) -> list[str]:
     """What ``list_directories`` gives for a bucket that holds these objects, all with that prefix."""
     ends = ((info.key, info.key.find("/", len(prefix)) + 1) for info in infos)

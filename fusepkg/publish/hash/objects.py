@@ -15,6 +15,7 @@ from fusepkg.errors import FileChanged
 from fusepkg.model.checksums import digest_from_checksums
 from fusepkg.publish.hash.files import hashed_of
 from fusepkg.publish.hashes import Hashed
+from fusepkg.store.protocol import no_more_than
 from fusepkg.work.progress import Phase, PhaseCounters
 from fusepkg.work.threads import StopFlag, run_threads
 
@@ -117,7 +118,8 @@ class _ObjectHashing:
         done = 0
         copy = Path(tempfile.mkstemp(dir=self._temporary)[1]) if self._temporary else None
         with copy.open("wb") if copy else open(os.devnull, "wb") as kept:
-            for piece in store.stream(key, version=place.version, piece_bytes=chunk_size(size)):
+            pieces = store.stream(key, version=place.version, piece_bytes=chunk_size(size))
+            for piece in no_more_than(size, pieces, place.readable):
                 self._stop.check()
                 chunks.append(hashlib.sha256(piece).digest())
                 kept.write(piece)

@@ -13,6 +13,7 @@ from fusepkg_cache.digest import Hashing
 
 from fusepkg.errors import CopyUnsupported, DigestMismatch
 from fusepkg.model.checksums import matches_checksums
+from fusepkg.store.protocol import no_more_than
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +62,8 @@ def _copy_through_here(
     hashing = Hashing(blob.hashed.digest.algorithm, blob.size)
     done = 0
     with tempfile.NamedTemporaryFile(prefix="fusepkg-copy-") as file:
-        for piece in source.stream(source_key, version=blob.place.version, piece_bytes=_PIECE_BYTES):
+        pieces = source.stream(source_key, version=blob.place.version, piece_bytes=_PIECE_BYTES)
+        for piece in no_more_than(blob.size, pieces, blob.place.readable):
             stop.check()
             hashing.update(piece)
             file.write(piece)

@@ -20,6 +20,7 @@ from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
 from fusepkg.model.checksums import matches_checksums
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.registry.manifests import names_local_files
+from fusepkg.store.protocol import no_more_than
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ def _is_there(named: NamedObject) -> bool:
 def _has_digest(store: ObjectStore, key: str, version: str | None, named: NamedObject, stop: StopFlag) -> bool:
     assert named.digest is not None
     hashing = Hashing(named.digest.algorithm, named.size)
-    for piece in store.stream(key, version=version, piece_bytes=_PIECE_BYTES):
+    pieces = store.stream(key, version=version, piece_bytes=_PIECE_BYTES)
+    for piece in no_more_than(named.size, pieces, named.url):
         stop.check()
         hashing.update(piece)
     return named.digest.matches(hashing.digest())

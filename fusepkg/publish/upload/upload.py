@@ -28,7 +28,7 @@ from fusepkg.publish.upload.copy import copy_blob
 from fusepkg.publish.upload.keys import candidate_keys, is_named_by_content
 from fusepkg.publish.upload.presence import NamedObject
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
-from fusepkg.store.protocol import ObjectInfo
+from fusepkg.store.protocol import ObjectInfo, no_more_than
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
@@ -205,7 +205,8 @@ class Uploader:
             get_chunk_list(self._store, blob.hashed.digest)
         except (ObjectMissing, DigestMismatch):
             hashes = []
-            for piece in self._store.stream(found.key, version=found.version, piece_bytes=chunk_size(found.size)):
+            pieces = self._store.stream(found.key, version=found.version, piece_bytes=chunk_size(found.size))
+            for piece in no_more_than(found.size, pieces, self._store.url(found.key)):
                 self._stop.check()
                 hashes.append(hashlib.sha256(piece).digest())
             return combine_chunks(hashes) == blob.hashed.digest

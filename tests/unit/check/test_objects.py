@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
 
 import pytest
 from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 
 from fusepkg.check.directory import DifferenceKind
 from fusepkg.check.objects import Checked, check_objects
-from fusepkg.errors import AccessDenied, RemoteUnavailable
+from fusepkg.errors import AccessDenied, ObjectTooLarge, RemoteUnavailable
 from fusepkg.model.checksums import Checksums
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import parse_physical_key
+from fusepkg.registry import manifests
 from fusepkg.store.faulty import Fault, FaultyStore
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectInfo
@@ -120,3 +124,23 @@ def test_a_bucket_that_does_not_answer_is_no_difference() -> None:
     store.add(Fault("head", error=RemoteUnavailable("down")))
     with pytest.raises(RemoteUnavailable):
         check(store, wanted)
+
+
+class Endless(MemoryStore):
+    """A bucket whose answers have no end."""
+
+    def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
+        return repeat(bytes(piece_bytes))
+
+
+def test_an_object_without_an_end_is_read_no_further_than_its_size() -> None:
+    store = FaultyStore(Endless("bucket"))
+    (difference,) = check(store, entry(store, "a")).differences
+    assert "is larger than the 10 bytes" in difference.reason
+
+
+def test_a_manifest_without_an_end_is_read_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", 5 << 20)
+    with pytest.raises(ObjectTooLarge):
+        manifests.fetch_manifest(Endless("bucket"), "ns/data", "0" * 64, tmp_path / "manifest")
+    assert not (tmp_path / "manifest").exists()
