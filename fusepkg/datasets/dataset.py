@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import random
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -39,8 +41,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRIES = 5
-"""How often a change is made again on what somebody else has published meanwhile."""
+TRIES = 20
+"""How often a change is made again on what somebody else has published meanwhile: of many at once, one always wins."""
+
+_PAUSE_S = 0.05
+"""Before a change is made again: up to so long, more with each try, so that those who met do not meet again."""
 
 SIGNED_URL_S = 3600
 """How long a signed URL can be used."""
@@ -401,11 +406,11 @@ class Dataset:
 
 def again(attempt: Callable[[], _T]) -> _T:
     """Make a change on what is there now, again where somebody else was first. Raises TagConflict at last."""
-    for _ in range(TRIES - 1):
+    for done in range(1, TRIES):
         try:
             return attempt()
         except TagConflict:
-            continue
+            time.sleep(random.uniform(0, _PAUSE_S * done))
     return attempt()
 
 

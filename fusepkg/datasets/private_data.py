@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from fusepkg.datasets.rows import DataType
-from fusepkg.errors import DataUnfit, ManifestInvalid
+from fusepkg.errors import DataUnfit, FusepkgError, ManifestInvalid
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
+from fusepkg.publish.draft.metadata import checked_meta
 
 if TYPE_CHECKING:
     import os
@@ -134,6 +135,10 @@ def _line(where: str, kind: DataType, item: Any) -> Line:  # noqa: ANN401 - JSON
         raise DataUnfit("title is not text")
     if not isinstance(metadata, dict | None):
         raise DataUnfit("clientMetadata is not an object of JSON")
+    try:
+        checked_meta({"title": title, "clientMetadata": metadata}, "it")
+    except FusepkgError as exc:
+        raise DataUnfit(exc.message) from exc
     split = item.get("createVideo", True)
     if not isinstance(split, bool):
         raise DataUnfit("createVideo is neither true nor false")

@@ -37,6 +37,18 @@ def test_all_kinds_are_read_in_order() -> None:
     assert found.lines[0].client_metadata == {"x": 1}
 
 
+def test_text_and_numbers_that_no_manifest_can_hold() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(2000):
+        deep = {"x": deep}
+    lines = [{"clientMetadata": {"x": float("nan")}}, {"title": "\ud800"}, {"clientMetadata": deep}]
+    assert list(reasons({"videos": [line | {"objectUrl": "v"} for line in lines]})) == [
+        "videos[0]",
+        "videos[1]",
+        "videos[2]",
+    ]
+
+
 def test_wrong_lines_are_named() -> None:
     assert reasons(
         {
