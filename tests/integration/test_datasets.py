@@ -10,6 +10,8 @@ import pytest
 
 from fusepkg.datasets import Dataset, DatasetClient
 from fusepkg.errors import DataUnfit
+from tests.proxy import ACCESS_DENIED, Proxy
+from tests.rgw import Gateway
 from tests.samples.media import picture
 
 
@@ -21,6 +23,33 @@ def test_many_add_at_once(registry: str, tmp_path: Path) -> None:
         rows = list(threads.map(lambda file: Dataset(name).upload_image(file), files))
     assert {row.uid for row in Dataset(name).data_rows} == {row.uid for row in rows}
     assert len({row.uid for row in rows}) == 6
+
+
+@pytest.mark.s3
+def test_private_data_are_asked_for_and_read_once(proxy: Proxy, s3: Gateway, tmp_path: Path) -> None:
+    """A repeat reads nothing of what is there, and what failed is added by it."""
+    dataset, data = Dataset(DatasetClient(s3.bucket()).create_dataset("Mine").dataset_hash), s3.bucket()
+    names = ["a.png", "b.png"]
+    for number, name in enumerate(names):
+        s3.s3.put_object(Bucket=data, Key=name, Body=picture(tmp_path / name, 8 + number).read_bytes())
+    content = {"images": [{"objectUrl": f"s3://{data}/{name}"} for name in names]}
+
+    def asked() -> list[tuple[str, str]]:
+        found = sorted((one.key, one.operation) for one in proxy.requests if one.bucket == data)
+        proxy.forget()
+        return found
+
+    proxy.fail(ACCESS_DENIED, key="b.png", operation="GetObject", times=None)
+    asked()
+    answer = dataset.add_private_data_to_dataset(None, content, ignore_errors=True)
+    assert [one.title for one in answer.dataset_data_list] == ["a.png"]
+    assert [(line.where, line.code) for line in answer.failed] == [("images[1]", "remote.access_denied")]
+    assert [one for one in asked() if one[0] == "a.png"] == [("a.png", "GetObject"), ("a.png", "HeadObject")]
+    proxy.heal()
+    answer = dataset.add_private_data_to_dataset(None, content)
+    assert [one.title for one in answer.dataset_data_list] == ["b.png"]
+    assert [one.title for one in answer.already_there] == ["a.png"]
+    assert asked() == [("a.png", "HeadObject"), ("b.png", "GetObject"), ("b.png", "HeadObject")]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
