@@ -55,7 +55,7 @@ def download(
     """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
     check_times(times)
     context, target = version.context, _named(directory)
-    origin = context.install_origin(version.reference.bucket)
+    origin = context.direct_reader(version.reference.bucket)
     report = install(
         version.index,
         name,
@@ -99,7 +99,7 @@ def force(
         version.index,
         name,
         _named(directory),
-        version.context.install_origin(version.reference.bucket),
+        version.context.direct_reader(version.reference.bucket),
         version.context.settings.data_dir,
         any_directory=any_directory,
         dry_run=dry_run,

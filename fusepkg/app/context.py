@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from fusepkg.app.settings import Settings
     from fusepkg.dvc.package import Brought
     from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.fetch.direct import DirectReader
     from fusepkg.fetch.packs import VersionPacks
     from fusepkg.fetch.source import BlobSource
     from fusepkg.index.opening import Index
-    from fusepkg.install.fetch import Origin
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
     from fusepkg.package.open import OpenedPackage
@@ -137,19 +137,22 @@ class Context:
 
     def version_packs(self, registry: BucketUrl, index: Index) -> VersionPacks:
         """The packs of a version, known from now on to sources of its registry. Nothing is asked of the bucket yet."""
-        from fusepkg.fetch.packs import VersionPacks
-
-        store = self.store(registry)
         with self._lock:
             opened = [(known, packs) for known, packs in self._versions.get(registry, []) if known() is not None]
             self._versions[registry] = opened
             packs = next((packs for known, packs in opened if known() is index), None)
             if packs is None:
-                packs = VersionPacks(
-                    index, partial(get_pack_table, store), lambda pack: parse_physical_key(store.url(pack_key(pack)))
-                )
+                packs = self._make_packs(registry, index)
                 opened.append((weakref.ref(index), packs))
             return packs
+
+    def _make_packs(self, registry: BucketUrl, index: Index) -> VersionPacks:
+        from fusepkg.fetch.packs import VersionPacks
+
+        store = self.store(registry)
+        return VersionPacks(
+            index, partial(get_pack_table, store), lambda pack: parse_physical_key(store.url(pack_key(pack)))
+        )
 
     def _packs_in(self, registry: BucketUrl) -> list[VersionPacks]:
         """The packs of the versions of a registry that somebody has open."""
@@ -171,20 +174,21 @@ class Context:
                 source = self._sources[registry] = BlockingSource(make)
             return source
 
-    def install_origin(self, registry: BucketUrl) -> Origin:
+    def direct_reader(self, registry: BucketUrl) -> DirectReader:
         """The same for installing into a directory; without the cache where that cannot be used."""
-        from fusepkg.install.fetch import Origin
+        from fusepkg.fetch.direct import DirectReader
 
         try:
             cache = self.cache()
         except CacheFailure:
             cache = None
-        return Origin(
+        return DirectReader(
             cache,
             self.stores.for_key,
             partial(get_chunk_list, self.store(registry)),
             self._note_damaged,
             self._replaced_in(registry).find,
+            partial(self._make_packs, registry),
         )
 
     def _note_damaged(self, place: PhysicalKey) -> None:

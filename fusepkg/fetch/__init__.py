@@ -1,1 +1,1 @@
-"""The one door to remote bytes: cache, single flight, store, verify, cache."""
+"""Verified bytes of entries: ``source`` for mounts and programs, through the cache; ``direct`` for installs."""

@@ -123,6 +123,16 @@ class VersionPacks:
         except Exception:
             log.exception("the table of packs cannot be used, which is a bug in fusepkg")
 
+    def load_table_now(self) -> None:
+        """Ask for the table; blocks. Raises nothing but what is a bug: without it objects are read."""
+        self._is_asked = True
+        try:
+            self._spans, self._first_places = self._fetch_table()
+        except (ObjectMissing, AccessDenied):
+            log.debug("%s has no packs", self._top_hash)
+        except FusepkgError as exc:
+            self._warn(exc.message)
+
     def _fetch_table(self) -> tuple[list[PackedSpan], list[bytes]]:
         spans = read_table(self._get_table(self._top_hash), self._top_hash, len(self.entries))
         return spans, [place_of(self.entries.logical_key(packed.span.first)) for packed in spans]

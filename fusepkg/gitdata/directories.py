@@ -127,7 +127,7 @@ def _bring(app: Context, directory: Path, pointer: Pointer, way: str, progress: 
         return f"is mounted ({_files(pointer.files)})"
     opened = app.open_package(reference)
     directory.mkdir(parents=True, exist_ok=True)
-    origin = app.install_origin(reference.bucket)
+    origin = app.direct_reader(reference.bucket)
     if not any(directory.iterdir()):
         report = install(opened.index, str(reference), directory, origin, app.settings.data_dir, progress=progress)
         return f"is here ({_files(report.written)})"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from fusepkg.fetch.direct import DirectReader
     from fusepkg.index.opening import Index
-    from fusepkg.install.fetch import Origin
     from fusepkg.model.entry import Entry
     from fusepkg.state.install_record import WrittenFile
     from fusepkg.work.progress import ProgressCallback
@@ -103,7 +103,7 @@ def force_to_match(
     index: Index,
     reference: str,
     directory: Path,
-    origin: Origin,
+    reader: DirectReader,
     data_dir: Path,
     *,
     any_directory: bool = False,
@@ -127,7 +127,7 @@ def force_to_match(
             index,
             reference,
             directory,
-            origin,
+            reader,
             data_dir,
             entries=[found.entry for found in differences if found.entry is not None],
             removed=[_to_remove(found) for found in differences if found.kind is DifferenceKind.EXTRA],

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from fusepkg.fetch.direct import DirectReader
+    from fusepkg.fetch.pack_reader import PackReader
     from fusepkg.index.opening import Index
-    from fusepkg.install.fetch import Origin
     from fusepkg.install.write import LargeFile, Outcome
     from fusepkg.model.entry import Entry
     from fusepkg.state.install_record import WrittenFile
@@ -38,6 +39,9 @@ THREADS = 16
 _BATCH_FILES = 16
 _BATCH_BYTES = 1 << 20
 """Small files of one piece of work: a thread's hand-over costs as much as writing one."""
+
+_PACKED_BATCH_FILES = 128
+"""The same where the version has packs: those of one piece of work come with a request or two."""
 
 _END_TIMEOUT_S = 60.0
 """How long an interrupted install waits for the requests under way."""
@@ -57,7 +61,7 @@ def install(
     index: Index,
     reference: str,
     directory: Path,
-    origin: Origin,
+    reader: DirectReader,
     data_dir: Path,
     *,
     outside_links: bool = False,
@@ -76,7 +80,8 @@ def install(
     with opened_target(directory) as target, _recorded(data_dir, directory) as record:
         record.start(reference, index.top_hash, into_empty=target.was_empty)
         stop = StopFlag()
-        run = _Run(Writer(target, origin, stop, outside_links=outside_links, time_s=time_s), record, counters, stop)
+        writer = Writer(target, reader, stop, outside_links=outside_links, time_s=time_s)
+        run = _Run(writer, reader.open_packs(index), record, counters, stop)
         run.all(_with_known(index.entries, record.files()))
         record.finish()
         return run.report()
@@ -86,7 +91,7 @@ def write_anew(
     index: Index,
     reference: str,
     directory: Path,
-    origin: Origin,
+    reader: DirectReader,
     data_dir: Path,
     *,
     entries: Iterable[Entry],
@@ -108,7 +113,8 @@ def write_anew(
         for name, is_directory in removed:
             target.remove(name, is_directory=is_directory)
         stop = StopFlag()
-        run = _Run(Writer(target, origin, stop, outside_links=outside_links, time_s=time_s), record, counters, stop)
+        writer = Writer(target, reader, stop, outside_links=outside_links, time_s=time_s)
+        run = _Run(writer, reader.open_packs(index), record, counters, stop)
         run.all(Job(entry, replace=True) for entry in wanted)
         report = run.report()
         if report.kept:
@@ -146,8 +152,16 @@ def _with_known(entries: Iterable[Entry], files: Iterator[WrittenFile]) -> Itera
 class _Run:
     """One install; everything but the work of the threads happens in the calling thread."""
 
-    def __init__(self, writer: Writer, record: InstallRecord, counters: PhaseCounters, stop: StopFlag) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        packs: PackReader | None,
+        record: InstallRecord,
+        counters: PhaseCounters,
+        stop: StopFlag,
+    ) -> None:
         self._writer = writer
+        self._packs = packs
         self._record = record
         self._counters = counters
         self._stop = stop
@@ -162,7 +176,7 @@ class _Run:
         """Write all jobs: small files first, then large ones with all threads on each."""
         try:
             run_threads(
-                self._work, _batches(jobs), self._collect, threads=THREADS, name="fusepkg-install", stop=self._stop
+                self._work, self._batches(jobs), self._collect, threads=THREADS, name="fusepkg-install", stop=self._stop
             )
             run_threads(
                 self._work_on, self._parts(), self._collect, threads=THREADS, name="fusepkg-install", stop=self._stop
@@ -182,15 +196,34 @@ class _Run:
     def _work(self, batch: list[Job]) -> list[Outcome | Job]:
         with self._working:
             outcomes: list[Outcome | Job] = []
+            missing: list[Job] = []
             for job in batch:
                 self._stop.check()
                 settled = self._writer.settle(job)
-                if settled is None:
-                    is_large = is_chunked(job.entry) and job.entry.kind is not EntryKind.SYMLINK
-                    outcomes.append(job if is_large else self._writer.write(job))
-                else:
+                if settled is not None:
                     outcomes.append(settled)
+                elif is_chunked(job.entry) and job.entry.kind is not EntryKind.SYMLINK:
+                    outcomes.append(job)
+                else:
+                    missing.append(job)
+            blobs = self._writer.read_together([job.entry for job in missing], self._packs)
+            for job in missing:
+                self._stop.check()
+                outcomes.append(self._writer.write(job, blobs.get(job.entry.digest)))
             return outcomes
+
+    def _batches(self, jobs: Iterator[Job]) -> Iterator[list[Job]]:
+        most_files = _BATCH_FILES if self._packs is None else _PACKED_BATCH_FILES
+        batch: list[Job] = []
+        batch_bytes = 0
+        for job in jobs:
+            batch.append(job)
+            batch_bytes += job.entry.size
+            if len(batch) >= most_files or batch_bytes >= _BATCH_BYTES:
+                yield batch
+                batch, batch_bytes = [], 0
+        if batch:
+            yield batch
 
     def _parts(self) -> Iterator[tuple[LargeFile, int]]:
         for job in self._large:
@@ -218,19 +251,6 @@ class _Run:
             elif outcome.file is not None:
                 self._record.add(outcome.file)
             self._counters.add(1, outcome.entry.size)
-
-
-def _batches(jobs: Iterator[Job]) -> Iterator[list[Job]]:
-    batch: list[Job] = []
-    batch_bytes = 0
-    for job in jobs:
-        batch.append(job)
-        batch_bytes += job.entry.size
-        if len(batch) >= _BATCH_FILES or batch_bytes >= _BATCH_BYTES:
-            yield batch
-            batch, batch_bytes = [], 0
-    if batch:
-        yield batch
 
 
 class _Working:

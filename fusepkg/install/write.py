@@ -28,7 +28,8 @@ from fusepkg.work.walk import Found, kind_of_mode
 if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.install.fetch import Origin
+    from fusepkg.fetch.direct import DirectReader
+    from fusepkg.fetch.pack_reader import PackReader
     from fusepkg.install.target import Target
     from fusepkg.model.entry import Entry
     from fusepkg.state.install_record import WrittenFile
@@ -92,12 +93,18 @@ class Writer:
     """Writes entries into a target. ``time_s`` is the one time of what it writes, None for that of its content."""
 
     def __init__(
-        self, target: Target, origin: Origin, stop: StopFlag, *, outside_links: bool = False, time_s: int | None = None
+        self,
+        target: Target,
+        reader: DirectReader,
+        stop: StopFlag,
+        *,
+        outside_links: bool = False,
+        time_s: int | None = None,
     ) -> None:
         self._target = target
         self._outside_links = outside_links
         self._time_s = time_s
-        self._origin = origin
+        self._reader = reader
         self._stop = stop
         self._pieces = threading.BoundedSemaphore(LARGE_PIECES)
 
@@ -179,13 +186,24 @@ class Writer:
 
     # --- small files, and links ------------------------------------------------------------------------------
 
-    def write(self, job: Job) -> Outcome:
-        """Write a link or a file of one chunk. Raises RemoteError, IntegrityError, InstallError."""
+    def read_together(self, entries: list[Entry], packs: PackReader | None) -> dict[Digest, bytes]:
+        """Return the bytes of those small files that the cache or packs have. The others are objects to be read."""
+        if packs is None:
+            return {}
+        files = [entry for entry in entries if entry.kind is not EntryKind.SYMLINK and entry.size]
+        cached = {entry.digest: data for entry in files if (data := self._reader.cached(entry)) is not None}
+        return cached | packs.read(entry for entry in files if entry.digest not in cached)
+
+    def write(self, job: Job, data: bytes | None = None) -> Outcome:
+        """Write a link or a file of one chunk, read here unless ``data`` is given.
+
+        Raises RemoteError, IntegrityError, InstallError.
+        """
         entry, name = job.entry, self._target.new_name()
         if entry.kind is EntryKind.SYMLINK:
             self._target.link_new(name, self._link_text(entry))
             return self._place(job, name)
-        data = self._origin.whole(entry)
+        data = self._reader.whole(entry) if data is None else data
         descriptor = self._target.open_new(name, entry.kind)
         try:
             self._write_at(entry, descriptor, data, 0)
@@ -202,7 +220,7 @@ class Writer:
         name = hashlib.sha256(f"{entry.logical_key}\n{entry.digest}".encode()).hexdigest()
         descriptor = self._target.open_new(name, entry.kind)
         try:
-            digests = self._origin.chunks(entry)
+            digests = self._reader.chunks(entry)
             large = LargeFile(job, name, descriptor, digests, os.fstat(descriptor).st_size)
             is_parallel = entry.digest.algorithm is Algorithm.SHA2_256_CHUNKED
             large.missing = chunk_count(entry.size) if is_parallel else 1
@@ -228,7 +246,7 @@ class Writer:
                 large.values[index] = self._write_chunk(large, index)
             else:
                 offset = 0
-                for piece in self._origin.pieces(entry):
+                for piece in self._reader.pieces(entry):
                     self._stop.check()
                     self._write_at(entry, large.descriptor, piece, offset)
                     offset += len(piece)
@@ -251,7 +269,7 @@ class Writer:
             there = os.pread(large.descriptor, min(size, entry.size - index * size), index * size)
             if hashlib.sha256(there).digest() == expected.value:
                 return expected.value
-        data = self._origin.chunk(entry, index, expected)
+        data = self._reader.chunk(entry, index, expected)
         self._write_at(entry, large.descriptor, data, index * size)
         return hashlib.sha256(data).digest() if expected is None else expected.value
 

@@ -7,9 +7,9 @@ import pytest
 from fusepkg_cache import Cache
 from fusepkg_cache.digest import Algorithm, Digest, chunk_size, compute_digest
 
+from fusepkg.fetch.direct import DirectReader
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import Index, open_index
-from fusepkg.install.fetch import Origin
 from fusepkg.install.run import InstallReport, install
 from fusepkg.model.entry import Entry, EntryKind, meta_for
 from fusepkg.model.physical_key import PhysicalKey
@@ -37,8 +37,8 @@ class Shop:
         return self.tmp_path / "data"
 
     @property
-    def origin(self) -> Origin:
-        return Origin(
+    def origin(self) -> DirectReader:
+        return DirectReader(
             self.cache, lambda place: (self.store, place.key), lambda digest: get_chunk_list(self.store, digest)
         )
 

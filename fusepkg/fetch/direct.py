@@ -1,6 +1,6 @@
-"""Bytes on their way into files: out of the cache where it has them, else straight from the bucket; always verified.
+"""Verified bytes on their way into files: from the cache, from packs, from objects. For many threads.
 
-Nothing is put into the cache: what is installed lies in files, and need not be written twice. Safe for many threads.
+Nothing is put into the cache: what is installed lies in files, and need not be written twice.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fusepkg_cache.digest import Hashing, chunk_count, chunk_size, combine_chunk
 from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
 from fusepkg.fetch.bucket import MISMATCH_TRIES, mismatch
 from fusepkg.fetch.chunks import nth_digest
+from fusepkg.fetch.pack_reader import PackReader
 from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
+    from fusepkg.fetch.packs import VersionPacks
+    from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.protocol import ObjectStore
@@ -30,10 +33,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where bytes come from. ``cache`` is None where there is none to ask; ``chunk_list`` asks the registry.
+class DirectReader:
+    """Reads entries. ``cache`` is None where there is none to ask; ``chunk_list`` asks the registry.
 
     ``note_damaged`` hears of objects that are missing or wrong; ``elsewhere`` may say where the bytes of one lie now.
+    ``find_packs`` gives the packs of a version, unasked; None: objects are read.
     """
 
     cache: Cache | None
@@ -41,12 +45,25 @@ class Origin:
     chunk_list: Callable[[Digest], list[bytes]]
     note_damaged: Callable[[PhysicalKey], None] = lambda _: None
     elsewhere: Callable[[Entry], PhysicalKey | None] = lambda _: None
+    find_packs: Callable[[Index], VersionPacks] | None = None
+
+    def open_packs(self, index: Index) -> PackReader | None:
+        """Ask for the packs of a version; None if it has none that can be used."""
+        packs = None if self.find_packs is None else self.find_packs(index)
+        if packs is None or not packs.is_unasked:  # too few small files to look for them
+            return None
+        packs.load_table_now()
+        return PackReader(packs, self.store_for) if packs.has_packs else None
+
+    def cached(self, entry: Entry) -> bytes | None:
+        """Return a blob of one chunk if the cache has it."""
+        return self.cache.get(cache_name(entry)) if self.cache is not None and entry.size else None
 
     def whole(self, entry: Entry) -> bytes:
         """Return a blob of one chunk. Raises RemoteError, DigestMismatch."""
         if not entry.size:
             return b""
-        data = self.cache.get(cache_name(entry)) if self.cache is not None else None
+        data = self.cached(entry)
         return self._fetch(entry, 0, entry.size, entry.digest) if data is None else data
 
     def chunks(self, entry: Entry) -> list[Digest] | None:
