@@ -1,4 +1,4 @@
-"""Where the keys of a bucket are not to be found."""
+"""Where the keys of a bucket are not to be found, and what nobody gets by a mount."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ import pytest
 
 from fusepkg.daemon import records
 from tests.mount.mounting import mounted
+from tests.mount.test_supervision import local
 
 if TYPE_CHECKING:
     from tests.command import Fusepkg
-    from tests.mount.places import Bucket
+    from tests.mount.places import Bucket, Place
     from tests.rgw import Gateway
 
-pytestmark = [pytest.mark.fuse, pytest.mark.s3]
+pytestmark = pytest.mark.fuse
+
+__all__ = ["local"]
 
 PR_GET_DUMPABLE = 3
 
 
+@pytest.mark.s3
 def test_secrets_are_written_nowhere(
     bucket: Bucket, rgw: Gateway, fusepkg: Fusepkg, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,3 +57,10 @@ def test_nobody_looks_into_the_process() -> None:
         f"raise SystemExit(ctypes.CDLL(None).prctl({PR_GET_DUMPABLE}))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_no_program_of_a_mount_gets_other_rights(local: Place, engine: str, tmp_path: Path) -> None:
+    """Every mount is read-only, nosuid and nodev."""
+    with mounted(local.reference("small:v1"), tmp_path / "m", engine) as mount:
+        (line,) = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {mount.root} " in line]
+        assert {"ro", "nosuid", "nodev"} <= set(line.split()[3].split(","))

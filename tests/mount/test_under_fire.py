@@ -155,7 +155,7 @@ def read_from_spoiled(
         Cache(Path(os.environ["FUSEPKG_CACHE_DIR"])) as cache,
         comparing(programs, mount.root, originals.small) as seen,
     ):
-        while time.monotonic() < end or spoiled.corrupted.hits < 3:
+        while time.monotonic() < end or spoiled.corrupted.hits < 1:
             cache.clear()
             time.sleep(0.1)
         bucket.proxy.heal()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+THREATS = ROOT / "docs" / "design" / "threat-model.md"
 DISASTERS = ROOT / "docs" / "design" / "disasters.md"
 
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
@@ -18,7 +19,7 @@ def named_tests(page: Path) -> list[tuple[str, str]]:
     return _TEST.findall(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", [DISASTERS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [DISASTERS, THREATS], ids=lambda page: page.stem)
 def test_each_named_test_is_there(page: Path) -> None:
     missing = [
         f"{module}::{name}"
@@ -26,6 +27,13 @@ def test_each_named_test_is_there(page: Path) -> None:
         if not (ROOT / module).is_file() or f"def {name}(" not in (ROOT / module).read_text(encoding="utf-8")
     ]
     assert missing == []
+
+
+def test_each_threat_has_a_test() -> None:
+    threats = THREATS.read_text(encoding="utf-8").partition("## What a mount's process gives up")[0]
+    sentences = re.split(r"^- ", threats, flags=re.MULTILINE)[1:]
+    assert len(sentences) > 15
+    assert [sentence for sentence in sentences if not _TEST.search(sentence)] == []
 
 
 def test_each_disaster_has_a_test() -> None:
