@@ -67,10 +67,10 @@ def state_of(app: Context, worktree: Worktree, name: str, pointer: Pointer, brou
     found = folder_hash(directory, hints=app.hints)
     if found == pointer.top_hash or _is_version(app, directory, pointer):
         return State.RIGHT
-    is_known = (brought is not None and found == brought.top_hash) or is_kept_here(
-        app, replace(pointer, top_hash=found)
+    is_kept_now = is_kept_here(app, replace(pointer, top_hash=found)) or (
+        brought is not None and found == brought.top_hash and is_kept(app, _as_pointer(brought))
     )
-    return State.OTHER_VERSION if is_known else State.CHANGED
+    return State.OTHER_VERSION if is_kept_now else State.CHANGED
 
 
 def checkout(
@@ -146,12 +146,15 @@ def _drop(app: Context, worktree: Worktree, name: str, brought: Brought) -> Done
         return Done(name, "is not mounted any more: this revision does not track it")
     if not directory.is_dir():
         return Done(name, "is gone")
-    kept = Pointer(brought.package, brought.top_hash, 0, 0)
     is_same = folder_hash(directory, hints=app.hints) == brought.top_hash
-    if not (is_same and is_kept(app, kept)):
+    if not (is_same and is_kept(app, _as_pointer(brought))):
         return Done(name, "is not tracked by this revision, has changes, and is left as it is", is_left=True)
     shutil.rmtree(directory)
     return Done(name, "is removed: this revision does not track it")
+
+
+def _as_pointer(brought: Brought) -> Pointer:
+    return Pointer(brought.package, brought.top_hash, size=0, files=0)
 
 
 def _files(count: int) -> str:
@@ -160,10 +163,10 @@ def _files(count: int) -> str:
 
 def _is_version(app: Context, directory: Path, pointer: Pointer) -> bool:
     """Return whether a directory is a version whose top hash covers more than files, such as a message."""
-    header = app.open_package(where_it_is(app, pointer)).index
-    if not (header.header.get("message") or header.header.get("user_meta")):
+    index = app.open_package(where_it_is(app, pointer)).index
+    if not (index.header.get("message") or index.header.get("user_meta")):
         return False
-    return not find_differences(header, directory)
+    return not find_differences(index, directory)
 
 
 def _mounted_at(directory: Path) -> MountRecord | None:

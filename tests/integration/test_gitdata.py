@@ -102,6 +102,18 @@ def test_what_no_version_has_is_never_lost(registry: Path, fusepkg: Fusepkg) -> 
     assert data_of(registry / "raw/01") == {"a.jpg": "a", "deep/b.jpg": "b"}
 
 
+def test_what_was_never_pushed_and_is_kept_nowhere_else_stays(
+    registry: Path, fusepkg: Fusepkg, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    branch_with_more(registry, fusepkg)  # tracked, not pushed
+    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(tmp_path / "lost"))
+    git(registry, "checkout", "-q", "main")
+    said = fusepkg("checkout", cwd=registry, check=False)
+    assert said.returncode == 1
+    assert data_of(registry / "raw/01")["a.jpg"] == "other"
+    assert data_of(registry / "raw/02") == {"z.jpg": "z"}
+
+
 def test_a_clone_pulls_from_the_registry(
     registry: Path, fusepkg: Fusepkg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
