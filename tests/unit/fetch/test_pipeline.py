@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteUnavailable
 from fusepkg.fetch import pipeline
 from fusepkg.fetch.bucket import HASHING_THREADS
-from fusepkg.fetch.slots import LARGE_SLOTS, SMALL_SLOTS
+from fusepkg.fetch.slots import LARGE_SLOTS, SMALL_BYTES, SMALL_SLOTS
 from fusepkg.fetch.source import BlobSource
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
@@ -170,16 +170,17 @@ async def test_a_small_piece_without_an_answer_is_asked_for_again_beside_the_fir
     assert desk.fetched == 2
 
 
-async def test_stalled_large_objects_soon_are_in_the_way_of_no_other(desk: Desk):
-    data, gate = bytes(CHUNK // 2), Gate()
-    stalled = [desk.put(f"stalled{number}", data + b"%d" % number) for number in range(LARGE_SLOTS)]
+async def test_stalled_large_objects_soon_are_in_the_way_of_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fusepkg.fetch.slots.SLOW_S", 0.05)
+    data, gate = bytes(SMALL_BYTES + 1), Gate()
+    stalled = [desk.put(f"stalled{number}", data + b"%d" % number) for number in range(3 * LARGE_SLOTS)]
     quick = desk.put("quick", data)
     for entry in stalled:
         desk.store.add(Fault("get", key=entry.logical_key, gate=gate))
     async with desk.source() as source, trio.open_nursery() as readers:
         for entry in stalled:
             readers.start_soon(source.read, entry, 0, 10)
-        await trio.to_thread.run_sync(gate.wait_reached, LARGE_SLOTS)
+        await trio.to_thread.run_sync(gate.wait_reached, len(stalled))
         assert await source.read(quick, 0, 10) == data[:10]
         gate.open()
 
