@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusepkg.errors import MissingExtra, PoolUnfit, UsageError
 from fusepkg.pool.libraries import Image, np
+from fusepkg.work.entry_points import entry_point_names, load_entry_point
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 HISTOGRAM = "histogram"
 """The name of the built-in one."""
+
+PLUGGED = "fusepkg.embedders"
+"""The entry points that add embedders: functions as ``Function`` is."""
 
 _SIDE, _CELLS, _BINS = 64, 2, 8
 """The built-in one looks at 64 x 64 pixels in 2 x 2 cells, in each at 8 shades of each colour and 8 directions."""
@@ -74,9 +78,12 @@ def open_embedder(config: PoolConfig, function: Function | None = None) -> Embed
     if name.endswith(".onnx"):
         return _of_model(Path(name), config.onnx)
     module, separator, attribute = name.partition(":")
+    if name in entry_point_names(PLUGGED):
+        return _of_function(f"plugin:{name}", load_entry_point(PLUGGED, name))
     if not separator or not module or not attribute:
         raise UsageError(
-            f"the embedder {name!r} is not known", hint="Write histogram, the name of a .onnx file, or module:function"
+            f"the embedder {name!r} is not known",
+            hint="Write histogram, the name of a .onnx file, module:function, or one that was installed",
         )
     return _of_function(f"python:{name}", _find_function(module, attribute))
 

@@ -125,9 +125,10 @@ def _ray(jobs: int | None) -> Executor:
         import ray
     except ImportError as exc:
         raise MissingExtra("Ray is missing", hint='pip install "fusepkg[ray]"') from exc
-    if not ray.is_initialized():
-        ray.init(num_cpus=jobs, include_dashboard=False, log_to_driver=False)
-    return RayExecutor()
+    if ray.is_initialized():
+        return RayExecutor()
+    ray.init(num_cpus=jobs, include_dashboard=False, log_to_driver=False)
+    return _Closing(RayExecutor(), ray.shutdown)
 
 
 def _spark(jobs: int | None) -> Executor:
@@ -135,8 +136,12 @@ def _spark(jobs: int | None) -> Executor:
         from pyspark.sql import SparkSession
     except ImportError as exc:
         raise MissingExtra("Spark is missing", hint='pip install "fusepkg[spark]"') from exc
+    there = SparkSession.getActiveSession()
+    if there is not None:
+        return SparkExecutor(there)
     building = SparkSession.builder.appName("fusepkg")
-    return SparkExecutor((building.master(f"local[{jobs}]") if jobs else building).getOrCreate())
+    session = (building.master(f"local[{jobs}]") if jobs else building).getOrCreate()
+    return _Closing(SparkExecutor(session), session.stop)
 
 
 class RayExecutor(Executor):
@@ -186,6 +191,7 @@ class _Closing(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See Executor."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
         self._close()
 
 

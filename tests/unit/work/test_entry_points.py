@@ -15,6 +15,7 @@ import pytest
 
 from fusepkg import PackageBuilder
 from fusepkg.errors import MissingExtra, UsageError
+from fusepkg.pool.embedders import open_embedder
 from fusepkg.work import entry_points
 from fusepkg.work.entry_points import load_entry_point
 
@@ -51,8 +52,9 @@ def test_the_example_brings_a_source_an_embedder_and_an_executor() -> None:
     assert [entry.logical_key for entry in package] == [f"{number}.txt" for number in range(5)]
     made = package.map(lambda entry: entry.get_bytes() * 2, out="local/twice:v1", executor="serial")
     assert made.package.get("4.txt") == b"4\n4\n"
-    embed = load_entry_point("fusepkg.embedders", "brightness")
-    assert embed([np.zeros((2, 2, 3))]) == [[1.0]]
+    embedder = open_embedder(SimpleNamespace(embedder="brightness"))
+    assert embedder.identity == "plugin:brightness"
+    assert embedder.vectors([np.zeros((2, 2, 3))]).tolist() == [[1.0]]
 
 
 def test_what_is_not_there_or_does_not_work_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
