@@ -33,11 +33,19 @@ def stay(mount: MountRecord) -> None:
                     f"{now.mountpoint}: {now.failure or 'all processes of the mount have died'}",
                     hint=f"Its log is {now.log}; `fusepkg mount --replace` makes the mount again",
                 )
+            _reap()
             if signal.sigtimedwait(signals, _LOOK_S) is not None:
                 with suppress(ProcessLookupError):  # it has just died: the next one hears of the next signal
                     os.kill(now.pid, signal.SIGTERM)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _reap() -> None:
+    """Let go of processes that have ended: in a container, all whose parent has ended are our children."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _record_of(mount: MountRecord) -> MountRecord | None:

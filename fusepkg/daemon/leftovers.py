@@ -24,7 +24,7 @@ def remove_dead_hidden_mounts() -> None:
     for mount in mount_table.mount_table():
         path = Path(os.fsdecode(mount.path))
         is_hidden = mount.kind == b"fuse.fusepkg" and path.name.startswith(kernel.HIDDEN_PREFIX)
-        if is_hidden and mount.owner == os.geteuid() and _is_dead(path):
+        if is_hidden and mount.owner == os.geteuid() and is_dead(path):
             log.info("removing a mount that a killed process left: %s", path)
             with suppress(OSError, NotMounted):
                 kernel.unmount(path, lazy=True)
@@ -37,7 +37,7 @@ def remove_dead_mount(mountpoint: Path) -> bool:
     if top is None or not top.is_ours or top.owner != os.geteuid():
         return False
     known = [record for record in records.read_records() if record.mountpoint == str(mountpoint)]
-    if any(records.is_alive(record) for record in known) or not (known or _is_dead(mountpoint)):
+    if any(records.is_alive(record) for record in known) or not (known or is_dead(mountpoint)):
         return False
     log.info("%s: unmounting what a killed process left there", mountpoint)
     with suppress(NotMounted):
@@ -47,7 +47,7 @@ def remove_dead_mount(mountpoint: Path) -> bool:
     return True
 
 
-def _is_dead(mountpoint: Path) -> bool:
+def is_dead(mountpoint: Path) -> bool:
     """Whether the kernel says that no process is behind it. Asked in a thread: a stopped daemon does not answer."""
     answers: list[int] = []
 
