@@ -268,10 +268,12 @@ def access_policy(
     context: typer.Context,
     ref: RefArgument,
     write: Annotated[bool, typer.Option("--write", help="To change it too.")] = False,
-    principal: Annotated[str, typer.Option(metavar="ARN", help="Who may.")] = "*",
+    principal: Annotated[
+        list[str] | None, typer.Option(metavar="ARN", help="Who may, if not everybody; may be repeated.")
+    ] = None,
 ) -> None:
     """Print a bucket policy that lets others read a dataset, or change it. It goes to `aws s3api put-bucket-policy`."""
-    say(json.dumps(dataset_of(context, ref).access_policy(write=write, principal=principal), indent=2))
+    say(json.dumps(dataset_of(context, ref).access_policy(write=write, principals=principal or ()), indent=2))
 
 
 def dataset_of(context: typer.Context, ref: str) -> Dataset:

@@ -168,9 +168,12 @@ class Dataset:
         """The credentials that data can be added with: AWS profiles."""
         return get_cloud_integrations(self._context)
 
-    def access_policy(self, *, write: bool = False, principal: str = "*") -> dict[str, Any]:
-        """A bucket policy that lets others read this dataset, or change it. Raises UsageError if it lies in no S3."""
-        return access_policy(self._reference, write=write, principal=principal)
+    def access_policy(self, *, write: bool = False, principals: Sequence[str] = ()) -> dict[str, Any]:
+        """A bucket policy by which these users of AWS (ARNs) may read this dataset, or change it; everybody if none.
+
+        Raises UsageError if it lies in no S3, and for one that everybody could change.
+        """
+        return access_policy(self._reference, write=write, principals=principals)
 
     # --- adding data -----------------------------------------------------------------------------------------
 
