@@ -119,6 +119,8 @@ def stored_file(context: Context, found: Found, kind: DataType, title: str) -> C
             chunks.append(hashlib.sha256(piece).digest())
             copy.write(piece)
             done += len(piece)
+            if done > found.size:  # it may have no end
+                break
         copy.flush()
         if done != found.size:
             raise FileChanged(f"{shown} changed while it was read", hint="Add it again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.pool.config import is_folder, is_prefix
 from fusepkg.publish.folder import scan_folder
 from fusepkg.publish.hash.files import hash_files
+from fusepkg.store.protocol import no_more_than
 from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _PIECE_BYTES = 8 << 20
 class SourceObject:
     """A picture or a video. ``name`` and ``identity`` (its ETag or hash) say which; ``address`` is where it lies.
 
-    ``entry`` is that of a package; ``wrong`` says why it cannot be used.
+    ``entry`` is that of a package, ``size`` that of an object in a bucket; ``wrong`` says why it cannot be used.
     """
 
     name: str
@@ -48,6 +49,7 @@ class SourceObject:
     is_video: bool
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False)
     entry: PackageEntry | None = field(default=None, compare=False)
+    size: int = field(default=0, compare=False)
     wrong: str = ""
 
     @property
@@ -86,7 +88,8 @@ def _below_prefix(context: Context, source: str) -> Iterator[SourceObject]:
         name = info.key[len(prefix) :]
         if _is_media(name):
             identity = f"etag:{info.etag}" if info.etag else f"version:{info.version}:{info.size}"
-            yield _checked(SourceObject(name, identity, store.url(info.key, info.version), _is_video(name)))
+            address = store.url(info.key, info.version)
+            yield _checked(SourceObject(name, identity, address, _is_video(name), size=info.size))
 
 
 def _in_folder(context: Context, folder: Path, progress: ProgressCallback) -> Iterator[SourceObject]:
@@ -130,7 +133,7 @@ def _checked(found: SourceObject) -> SourceObject:
     try:
         check_logical_key(found.name)
     except ManifestInvalid as exc:
-        return SourceObject(found.name, found.identity, found.address, found.is_video, wrong=exc.message)
+        return replace(found, wrong=exc.message)
     return found
 
 
@@ -147,7 +150,8 @@ def opened(context: Context, found: SourceObject) -> Iterator[IO[bytes]]:
         place = parse_physical_key(found.address)
         store, key = context.stores.for_key(place)
         with tempfile.TemporaryFile(prefix="fusepkg-pool-") as copy:
-            for piece in store.stream(key, version=place.version, piece_bytes=_PIECE_BYTES):
+            pieces = store.stream(key, version=place.version, piece_bytes=_PIECE_BYTES)
+            for piece in no_more_than(found.size, pieces, found.address):
                 copy.write(piece)
             copy.seek(0)
             yield copy

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fusepkg.datasets import media
+from fusepkg.datasets.candidates import Found, stored_file
 from fusepkg.datasets.dicom import read_dicom
 from fusepkg.datasets.media import Media, read_picture, read_video
+from fusepkg.datasets.rows import DataType
 from fusepkg.datasets.transcode import transcode
-from fusepkg.errors import DataUnfit, SystemFailure, TaskStopped
+from fusepkg.errors import DataUnfit, FileChanged, SystemFailure, TaskStopped
+from fusepkg.model.physical_key import PhysicalKey
+from fusepkg.store.memory import MemoryStore
 from tests.samples.media import dicom, picture, video
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +105,18 @@ def test_a_program_that_hangs(film: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(media, "PROBE_TIMEOUT_S", 0.1)
     with pytest.raises(DataUnfit, match=r"took more than 0\.1 s"):
         read_video(film, "it")
+
+
+class EndlessStore(MemoryStore):
+    """Its objects go on for ever when they are streamed."""
+
+    def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
+        while True:
+            yield b"x" * piece_bytes
+
+
+def test_an_object_is_read_up_to_its_size() -> None:
+    stores = SimpleNamespace(for_key=lambda place: (EndlessStore(), place.key))
+    found = Found(PhysicalKey("s3", "bucket", "a.mp4"), (8 << 20) + 1, None)
+    with pytest.raises(FileChanged, match="changed while it was read"):
+        stored_file(SimpleNamespace(stores=stores), found, DataType.VIDEO, "a")
