@@ -79,7 +79,7 @@ def test_sigterm_mid_prefetch(
         os.kill(mount.record.pid, signal.SIGTERM)
         assert ended(mount.record.pid)
     bucket.proxy.heal()
-    with Cache(Path(os.environ["FUSEPKG_CACHE_DIR"])) as cache:
+    with Cache(Path(os.environ["FUSEPKG_CACHE_DIR"], "blobs")) as cache:
         assert cache.verify().damaged == ()
     with mounted(bucket.reference("small:v1"), tmp_path / "m", "fuse", "--prefetch", "all") as mount:
         assert tree_of(mount.root) == tree_of(originals.small)

@@ -10,13 +10,12 @@ import random
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fusepkg_cache import Cache
 
 from fusepkg.errors import ControlError
+from tests.command import run_fusepkg
 from tests.mount.comparing import comparing
 from tests.mount.mounting import mounted
 from tests.mount.test_supervision import local, record_of
@@ -25,6 +24,7 @@ from tests.proxy import SLOW_DOWN, Corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.mount.comparing import Seen
     from tests.mount.conftest import Originals
@@ -151,12 +151,9 @@ def read_from_spoiled(
 ) -> Seen:
     """Let programs read for so long, and until some answers were wrong; what is cached is removed again and again."""
     end = time.monotonic() + soak_s
-    with (
-        Cache(Path(os.environ["FUSEPKG_CACHE_DIR"])) as cache,
-        comparing(programs, mount.root, originals.small) as seen,
-    ):
+    with comparing(programs, mount.root, originals.small) as seen:
         while time.monotonic() < end or spoiled.corrupted.hits < 1:
-            cache.clear()
+            run_fusepkg("cache", "clear")
             time.sleep(0.1)
         bucket.proxy.heal()
     assert seen[0].wrong == ()
