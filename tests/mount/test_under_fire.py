@@ -149,10 +149,10 @@ class Spoiled:
 def read_from_spoiled(
     mount: Mount, bucket: Bucket, originals: Originals, spoiled: Spoiled, programs: int, soak_s: float
 ) -> Seen:
-    """Let programs read for so long, and until some answers were wrong; what is cached is removed again and again."""
+    """Let programs read for so long (0: until an answer was wrong); what is cached is removed again and again."""
     end = time.monotonic() + soak_s
     with comparing(programs, mount.root, originals.small) as seen:
-        while time.monotonic() < end or spoiled.corrupted.hits < 1:
+        while time.monotonic() < end or (soak_s == 0 and spoiled.corrupted.hits < 1):
             run_fusepkg("cache", "clear")
             time.sleep(0.1)
         bucket.proxy.heal()
