@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fusepkg.daemon.records import MountRecord
 
 _LOOK_S = 1.0
+_ENDING_LOOK_S = 0.05
 
 
 def stay(mount: MountRecord) -> None:
@@ -25,6 +26,7 @@ def stay(mount: MountRecord) -> None:
     Raises MountFailed where it is there but nothing serves it any more.
     """
     signals = ending_signals()
+    is_ending, told = False, set[int]()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         while (now := _record_of(mount)) is not None and mounted_at(Path(now.mountpoint)):
@@ -34,9 +36,12 @@ def stay(mount: MountRecord) -> None:
                     hint=f"Its log is {now.log}; `fusepkg mount --replace` makes the mount again",
                 )
             _reap()
-            if signal.sigtimedwait(signals, _LOOK_S) is not None:
-                with suppress(ProcessLookupError):  # it has just died: the next one hears of the next signal
+            if is_ending and now.pid not in told:  # a second signal would end a process at once
+                told.add(now.pid)
+                with suppress(ProcessLookupError):  # it has just died: the one that follows it is told too
                     os.kill(now.pid, signal.SIGTERM)
+            if signal.sigtimedwait(signals, _ENDING_LOOK_S if is_ending else _LOOK_S) is not None:
+                is_ending = True
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
