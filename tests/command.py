@@ -24,7 +24,7 @@ import pytest
 COMMAND_TIMEOUT_S = 120.0
 """No command a test runs takes a tenth of this; past it, it hangs."""
 
-_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TYPER_", "TERMINAL_WIDTH")
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TYPER_", "TERMINAL_WIDTH", "FORCE_COLOR", "PY_COLORS")
 """Beginnings of the names of variables that are read while the interpreter or a library starts."""
 
 _ROOM_BYTES = 8192
