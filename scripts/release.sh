@@ -7,6 +7,8 @@ bin=.venv/bin
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
+[ -x $bin/uv ] || $bin/python -m pip --disable-pip-version-check install --quiet uv  # make setup leaves it out where pip has an index of its own
+
 version=$($bin/python -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
 [ -z "$(git status --porcelain)" ] || fail "There are uncommitted changes: commit or stash them first"
 [ "$($bin/python -c 'import fusepkg; print(fusepkg.__version__)')" = "$version" ] ||
