@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import random
-import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from fusepkg.api.builder import PackageBuilder
 from fusepkg.api.package import Package
@@ -21,11 +19,12 @@ from fusepkg.datasets.policy import access_policy
 from fusepkg.datasets.private_data import FailedLine, read_private_data
 from fusepkg.datasets.private_rows import read_lines
 from fusepkg.datasets.rows import DataRow, DataType, find_row, read_rows, select_rows
-from fusepkg.errors import DataUnfit, TagConflict, UsageError
+from fusepkg.errors import DataUnfit, UsageError
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import parse_reference
 from fusepkg.opened.contexts import current_context
 from fusepkg.opened.version import open_version
+from fusepkg.publish.conflicts import repeat_conflicts
 from fusepkg.registry.tags import tag_history
 from fusepkg.work.progress import no_progress
 
@@ -41,18 +40,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRIES = 20
-"""How often a change is made again on what somebody else has published meanwhile: of many at once, one always wins."""
-
-_PAUSE_S = 0.05
-"""Before a change is made again: up to so long, more with each try, so that those who met do not meet again."""
-
 SIGNED_URL_S = 3600
 """How long a signed URL can be used."""
 
 _NAMED = 5
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +295,7 @@ class Dataset:
             rows = {row.uid: row for row in read_rows(new)}
             return [rows[uid] for uid in added], [rows[uid] for uid in known]
 
-        return again(attempt)
+        return repeat_conflicts(attempt)
 
     # --- changing data ---------------------------------------------------------------------------------------
 
@@ -321,7 +312,7 @@ class Dataset:
             new = changes.publish(builder, self._reference.tag, f"Update of {title or row.title}")
             return next(row for row in read_rows(new) if row.uid == data_hash)
 
-        return again(attempt)
+        return repeat_conflicts(attempt)
 
     def delete_data(self, data_hashes: str | Collection[str]) -> Deleted:
         """Take rows out of the dataset. Hashes of other datasets' rows are ignored, and named in the answer.
@@ -340,7 +331,7 @@ class Dataset:
                 changes.publish(builder, self._reference.tag, f"{len(found)} rows deleted")
             return Deleted(found, [uid for uid in wanted if uid not in rows])
 
-        deleted = again(attempt)
+        deleted = repeat_conflicts(attempt)
         _warn_of_ignored(self.reference, deleted.ignored)
         return deleted
 
@@ -377,7 +368,7 @@ class Dataset:
             changes.replace_video(builder, row, path, media, more)
             changes.publish(builder, self._reference.tag, message)
 
-        again(attempt)
+        repeat_conflicts(attempt)
 
     # --- inside ----------------------------------------------------------------------------------------------
 
@@ -405,16 +396,6 @@ class Dataset:
         place = parse_physical_key(link)
         store, key = self._context.stores.for_key(place)
         return store.sign_url(key, version=place.version, expires_s=expires_s)
-
-
-def again(attempt: Callable[[], _T]) -> _T:
-    """Make a change on what is there now, again where somebody else was first. Raises TagConflict at last."""
-    for done in range(1, TRIES):
-        try:
-            return attempt()
-        except TagConflict:
-            time.sleep(random.uniform(0, _PAUSE_S * done))
-    return attempt()
 
 
 def endpoint_of(context: Context) -> str | None:

@@ -7,9 +7,9 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from fusepkg.errors import LabelsUnfit, PackageNotFound, SystemFailure, TagConflict, UsageError
+from fusepkg.errors import LabelsUnfit, PackageNotFound, SystemFailure, UsageError
 from fusepkg.labels.documents import make_labels, named, read_documents, refuse_doubles
 from fusepkg.labels.package import check_kinds, labels_of, open_labels, push_change
 from fusepkg.labels.pictures import choose, find_new, open_pictures, publish_chosen, push_pictures
@@ -18,22 +18,18 @@ from fusepkg.labels.segments import CHANGE
 from fusepkg.labels.session import LABELS, read_session
 from fusepkg.model.reference import parse_reference
 from fusepkg.opened.contexts import current_context
+from fusepkg.publish.conflicts import repeat_conflicts
 from fusepkg.query.engine import TIMEOUT_S
 from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fusepkg.api.package import Package
     from fusepkg.labels.documents import Label
     from fusepkg.labels.package import LabelPackage
     from fusepkg.labels.search import Found
     from fusepkg.work.progress import ProgressCallback
-
-TRIES = 5
-"""How often a change is made again on what another labeller has published meanwhile."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ class LabelSet:
             package = push_change(opened, found, (), message, about={"pictures": top_hash})
             return Changed(len(found), pictures_added=len(new), labels=package.hash, pictures=top_hash)
 
-        return _again(attempt)
+        return repeat_conflicts(attempt)
 
     def apply(self, file: str | os.PathLike[str], *, message: str | None = None) -> Changed:
         """Take over a labeller's file: new labels are added, those with ``to_delete`` go.
@@ -153,7 +149,7 @@ class LabelSet:
             already = len(kept) - len(new)
             return self._publish(opened, new, deleting, message, already=already, missing=missing)
 
-        return _again(attempt)
+        return repeat_conflicts(attempt)
 
     def delete(self, where: str | dict[str, Any], *, message: str | None = None) -> Changed:
         """Delete the labels that fit a condition, and the pictures that no label is of then.
@@ -168,7 +164,7 @@ class LabelSet:
                 rows = connection.execute(f"SELECT label_fingerprint FROM labels WHERE {condition}").fetchall()
             return self._publish(opened, (), _deleting(opened, [row[0] for row in rows], ()), message)
 
-        return _again(attempt)
+        return repeat_conflicts(attempt)
 
     def _publish(
         self,
@@ -189,7 +185,7 @@ class LabelSet:
         names = [name for name in deleting.file_names if pictures is not None and name in pictures]
         is_all = pictures is not None and len(names) == len(pictures)
         if names and not is_all:
-            top_hash = _again(lambda: self._delete_pictures(names, message))
+            top_hash = repeat_conflicts(lambda: self._delete_pictures(names, message))
         return Changed(
             added=len(new),
             already_there=already,
@@ -262,16 +258,6 @@ def write_labels(found: Found, path: str | os.PathLike[str]) -> None:
         draft.replace(place)
     except OSError as exc:
         raise SystemFailure(f"{place} cannot be written: {exc.strerror or exc}") from exc
-
-
-def _again(attempt: Callable[[], _T]) -> _T:
-    """Make a change on what is there now, again where another labeller was first. Raises TagConflict at last."""
-    for _ in range(TRIES - 1):
-        try:
-            return attempt()
-        except TagConflict:
-            continue
-    return attempt()
 
 
 def _among(opened: LabelPackage, fingerprints: Iterable[str]) -> set[str]:
