@@ -35,6 +35,7 @@ _WORDS = {
     "transform": ("transform",),
     "snapshot": ("snapshot", "reproduce"),
     "gitdata": ("track", "checkout", "pull", "import", "update"),
+    "pipeline": ("stage", "repro", "dag"),
     "builder": ("init", "add", "set", "set-meta", "mv", "rm"),
     "builder_push": ("build-manifest", "push-data", "push-manifest"),
     "cache": ("cache",),

@@ -54,9 +54,10 @@ class Output:
         return self.md5.endswith(DIRECTORY_SUFFIX)
 
 
-def parse_yaml(text: bytes, name: str) -> Any:  # noqa: ANN401 - YAML
+def parse_yaml(text: bytes, name: str, kind: str = "base") -> Any:  # noqa: ANN401 - YAML
     """Read YAML with all values as text, so that a file named `no` is no boolean. Raises RepositoryUnfit.
 
+    ``kind`` is ruamel.yaml's: `safe` gives values their types, `rt` keeps comments for writing the file again.
     Raises MissingExtra without the package that reads YAML.
     """
     try:
@@ -65,7 +66,7 @@ def parse_yaml(text: bytes, name: str) -> Any:  # noqa: ANN401 - YAML
     except ImportError as exc:
         raise MissingExtra("DVC repositories need the package ruamel.yaml", hint='pip install "fusepkg[dvc]"') from exc
     try:
-        return YAML(typ="base").load(text.decode())
+        return YAML(typ=kind).load(text.decode())
     except UnicodeDecodeError as exc:
         raise RepositoryUnfit(f"{name} is not UTF-8") from exc
     except (YAMLError, RecursionError) as exc:

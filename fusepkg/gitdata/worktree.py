@@ -102,13 +102,8 @@ class Worktree:
 
     def write_pointer(self, name: str, pointer: Pointer) -> None:
         """Write the pointer of a directory, and have git ignore the directory."""
-        _write(self.root / f"{name}{SUFFIX}", pointer.text())
-        directory = self.root / name
-        ignore = directory.parent / ".gitignore"
-        lines = ignore.read_text().splitlines() if ignore.exists() else []
-        line = "/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", directory.name)
-        if line not in lines:
-            _write(ignore, "\n".join([*lines, line, ""]))
+        write_whole(self.root / f"{name}{SUFFIX}", pointer.text())
+        have_git_ignore(self.root / name)
 
     # --- what was brought ------------------------------------------------------------------------------------
 
@@ -126,7 +121,16 @@ class Worktree:
 
     def note_brought(self, brought: Mapping[str, Brought]) -> None:
         """Remember that."""
-        _write(self._state, json.dumps(msgspec.to_builtins(dict(brought)), indent=1, sort_keys=True) + "\n")
+        write_whole(self._state, json.dumps(msgspec.to_builtins(dict(brought)), indent=1, sort_keys=True) + "\n")
+
+
+def have_git_ignore(path: Path) -> None:
+    """Add a file or directory to the `.gitignore` beside it, unless it is there."""
+    ignore = path.parent / ".gitignore"
+    lines = ignore.read_text().splitlines() if ignore.exists() else []
+    line = "/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", path.name)
+    if line not in lines:
+        write_whole(ignore, "\n".join([*lines, line, ""]))
 
 
 def prepare(directory: Path, registry: str, way: str) -> tuple[Worktree, list[str]]:
@@ -141,7 +145,7 @@ def prepare(directory: Path, registry: str, way: str) -> tuple[Worktree, list[st
     )
     way = way or (before.way if before else WAYS[0])
     _check_registry(registry)
-    _write(
+    write_whole(
         root / CONFIG,
         f"# `fusepkg init --git` writes this file.\nregistry = {json.dumps(registry)}\nbring = {json.dumps(way)}\n",
     )
@@ -155,7 +159,7 @@ def prepare(directory: Path, registry: str, way: str) -> tuple[Worktree, list[st
         if hook.exists() and _HOOK_MARK not in hook.read_text(errors="replace"):
             occupied.append(name)
             continue
-        _write(hook, f'#!/bin/sh\n{_HOOK_MARK}\n"{sys.executable}" -m fusepkg {command}\n')
+        write_whole(hook, f'#!/bin/sh\n{_HOOK_MARK}\n"{sys.executable}" -m fusepkg {command}\n')
         hook.chmod(hook.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return Worktree(root, registry, way), occupied
 
@@ -205,7 +209,7 @@ def _check_registry(registry: str) -> None:
         raise RepositoryUnfit(f"{registry!r} has no namespace", hint="Write BUCKET/NAMESPACE")
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
     unfinished = path.with_name(scratch_name(f".{path.name}-"))
     try:

@@ -1,4 +1,4 @@
-"""The real DVC makes repositories, and what it brings of them is what fusepkg reads."""
+"""The real DVC makes repositories and runs pipelines: fusepkg reads the same of them, and believes the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fusepkg import Package
-from tests.dvc_repositories import EXPECTED, make, unpack
+from tests.command import Fusepkg
+from tests.dvc_repositories import EXPECTED, make, run, unpack, write
 
 DVC = shutil.which("dvc", path=str(Path(sys.executable).parent)) or shutil.which("dvc")
 pytestmark = pytest.mark.skipif(DVC is None, reason="DVC is not in this environment: make test-heavy")
@@ -29,3 +30,91 @@ def test_repositories_of_today_are_read_as_dvc_reads_them(tmp_path: Path) -> Non
         if not what.startswith("several@"):
             package = Package(f"dvc+{made}/{what}")
             assert {str(entry): package.get(str(entry)).decode("latin-1") for entry in package} == files
+
+
+PIPELINE = """\
+# made by hand
+stages:
+  clean:
+    cmd: cp -r raw cleaned && echo 1 > log.txt && chmod +x log.txt
+    deps: [raw, raw/a, tool.sh]
+    params: [model.rate, model.sizes, model.none, top.toml: , more.json: [deep.on]]
+    outs:
+    - cleaned
+    metrics:
+    - log.txt:
+        cache: false
+  count:
+    cmd:
+    - ls cleaned | wc -l > count.txt
+    - |
+      cat cleaned/a >> count.txt
+      true
+    deps: [cleaned]
+    outs: [count.txt]
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, fusepkg: Fusepkg) -> Path:
+    """A repository with a pipeline over data that fusepkg tracks."""
+    assert DVC is not None
+    made = tmp_path / "pipeline"
+    run(tmp_path, "git", "init", "-q", "--template=", "-b", "main", made.name)
+    run(made, DVC, "init", "-q")
+    write(made, {
+        "raw/a": "a", "raw/deep/\u00fc b": "b", "raw/empty": "", "raw/crlf": "x\r\n", "tool.sh": "true\n",
+        "params.yaml": "model: {rate: 1e-5, sizes: [1, 2], none: null}\n", "top.toml": "z = 1\na = 'x'\n",
+        "more.json": '{"deep": {"on": true}}', "dvc.yaml": PIPELINE,
+    })  # fmt: skip
+    (made / "tool.sh").chmod(0o755)
+    (made / "raw/link").symlink_to("a")
+    fusepkg("stage", "add", "-n", "last", "-d", "count.txt", "-o", "last.txt", "--", "cp count.txt last.txt", cwd=made)
+    return made
+
+
+def test_a_pipeline_that_fusepkg_has_run_is_up_to_date_for_dvc(pipeline: Path, fusepkg: Fusepkg) -> None:
+    assert DVC is not None
+    fusepkg("repro", "-j", "2", cwd=pipeline)
+    assert json.loads(run(pipeline, DVC, "status", "--json")) == {}
+    before = (pipeline / "dvc.lock").read_bytes()
+    assert run(pipeline, DVC, "repro").count("didn't change, skipping") == 3
+    shutil.rmtree(pipeline / "cleaned")
+    run(pipeline, DVC, "checkout", "-q")
+    assert (pipeline / "cleaned/a").read_text() == "a"
+    (pipeline / "dvc.lock").unlink()
+    shutil.rmtree(pipeline / ".dvc/cache")
+    run(pipeline, DVC, "repro", "-q")
+    assert (pipeline / "dvc.lock").read_bytes() == before, "both write the same lock"
+
+
+def test_a_pipeline_that_dvc_has_run_is_up_to_date_for_fusepkg(pipeline: Path, fusepkg: Fusepkg) -> None:
+    assert DVC is not None
+    run(pipeline, DVC, "repro", "-q")
+    before = (pipeline / "dvc.lock").read_bytes()
+    assert "0 stages run" in fusepkg("repro", cwd=pipeline).stderr
+    assert (pipeline / "dvc.lock").read_bytes() == before
+    (pipeline / "raw/a").write_text("another")
+    (pipeline / "params.yaml").write_text("model: {rate: 0.5, sizes: [1, 2], none: null}\n")
+    changed = json.loads(run(pipeline, DVC, "status", "--json"))
+    assert list(changed) == ["clean"]
+    assert fusepkg("stage", "status", cwd=pipeline, check=False).stdout.splitlines() == [
+        "clean: dependency raw changed, dependency raw/a changed, parameter params.yaml:model.rate changed",
+        "count: up to date",
+        "last: up to date",
+    ]
+    run(pipeline, DVC, "repro", "-q")
+    assert fusepkg("stage", "status", cwd=pipeline).returncode == 0
+
+
+def test_pipelines_over_data_that_fusepkg_tracks_agree(pipeline: Path, fusepkg: Fusepkg) -> None:
+    assert DVC is not None
+    (pipeline / "raw/link").unlink()
+    fusepkg("init", "--git", cwd=pipeline)
+    fusepkg("track", "raw", cwd=pipeline)
+    for text in ("first", "second"):
+        (pipeline / "raw/a").write_text(text)
+        fusepkg("track", "raw", cwd=pipeline)
+        assert "3 stages run" in fusepkg("repro", cwd=pipeline).stderr
+        assert "0 stages run" in fusepkg("repro", cwd=pipeline).stderr
+        assert json.loads(run(pipeline, DVC, "status", "--json")) == {}

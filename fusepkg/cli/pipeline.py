@@ -1,0 +1,128 @@
+"""The commands stage, repro and dag: pipelines in DVC's files."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusepkg.cli.options import JsonErrorsOption, JsonOption, app_of
+from fusepkg.cli.output import EXIT_DIFFERENT, counted, note, print_json, say
+from fusepkg.gitdata.worktree import have_git_ignore
+from fusepkg.pipeline import run as pipelines
+from fusepkg.pipeline.hashes import root_of
+from fusepkg.pipeline.stages import Out, add_stage, parse_stages, write_pipeline
+
+if TYPE_CHECKING:
+    from fusepkg.pipeline.stages import Stage
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    stage = typer.Typer(no_args_is_help=True, help="The stages of a pipeline, in DVC's dvc.yaml.")
+    stage.command("add")(add)
+    stage.command("status")(status)
+    app.add_typer(stage, name="stage")
+    app.command()(repro)
+    app.command()(dag)
+
+
+def add(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The command, after `--`.")],
+    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Letters, digits, - and _.")],
+    deps: Annotated[
+        list[str] | None, typer.Option("--deps", "-d", metavar="PATH", help="A file or directory that it reads.")
+    ] = None,
+    outs: Annotated[
+        list[str] | None, typer.Option("--outs", "-o", metavar="PATH", help="One that it writes; git ignores it.")
+    ] = None,
+    outs_no_cache: Annotated[
+        list[str] | None,
+        typer.Option("--outs-no-cache", "-O", metavar="PATH", help="One that it writes; DVC keeps no copy."),
+    ] = None,
+    params: Annotated[
+        list[str] | None,
+        typer.Option("--params", "-p", metavar="KEY,...", help="Keys of params.yaml, or FILE:KEY,...; FILE: for all."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a stage of that name.")] = False,
+    _json_errors: JsonErrorsOption = False,
+) -> None:
+    """Add a stage to the dvc.yaml of this directory. Nothing is run."""
+    here = Path.cwd()
+    written = [*(Out(path) for path in outs or ()), *(Out(path, is_cached=False) for path in outs_no_cache or ())]
+    said = command[0] if len(command) == 1 else shlex.join(command)
+    text = add_stage(here, name, said, deps or (), written, params or (), force=force)
+    stages = parse_stages(text, here)
+    pipelines.pipeline_of(here, stages)
+    write_pipeline(here, text)
+    ignored = _have_git_ignore(stages[name])
+    say(f"Added stage {name} to dvc.yaml")
+    note(f"  To keep that in git: git add {' '.join(['dvc.yaml', *ignored])}")
+
+
+def status(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Tell which stages would run, and why. Exit 1 if any would."""
+    facts = []
+    for state in pipelines.states(app_of(context), pipelines.read_pipeline(Path.cwd())):
+        facts.append({"stage": state.name, "is_frozen": state.is_frozen, "why": list(state.why)})
+        if not as_json:
+            say(f"{state.name}: {', '.join(state.why) or ('frozen' if state.is_frozen else 'up to date')}")
+    if as_json:
+        print_json(facts)
+    if any(fact["why"] for fact in facts):
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+def repro(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[STAGE...]", help="Stages, with what they need; default: all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages that run at a time.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Run stages that have not changed, too.")] = False,
+    _json_errors: JsonErrorsOption = False,
+) -> None:
+    """Run the stages of dvc.yaml whose command, dependencies or parameters have changed, and note that in dvc.lock.
+
+    The stages and files are those of DVC: what one of the two has run is up to date for the other.
+    """
+    pipeline = pipelines.read_pipeline(Path.cwd())
+    done = pipelines.repro(app_of(context), pipeline, names or (), jobs=jobs, force=force, tell=_say_now)
+    ran = sum(one.has_run for one in done)
+    note(f"{counted(ran, 'stage')} run, {len(done) - ran:,} not" if done else "dvc.yaml has no stages")
+    if ran:
+        note("  To keep that in git: git add dvc.yaml dvc.lock")
+
+
+def dag(as_json: JsonOption = False) -> None:
+    """List the stages of dvc.yaml in the order in which they run, each with those it needs."""
+    pipeline = pipelines.read_pipeline(Path.cwd())
+    ordered = {name: pipeline.needed[name] for name in pipeline.in_order()}
+    if as_json:
+        print_json([{"stage": name, "needs": needed} for name, needed in ordered.items()])
+        return
+    for name, needed in ordered.items():
+        say(f"{name} <- {', '.join(needed)}" if needed else name)
+
+
+def _say_now(line: str) -> None:
+    """Print a line before what commands print."""
+    say(line)
+    sys.stdout.flush()
+
+
+def _have_git_ignore(stage: Stage) -> list[str]:
+    """Have git ignore the outputs that DVC's cache keeps; return the files that say so."""
+    if not (root_of(stage.directory) / ".git").exists():
+        return []
+    ignored = []
+    for out in stage.outs:
+        if out.is_cached:
+            place = stage.place(out.path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            have_git_ignore(place)
+            ignored.append(str(Path(out.path).parent / ".gitignore"))
+    return sorted(set(ignored))

@@ -1,0 +1,73 @@
+"""Parameters: values in YAML, JSON and TOML files that a stage depends on, each by its key."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from fusepkg.dvc.files import parse_yaml
+from fusepkg.errors import RepositoryUnfit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusepkg.pipeline.stages import Stage
+
+
+def values_of(stage: Stage) -> dict[str, dict[str, Any]]:
+    """Return the values of a stage's parameters, by file and key, as `dvc.lock` has them.
+
+    Raises RepositoryUnfit, with the key or file that is missing or cannot be read.
+    """
+    return {path: _values(stage, path, keys) for path, keys in stage.params}
+
+
+def _values(stage: Stage, path: str, keys: tuple[str, ...] | None) -> dict[str, Any]:
+    content = _read(stage.place(path), path)
+    if keys is None:
+        found = dict(sorted(content.items()))
+    else:
+        found = {key: _find(content, key, f"stage {stage.name} depends on {path}:{key}") for key in sorted(keys)}
+    for key, value in found.items():
+        try:
+            json.dumps(value)
+        except TypeError as exc:
+            raise RepositoryUnfit(
+                f"the parameter {path}:{key} is neither text, number, list nor mapping: {value}",
+                hint="Dates are no parameters for DVC either: put the value in quotes",
+            ) from exc
+    return found
+
+
+def _find(content: Any, key: str, where: str) -> Any:  # noqa: ANN401 - what the file holds
+    at = content
+    for part in key.split("."):
+        if isinstance(at, dict) and part in at:
+            at = at[part]
+        elif isinstance(at, list) and part.isdecimal() and int(part) < len(at):
+            at = at[int(part)]
+        else:
+            raise RepositoryUnfit(f"{where}, and there is no {part!r}", hint="Put it into the file, or take it out")
+    return at
+
+
+def _read(file: Path, name: str) -> dict[str, Any]:
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError as exc:
+        raise RepositoryUnfit(f"the file of parameters {name} is not there", hint="Put it there") from exc
+    try:
+        if file.suffix == ".json":
+            content = json.loads(text)
+        elif file.suffix == ".toml":
+            content = tomllib.loads(text.decode())
+        elif file.suffix == ".py":
+            raise RepositoryUnfit(f"{name} holds parameters in Python, which fusepkg does not read")
+        else:
+            content = parse_yaml(text, name, "safe") or {}
+    except ValueError as exc:
+        raise RepositoryUnfit(f"{name} cannot be read: {exc}") from exc
+    if not isinstance(content, dict):
+        raise RepositoryUnfit(f"{name} has no keys: it is no mapping")
+    return content
