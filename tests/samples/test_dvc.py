@@ -6,6 +6,7 @@ Where a command below is not the document's, docs/reference/use-cases.md says wh
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,16 @@ class Steps:
             path = self.registry / "raw" / name / picture
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{name} {text}" if text else "")
+
+
+REMOVE_CORRUPTED = """\
+import pathlib, shutil, sys
+target = pathlib.Path("data/intermediate/remove_corrupted_images")
+target.mkdir(parents=True)
+for picture in pathlib.Path(sys.argv[1]).iterdir():
+    if picture.stat().st_size:
+        shutil.copy(picture, target)
+"""
 
 
 @pytest.fixture
@@ -109,3 +120,41 @@ def test_the_registry_and_a_dataset_of_it(steps: Steps) -> None:
     steps.git(dataset, "commit -q -m Second")
     assert sorted(path.name for path in (dataset / inputs).iterdir() if path.is_dir()) == [FIRST, SECOND]
     assert "not pushed" not in steps.fusepkg(dataset, "status")
+
+
+def test_a_pipeline_over_imported_data(steps: Steps) -> None:
+    registry, project = steps.registry, steps.dataset / "processed/01_image_dataset"
+    made = "data/intermediate/remove_corrupted_images"
+    (project / "data/inputs").mkdir(parents=True)
+    (project / "src").mkdir()
+    (project / "src/remove_corrupted_images.py").write_text(REMOVE_CORRUPTED)
+    for repository in (registry, steps.dataset):
+        steps.fusepkg(repository, f"init --git --registry file://{steps.storage}")
+        steps.without_hooks(repository)
+    for name in (FIRST, SECOND):
+        steps.collect(name)
+    steps.fusepkg(registry, f"track raw/{FIRST} raw/{SECOND}")
+    steps.git(registry, "add .")
+    steps.git(registry, "commit -q -m Both")
+    steps.fusepkg(registry, "push")
+    steps.fusepkg(project, f"import {registry} raw/{FIRST} -o data/inputs")
+
+    # Create a DVC pipeline: dvc run; git add dvc.lock dvc.yaml
+    steps.fusepkg(
+        project,
+        f"stage add -n remove_corrupted_images -d src/remove_corrupted_images.py -d data/inputs/{FIRST} -o {made}"
+        f" -- {sys.executable} src/remove_corrupted_images.py data/inputs/{FIRST}/",
+    )
+    assert steps.fusepkg(project, "repro") == "remove_corrupted_images runs: it has not run yet\n"
+    assert pictures(project / made).keys() == {name for name, text in PICTURES.items() if text}
+    steps.git(project, "add dvc.lock dvc.yaml src data/intermediate/.gitignore")
+    assert made not in steps.git(project, "status --short")
+
+    # Add new dataset to the list of dependencies; rerun the pipeline: dvc repro
+    steps.fusepkg(project, f"import {registry} raw/{SECOND} -o data/inputs")
+    assert steps.fusepkg(project, "repro") == "remove_corrupted_images is up to date\n"
+    written = (project / "dvc.yaml").read_text()
+    first, second = (f"    - data/inputs/{name}\n" for name in (FIRST, SECOND))
+    (project / "dvc.yaml").write_text(written.replace(first, first + second))
+    assert steps.fusepkg(project, "repro") == f"remove_corrupted_images runs: dependency data/inputs/{SECOND} is new\n"
+    assert second.strip(" -\n") in (project / "dvc.lock").read_text()
