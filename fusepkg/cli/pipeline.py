@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,6 @@ from fusepkg.cli.options import JsonErrorsOption, JsonOption, app_of
 from fusepkg.cli.output import EXIT_DIFFERENT, counted, note, print_json, say
 from fusepkg.gitdata.worktree import have_git_ignore
 from fusepkg.pipeline import run as pipelines
-from fusepkg.pipeline.hashes import root_of
 from fusepkg.pipeline.stages import Out, add_stage, parse_stages, write_pipeline
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ def repro(
     The stages and files are those of DVC: what one of the two has run is up to date for the other.
     """
     pipeline = pipelines.read_pipeline(Path.cwd())
+    for number in (signal.SIGTERM, signal.SIGHUP):  # commands are in groups of their own: nothing else would end them
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     done = pipelines.repro(app_of(context), pipeline, names or (), jobs=jobs, force=force, tell=_say_now)
     ran = sum(one.has_run for one in done)
     note(f"{counted(ran, 'stage')} run, {len(done) - ran:,} not" if done else "dvc.yaml has no stages")
@@ -116,7 +119,8 @@ def _say_now(line: str) -> None:
 
 def _have_git_ignore(stage: Stage) -> list[str]:
     """Have git ignore the outputs that DVC's cache keeps; return the files that say so."""
-    if not (root_of(stage.directory) / ".git").exists():
+    here = stage.directory.resolve()
+    if not any((above / ".git").exists() for above in (here, *here.parents)):
         return []
     ignored = []
     for out in stage.outs:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ _SHELL_OPTIONS = {"bash": ["--noprofile", "--norc"], "zsh": ["--no-rcs"]}
 
 _PATIENCE_S = 5.0
 """How long a command has to end by itself once it is told to."""
+
+_LOOK_AGAIN_S = 0.02
 
 
 class Commands:
@@ -39,15 +42,16 @@ class Commands:
                 self._run_line(stage, line)
 
     def stop(self) -> None:
-        """End all commands: SIGTERM, and SIGKILL after 5 s."""
+        """End all commands and what they started: SIGTERM, and SIGKILL for what is left after 5 s."""
         with self._lock:
             self._is_stopped = True
             running = list(self._running)
         for process in running:
             _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE_S
+        while any(_signal(process, 0) for process in running) and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_S)
         for process in running:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE_S)
             _signal(process, signal.SIGKILL)
 
     def _run_line(self, stage: Stage, line: str) -> None:
@@ -79,6 +83,9 @@ class Commands:
             )
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a command and what it started; return whether any of that was there. 0 only looks."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+        return True
+    return False

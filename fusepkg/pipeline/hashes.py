@@ -36,12 +36,14 @@ class Hashed(msgspec.Struct, frozen=True, omit_defaults=True):
 def hash_path(path: Path, cache: Path | None = None) -> Hashed:
     """Hash a file or directory; with ``cache`` also keep it there, as DVC does with outputs.
 
-    Raises OSError, FileChanged if a file changes meanwhile.
+    Raises OSError, RepositoryUnfit, FileChanged if a file changes meanwhile.
     """
     if not path.is_dir():
         return _hash_file(path, cache)
     files = []
     for directory, below, names in os.walk(path, onerror=_fail):
+        if IGNORE_FILE in names:
+            raise RepositoryUnfit(f"{directory} has a {IGNORE_FILE}, which DVC refuses within data", hint="Remove it")
         below[:] = [name for name in below if name not in _SKIPPED]
         files += [Path(directory, name) for name in names if name != ".git"]
     found = {file.relative_to(path).as_posix(): _hash_file(file, cache) for file in files}

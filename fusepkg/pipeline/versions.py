@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fusepkg.daemon.records import read_records
-from fusepkg.errors import RepositoryUnfit
+from fusepkg.errors import FolderUnfit, RepositoryUnfit
 from fusepkg.gitdata.worktree import Worktree
 from fusepkg.pipeline.hashes import Hashed, hash_path
 from fusepkg.publish.push import folder_hash
@@ -34,7 +34,7 @@ class Versions:
     def hash(self, path: Path) -> Hashed:
         """Hash a path by DVC's rules, without reading it if it is of a version whose MD5 is known here.
 
-        Raises OSError, FolderUnfit, FileChanged.
+        Raises OSError, RepositoryUnfit, FileChanged.
         """
         version = self._version_of(path)
         if version is None:
@@ -65,7 +65,12 @@ class Versions:
         for mountpoint, top_hash in self.mounts:
             if place.is_relative_to(mountpoint):
                 return f"{top_hash}/{place.relative_to(mountpoint)}"
-        return f"{folder_hash(path, hints=self.app.hints)}/." if place in self.tracked and place.is_dir() else None
+        if place not in self.tracked or not place.is_dir():
+            return None
+        try:
+            return f"{folder_hash(path, hints=self.app.hints)}/."
+        except FolderUnfit:  # with what no version can hold, such as a link
+            return None
 
 
 def versions_at(app: Context, directory: Path) -> Versions:

@@ -245,7 +245,8 @@ def test_a_failing_stage_lets_those_beside_it_end(app: Context, place: Path) -> 
     assert list(lock(place)["stages"]) == ["a"]
 
 
-def test_ctrl_c_ends_the_commands_and_leaves_a_true_lock(place: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_the_commands_and_leaves_a_true_lock(place: Path, number: signal.Signals) -> None:
     os.mkfifo(place / "said")
     stages(
         place,
@@ -256,7 +257,7 @@ def test_ctrl_c_ends_the_commands_and_leaves_a_true_lock(place: Path) -> None:
     try:
         with (place / "said").open() as said:
             assert said.readline() == "up\n"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             assert process.wait(60) == 130
             assert said.read() == "", "ends when what the command started has ended"
     finally:
@@ -357,6 +358,10 @@ def test_a_stage_that_would_break_the_pipeline_is_not_added(place: Path, fusepkg
 def test_patterns_of_dvcignore_are_refused(app: Context, place: Path) -> None:
     (place / ".dvcignore").write_text("# only words\n\n")
     repro(app, place)
+    (place / "raw/.dvcignore").touch()
+    with pytest.raises(RepositoryUnfit, match=r"raw has a \.dvcignore"):
+        repro(app, place)
+    (place / "raw/.dvcignore").unlink()
     (place / ".dvcignore").write_text("*.tmp\n")
     with pytest.raises(RepositoryUnfit, match=r"\.dvcignore has patterns"):
         repro(app, place)
