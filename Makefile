@@ -26,10 +26,11 @@ demo: ## Publish a folder, mount it, use it, unmount: no account, no server
 test: check ## Everything continuous integration runs: check, then every test but the stress tests
 	@$(PYTEST) $(PARALLEL)
 
-test-heavy: ## The tests that need PyTorch, Spark, Dask, Zarr, DVC, in an environment of their own (.venv-heavy)
+test-heavy: ## The tests that need PyTorch, Spark, Dask, Ray, Zarr, DVC, in environments of their own (.venv-heavy, .venv-dvc)
 	@scripts/setup.sh heavy
-	@.venv-heavy/bin/pytest tests/heavy
-	@.venv-heavy/bin/pytest tests/docs/test_commands.py -k "torch or spark or dvc"
+	@scripts/setup.sh dvc
+	@PATH="$$PATH:$$PWD/.venv-dvc/bin" .venv-heavy/bin/pytest tests/heavy
+	@PATH="$$PATH:$$PWD/.venv-dvc/bin" .venv-heavy/bin/pytest tests/docs/test_commands.py -k "torch or spark or dvc"
 
 check: lint types imports sizes ## The quick part of test: everything but running the code
 
@@ -77,5 +78,5 @@ release: setup ## Build and try the distributions of the version in pyproject.to
 	@scripts/release.sh
 
 clean: ## Remove .venv and everything generated
-	rm -rf .venv .venv-heavy .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist htmlcov .coverage*
+	rm -rf .venv .venv-heavy .venv-dvc .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist htmlcov .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@
 #   scripts/setup.sh run     what fusepkg itself needs (make demo)
 #   scripts/setup.sh test    and the tools and servers of the tests (make test)
 #   scripts/setup.sh bench   and what the benchmarks compare with (make bench)
+#   scripts/setup.sh dvc     DVC in an environment of its own, .venv-dvc, for the same
 #   scripts/setup.sh heavy   an environment of its own, .venv-heavy, with PyTorch, Spark and others (make test-heavy)
 #
 # Safe to repeat, and quick when nothing is missing. PYTHON chooses the interpreter. Releases are those of
@@ -14,8 +15,8 @@ cd "$(dirname "$0")/.."
 level=${1:-test}
 case $level in
   run | test | bench) venv=.venv ;;
-  heavy) venv=.venv-heavy ;;
-  *) echo "usage: $0 run|test|bench|heavy" >&2; exit 2 ;;
+  heavy | dvc) venv=.venv-$level ;;
+  *) echo "usage: $0 run|test|bench|heavy|dvc" >&2; exit 2 ;;
 esac
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
@@ -104,9 +105,13 @@ if ! "$venv/bin/python" -c '' 2>/dev/null; then
   rm -rf "$venv"
   "$python" -m venv "$venv"
 fi
-groups=()
-if [ "$level" != run ]; then groups+=(--group dev); fi
-if [ "$level" = bench ] || [ "$level" = heavy ]; then groups+=(--group "$level"); fi
+what=(-e . -c requirements.lock)
+case $level in
+  run) ;;
+  test) what+=(--group dev) ;;
+  bench | heavy) what+=(--group dev --group "$level") ;;
+  dvc) what=(--group dvc) ;;  # a program beside ours, with older releases of what both use
+esac
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 
 # uv reads nothing of pip's configuration, and of the system's certificates only if told to: those of a company's proxy
@@ -116,10 +121,10 @@ own_index() { "${pip[@]}" config list 2>/dev/null | grep -Eq '[.](index-url|no-i
 
 say "Python packages (half a minute)"
 if ! own_index && { [ -x "$venv/bin/uv" ] || "${pip[@]}" install uv </dev/null; }; then
-  UV_SYSTEM_CERTS=1 VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip install --quiet --compile-bytecode -e . "${groups[@]}" -c requirements.lock </dev/null
+  UV_SYSTEM_CERTS=1 VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip install --quiet --compile-bytecode "${what[@]}" </dev/null
 else
   "${pip[@]}" install "pip>=25.1" </dev/null  # the first that knows dependency groups
-  "${pip[@]}" install -e . "${groups[@]}" -c requirements.lock </dev/null
+  "${pip[@]}" install "${what[@]}" </dev/null
 fi
 inputs >"$venv/.setup-$level"
 inputs_and_lock >"$venv/.setup-$level.lock"
