@@ -142,7 +142,7 @@ class PackageFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec shi
         found = self._read(paths, _each(starts, len(paths)), _each(ends, len(paths)))
         if on_error == "return":
             pairs = zip(paths, found, strict=True)
-            return [_as_os_error(path, one) if isinstance(one, FusepkgError) else one for path, one in pairs]
+            return [_as_read_error(path, one) if isinstance(one, FusepkgError) else one for path, one in pairs]
         return [_bytes_or_error(path, one) for path, one in zip(paths, found, strict=True)]
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
@@ -159,9 +159,9 @@ class PackageFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec shi
             if not isinstance(one, FusepkgError):
                 contents[name] = one
             elif on_error == "raise":
-                raise _as_os_error(name, one) from one
+                raise _as_read_error(name, one) from one
             elif on_error == "return":
-                contents[name] = _as_os_error(name, one)
+                contents[name] = _as_read_error(name, one)
         return contents
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **__: Any) -> PackageFile:
@@ -217,7 +217,7 @@ class PackageFile(io.BufferedReader):
                 return source.read(entry, offset, length)
             except FusepkgError as exc:
                 fs.failed_reads.append(exc)
-                raise _as_os_error(path, exc) from exc
+                raise _as_read_error(path, exc) from exc
 
         self._buffer_bytes, self._read_at = block_size or BUFFER_BYTES, read_at
         super().__init__(EntryFile(path, entry.size, read_at), self._buffer_bytes)
@@ -270,7 +270,7 @@ def _each(value: Any, count: int) -> Sequence[int | None]:
 
 def _bytes_or_error(path: str, found: bytes | FusepkgError) -> bytes:
     if isinstance(found, FusepkgError):
-        raise _as_os_error(path, found) from found
+        raise _as_read_error(path, found) from found
     return found
 
 
@@ -280,6 +280,14 @@ def _os_errors(path: str) -> Iterator[None]:
         yield
     except FusepkgError as exc:
         raise _as_os_error(path, exc) from exc
+
+
+def _as_read_error(path: str, error: FusepkgError) -> OSError:
+    """Return the OSError for bytes that cannot be had: FileNotFoundError only where the version has no such file.
+
+    A package or tag that is not there is another error: Zarr takes a chunk that is "not found" for one full of zeros.
+    """
+    return OSError(errno_of(error)[0], str(error), path)
 
 
 def _as_os_error(path: str, error: FusepkgError) -> OSError:

@@ -116,8 +116,7 @@ def _dask(jobs: int | None) -> Executor:
         raise MissingExtra("Dask's scheduler is missing", hint='pip install "fusepkg[dask]"') from exc
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     client = Client(address) if address else Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
-    executor: Executor = client.get_executor()
-    return _Closing(executor, client.close)
+    return _Closing(client.get_executor(), client.close)
 
 
 def _ray(jobs: int | None) -> Executor:
@@ -190,9 +189,11 @@ class _Closing(Executor):
         return self._executor.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """See Executor."""
-        self._executor.shutdown(wait, cancel_futures=cancel_futures)
-        self._close()
+        """See Executor. What is under way ends with the client: Dask's executor knows no ``cancel_futures``."""
+        try:
+            self._executor.shutdown(wait)
+        finally:
+            self._close()
 
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -142,8 +142,11 @@ def test_what_cannot_be_opened(fs: PackageFileSystem, path: str, error: type[OSE
     with pytest.raises(error, match=says.replace("?", "\\?")) as caught:
         fs.open(path)
     assert isinstance(caught.value.__cause__, FusepkgError)
-    with pytest.raises(error):
+    is_of_the_version = path.startswith(ROOT)
+    with pytest.raises(error if is_of_the_version else OSError) as caught:
         fs.cat_file(path)
+    # Zarr takes a chunk that is "not found" for one full of zeros, also where it is the package that was not found.
+    assert isinstance(caught.value, FileNotFoundError) <= is_of_the_version
     assert fs.exists(path) is (error is IsADirectoryError)
 
 
