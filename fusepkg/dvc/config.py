@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fusepkg.errors import RepositoryUnfit
@@ -21,13 +21,15 @@ _SYSTEM_CONFIG = Path("/etc/xdg/dvc/config")
 class Remote:
     """One remote: in S3 ``bucket`` and ``path`` as prefix, else ``path`` is a directory of this machine.
 
-    ``options`` are DVC's for S3, those that fusepkg follows.
+    ``options`` are DVC's for S3, those that fusepkg follows. ``is_endpoint_foreign``: the endpoint among them was named
+    by a repository of another machine, which others write, and not by a file of this one.
     """
 
     name: str
     bucket: str
     path: str
     options: tuple[tuple[str, str], ...] = ()
+    is_endpoint_foreign: bool = False
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.path}" if self.bucket else self.path
@@ -107,7 +109,7 @@ class Config:
             above, _, path_in_it = rest.partition("/")
             base_remote = self.remote(above, (*seen, name))
             path = "/".join(filter(None, (base_remote.path, path_in_it)))
-            return Remote(name, base_remote.bucket, path, base_remote.options)
+            return replace(base_remote, name=name, path=path)
         if scheme != "s3":
             raise RepositoryUnfit(
                 f"the remote {name!r} of {self._shown} is at {scheme}://; fusepkg reads those in S3 and in folders",
@@ -115,7 +117,8 @@ class Config:
             )
         bucket, _, prefix = rest.partition("/")
         told = tuple((one, options[one][0]) for one in _S3_OPTIONS if one in options)
-        return Remote(name, bucket, prefix.strip("/"), told)
+        is_endpoint_foreign = options.get("endpointurl", ("", Path()))[1] is None
+        return Remote(name, bucket, prefix.strip("/"), told, is_endpoint_foreign)
 
 
 def _read(path: Path) -> str:

@@ -7,6 +7,7 @@ cache to a remote, is another version, and no index names places of before.
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 DVC_KEY = "fusepkg_dvc"
 """In the metadata of such a version: which repository, where its objects lie, how its buckets are reached."""
 
+_ANONYMOUS = "allow_anonymous_login"
+
 
 @dataclass(frozen=True, slots=True)
 class Brought:
@@ -52,7 +55,7 @@ def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path
 
     def use_remote(remote: Remote) -> None:
         if remote.bucket and remote.options:
-            options = dict(remote.options)
+            options = _accepted(remote, s3)
             if buckets.setdefault(remote.bucket, options) != options:
                 raise RepositoryUnfit(f"the bucket {remote.bucket} is to be reached in two ways, as two remotes say")
             stores.use_settings(remote.bucket, _with_options(s3, options))
@@ -82,6 +85,26 @@ def use_remotes(header: Mapping[str, Any], stores: StoreSet, s3: S3Settings) -> 
         stores.use_settings(bucket, _with_options(s3, options))
 
 
+def _accepted(remote: Remote, s3: S3Settings) -> dict[str, str]:
+    """Return a remote's options without an endpoint that others have named, to which no credentials are sent.
+
+    Raises RepositoryUnfit if they would be, unless the user names that endpoint too.
+    """
+    options = dict(remote.options)
+    if not remote.is_endpoint_foreign:
+        return options
+    if not s3.sign or options.get(_ANONYMOUS, "").lower() == "true":
+        return {**options, _ANONYMOUS: "true"}
+    endpoint = options.pop("endpointurl")
+    said = (s3.endpoint_url, os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ENDPOINT_URL"))
+    if endpoint.rstrip("/") not in [one.rstrip("/") for one in said if one]:
+        raise RepositoryUnfit(
+            f"the repository has its remote {remote.name!r} at {endpoint}: your credentials would be sent there",
+            hint=f"If you trust it: --endpoint-url {endpoint}. For public data: --no-sign-request",
+        )
+    return options
+
+
 def _with_options(s3: S3Settings, options: dict[str, str]) -> S3Settings:
     """Return settings for a remote: flags and fusepkg's configuration, then DVC's, then AWS's own sources."""
     return replace(
@@ -89,7 +112,7 @@ def _with_options(s3: S3Settings, options: dict[str, str]) -> S3Settings:
         endpoint_url=s3.endpoint_url or options.get("endpointurl"),
         region=s3.region or options.get("region"),
         profile=s3.profile or options.get("profile"),
-        sign=s3.sign and options.get("allow_anonymous_login", "").lower() != "true",
+        sign=s3.sign and options.get(_ANONYMOUS, "").lower() != "true",
     )
 
 

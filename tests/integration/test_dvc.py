@@ -79,6 +79,24 @@ def test_a_revision_is_installed(expected: dict[str, dict[str, str]], fusepkg: F
 
 
 @pytest.mark.s3
+def test_credentials_go_nowhere_because_a_repository_says_so(
+    expected: dict[str, dict[str, str]], s3: Gateway, proxy: Proxy, fusepkg: Fusepkg, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    in_s3(tmp_path, s3, proxy.endpoint)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    elsewhere = f"dvc+file://{tmp_path}/registry"
+    proxy.forget()
+    refused = fusepkg("ls", elsewhere, check=False)
+    assert refused.returncode != 0
+    assert f"If you trust it: --endpoint-url {proxy.endpoint}" in refused.stderr
+    assert proxy.requests == []
+    assert fusepkg("ls", "--endpoint-url", proxy.endpoint, elsewhere).stdout
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"{proxy.endpoint}/")
+    assert fusepkg("cat", elsewhere, "raw/02/z.jpg").stdout == "z"
+
+
+@pytest.mark.s3
 def test_data_in_s3_is_read_where_dvcs_configuration_says(
     expected: dict[str, dict[str, str]], s3: Gateway, proxy: Proxy, fusepkg: Fusepkg, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -140,18 +140,19 @@ class Spoiled:
 
     def _one_in(self, share: float) -> Callable[[Request], bool]:
         def is_taken(request: Request) -> bool:
-            is_data = request.operation == "GetObject" and request.key.startswith(("small/", ".quilt/packs/data/"))
+            data = ("big/", "small/", ".quilt/packs/data/")
+            is_data = request.operation == "GetObject" and request.key.startswith(data)
             return is_data and self._chance.random() < share
 
         return is_taken
 
 
 def read_from_spoiled(
-    mount: Mount, bucket: Bucket, originals: Originals, spoiled: Spoiled, programs: int, soak_s: float
+    mount: Mount, bucket: Bucket, original: Path, spoiled: Spoiled, programs: int, soak_s: float
 ) -> Seen:
     """Let programs read for so long (0: until an answer was wrong); what is cached is removed again and again."""
     end = time.monotonic() + soak_s
-    with comparing(programs, mount.root, originals.small) as seen:
+    with comparing(programs, mount.root, original) as seen:
         while time.monotonic() < end or (soak_s == 0 and spoiled.corrupted.hits < 1):
             run_fusepkg("cache", "clear")
             time.sleep(0.1)
@@ -169,7 +170,7 @@ def test_a_bucket_at_its_worst(
     use(bucket, monkeypatch)
     with mounted(bucket.reference("small:v1"), tmp_path / "m", engine) as mount:
         spoiled = Spoiled(bucket, 0.3, 0.2)
-        seen = read_from_spoiled(mount, bucket, originals, spoiled, 2, 0)
+        seen = read_from_spoiled(mount, bucket, originals.small, spoiled, 2, 0)
         assert seen.files > 10
 
 
@@ -180,9 +181,11 @@ def test_a_bucket_at_its_worst_for_long(
 ):
     """The same for two minutes with eight programs: 30 % throttled, 1 % corrupted."""
     use(bucket, monkeypatch)
-    with mounted(bucket.reference("small:v1"), tmp_path / "m", engine) as mount:
+    # The large package: a mount holds 32 MiB of what is being read in memory, where clearing the cache does not reach.
+    with mounted(bucket.reference("big:v1"), tmp_path / "m", engine) as mount:
         spoiled = Spoiled(bucket, 0.3, 0.01)
-        seen = read_from_spoiled(mount, bucket, originals, spoiled, PROGRAMS, SOAK_S)
+        seen = read_from_spoiled(mount, bucket, originals.big, spoiled, PROGRAMS, SOAK_S)
+        assert spoiled.corrupted.hits > 5
         report(
             f"{engine}, {spoiled.throttled.hits} answers throttled, {spoiled.corrupted.hits} corrupted",
             seen,
