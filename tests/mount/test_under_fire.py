@@ -185,9 +185,9 @@ def test_a_bucket_at_its_worst_for_long(
     with mounted(bucket.reference("big:v1"), tmp_path / "m", engine) as mount:
         spoiled = Spoiled(bucket, 0.3, 0.01)
         seen = read_from_spoiled(mount, bucket, originals.big, spoiled, PROGRAMS, SOAK_S)
-        assert spoiled.corrupted.hits > 5
         report(
             f"{engine}, {spoiled.throttled.hits} answers throttled, {spoiled.corrupted.hits} corrupted",
             seen,
             f", {len(bucket.data_requests())} GETs",
         )
+        assert spoiled.corrupted.hits > 0
