@@ -63,7 +63,8 @@ def test_modules_are_named_for_what_they_own() -> None:
 
 
 def test_every_error_is_defined_in_the_one_tree() -> None:
-    assert {error.__module__ for error in ERRORS} == {"fusepkg.errors"}
+    assert {error.__module__.rpartition(".")[0] for error in ERRORS} == {"fusepkg.errors"}
+    assert [error.__name__ for error in ERRORS if error.__name__ not in errors.__all__] == []
 
 
 def test_codes_are_distinct_and_own() -> None:
