@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from fusepkg import __version__
 from fusepkg.cli.output import print_error, writing_output
+from fusepkg.cli.quick import answer_at_once
 from fusepkg.cli.streams import prepare_streams
 from fusepkg.errors import CacheFailure, FusepkgError, SystemFailure, UsageError
 
@@ -22,6 +23,8 @@ _READER_GONE = 141
 
 def app() -> object:
     """Run the command and return its exit code."""
+    if answer_at_once(sys.argv[1:]):
+        return None
     from fusepkg.cli.application import COMPLETION_VARIABLE, application
 
     if COMPLETION_VARIABLE in os.environ:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from fusepkg.cli.mounts import named
+from fusepkg.cli.mounts_shown import named
 from fusepkg.cli.opening import picked_view
 from fusepkg.cli.options import (
     FollowOption,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusepkg.cli.mounts import show_mount, show_unrecorded
+from fusepkg.cli.mounts_shown import show_mount, show_unrecorded
 from fusepkg.cli.options import JsonOption, app_of
 from fusepkg.daemon import records
 from fusepkg.errors import DaemonNotRunning, NotMounted

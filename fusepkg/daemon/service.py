@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from fusepkg.daemon.handover import Coming, Handover, plain
 from fusepkg.daemon.mount_table import still_mounted
 from fusepkg.daemon.mountpoint import checked_mountpoint
 from fusepkg.daemon.prefetching import ALL, Prefetching
-from fusepkg.daemon.preload import load_everything
+from fusepkg.daemon.preload import load_everything, load_s3
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
 from fusepkg.daemon.runtime import runtime_directory
@@ -137,7 +138,7 @@ class MountService:
                 self._prefetching.start(_paths_of(request.prefetch), request.prefetch_rate)
             stop = trio.Event()
             await nursery.start(watch_signals, stop)
-            load_everything()
+            load_everything(with_s3=self._needs_s3)
             announce(Step("Mounting"))
             try:
                 async with self._mounted(self._source) as mount:
@@ -146,6 +147,8 @@ class MountService:
                     await self._introduce(mount, mount_id, nursery)
                     mount.is_announced = True
                     announce(Ready(self._record, self._warning()))
+                    if not self._needs_s3:
+                        nursery.start_soon(partial(trio.to_thread.run_sync, load_s3, abandon_on_cancel=True))
                     await stop.wait()
                     self._supervision.end()
                     end_within(END_S, lambda: records.remove_record(mount_id))
@@ -155,6 +158,10 @@ class MountService:
                 raise
             records.remove_record(mount_id)
             nursery.cancel_scope.cancel()
+
+    @property
+    def _needs_s3(self) -> bool:
+        return self._request.reference.bucket.scheme == "s3"
 
     def _mounted(self, source: BlobSource) -> AbstractAsyncContextManager[RunningMount]:
         """Make the mount, or go on with it."""

@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+from fusepkg.cli.quick import answer_at_once
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROGRAM = """
 import json, sys
@@ -35,6 +41,30 @@ def test_the_version_needs_no_library():
     assert not loaded_by("--version") & {*HEAVY, "typer", "click", "msgspec", "logging"}
 
 
-@pytest.mark.parametrize("arguments", [("mounts",), ("mounts", "--json"), ("stat", ".")], ids=" ".join)
-def test_questions_about_mounts_load_nothing_that_fetches_or_serves(arguments: tuple[str, ...]):
-    assert not loaded_by(*arguments) & HEAVY
+def test_questions_about_mounts_load_nothing_that_fetches_or_serves():
+    assert not loaded_by("stat", ".") & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [("mounts",), ("mounts", "--json")], ids=" ".join)
+def test_a_list_of_mounts_needs_no_library_for_command_lines(arguments: tuple[str, ...]):
+    assert not loaded_by(*arguments) & {*HEAVY, "typer", "click", "subprocess"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("mounts", "DIR"),
+        ("mounts", "--help"),
+        ("mounts", "--json", "--json"),
+        ("status", "a", "b"),
+        ("status", "-h"),
+    ],
+    ids=" ".join,
+)
+def test_only_plain_forms_are_answered_at_once(arguments: tuple[str, ...]):
+    assert not answer_at_once(arguments)
+
+
+def test_a_directory_without_a_mount_is_left_to_the_command(tmp_path: Path):
+    assert not answer_at_once(("status", str(tmp_path)))
