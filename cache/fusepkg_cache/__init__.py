@@ -12,7 +12,7 @@ from fusepkg_cache.errors import (
     CacheFull,
     CacheReadOnly,
     CacheUnusable,
-    DigestMismatch,
+    WrongBytes,
 )
 from fusepkg_cache.info import CacheInfo
 from fusepkg_cache.lower_cache import LowerCache
@@ -36,13 +36,13 @@ __all__ = [
     "ClaimedBatch",
     "Cleared",
     "Digest",
-    "DigestMismatch",
     "LowerCache",
     "Pin",
     "PlainFiles",
     "TemporaryBlob",
     "Verified",
     "VerifyReport",
+    "WrongBytes",
     "compute_digest",
     "verified",
 ]

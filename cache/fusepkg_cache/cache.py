@@ -195,7 +195,7 @@ class Cache:
     def put(self, digest: Digest, data: bytes) -> None:
         """Keep a blob; on return every process sees it. Does nothing if it is kept already.
 
-        Raises: DigestMismatch if ``data`` is not that blob, CacheUnusable if the disk refuses.
+        Raises: WrongBytes if ``data`` is not that blob, CacheUnusable if the disk refuses.
         """
         self.put_many([verified(digest, data)])
 
@@ -220,7 +220,7 @@ class Cache:
     def put_pieces(self, digest: Digest, pieces: Iterable[bytes]) -> None:
         """Keep a blob that comes in pieces and may be too large for memory; on return every process sees it.
 
-        The pieces are taken even where the blob is kept already. Raises: DigestMismatch, CacheUnusable, and what
+        The pieces are taken even where the blob is kept already. Raises: WrongBytes, CacheUnusable, and what
         ``pieces`` raises; then nothing is kept.
         """
         opened = self._directory()

@@ -20,7 +20,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.errors import DigestMismatch
+from fusepkg_cache.errors import WrongBytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,10 +193,10 @@ def compute_digest(algorithm: Algorithm, data: bytes | bytearray | memoryview) -
 
 
 def require_match(digest: Digest, data: bytes) -> None:
-    """Raise DigestMismatch unless ``data`` is the blob that ``digest`` names."""
+    """Raise WrongBytes unless ``data`` is the blob that ``digest`` names."""
     found = compute_digest(digest.algorithm, data)
     if not digest.matches(found):
-        raise DigestMismatch(f"{len(data)} bytes given as {digest} hash to {found}")
+        raise WrongBytes(f"{len(data)} bytes given as {digest} hash to {found}")
 
 
 class Verified:
@@ -212,7 +212,7 @@ class Verified:
 
 
 def verified(digest: Digest, data: bytes) -> Verified:
-    """Hash ``data`` and return it as the blob that ``digest`` names. Raises DigestMismatch."""
+    """Hash ``data`` and return it as the blob that ``digest`` names. Raises WrongBytes."""
     require_match(digest, data)
     made = object.__new__(Verified)
     made.digest, made.data = digest, data

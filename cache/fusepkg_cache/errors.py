@@ -1,7 +1,7 @@
 """Every error the cache raises, as one tree.
 
     CacheError
-      DigestMismatch       the bytes given are not the bytes named
+      WrongBytes       the bytes given are not the bytes named
       CacheUnusable        go on without the cache
         CacheFull          no room on the disk, in a quota
           BlobTooLarge     larger than the bound of the cache
@@ -30,7 +30,7 @@ class CacheError(Exception):
         return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
-class DigestMismatch(CacheError):
+class WrongBytes(CacheError):
     """The bytes given do not hash to the digest given with them; nothing was stored."""
 
     code = "cache.digest_mismatch"

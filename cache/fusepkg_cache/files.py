@@ -20,7 +20,7 @@ from fusepkg_cache.records import BLOCK_BYTES, block_sums, record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusepkg_cache.records import Span
+    from fusepkg_cache.records import BlockSpan
 
 _READ_BYTES = 16 * BLOCK_BYTES
 """Read at once where a file is checked in full: 1 MiB keeps the memory small and the calls few."""
@@ -103,7 +103,7 @@ def _names(directory: Path) -> list[str]:
         return []
 
 
-def read_checked(descriptor: int, digest: Digest, span: Span) -> bytes | None:
+def read_checked(descriptor: int, digest: Digest, span: BlockSpan) -> bytes | None:
     """The bytes of a span; None where the file does not have its size, or a block does not have its sum."""
     if os.fstat(descriptor).st_size != span.blob_bytes:
         return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.files import BlobFiles
     from fusepkg_cache.index import BlobIndex
     from fusepkg_cache.index_change import IndexChange
-    from fusepkg_cache.segments import Record, Segments
+    from fusepkg_cache.segments import SegmentRecord, Segments
 
 FOUND_AT_ONCE = 1024
 """Files or records looked at between two changes."""
@@ -90,7 +90,7 @@ class Finder:
             except FileNotFoundError:
                 continue
 
-    def _is_whole(self, number: int, record: Record) -> bool:
+    def _is_whole(self, number: int, record: SegmentRecord) -> bool:
         """Whether a record is what it says, hashed in full: one behind damage may be part of a blob's own bytes."""
         digest = digest_of(record.key)
         if digest is None or digest.algorithm.weak or record.kind != BLOB:
@@ -105,7 +105,7 @@ def _put_files(change: IndexChange, found: list[tuple[bytes, int, int]]) -> None
             change.put_large(key, size, used=used)
 
 
-def _put_records(change: IndexChange, number: int, records: list[Record], used: int, files: BlobFiles) -> None:
+def _put_records(change: IndexChange, number: int, records: list[SegmentRecord], used: int, files: BlobFiles) -> None:
     for record in records:
         digest = digest_of(record.key)
         if digest is None or change.find(record.key) is not None:

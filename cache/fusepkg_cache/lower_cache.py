@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from fusepkg_cache.digest import Hashing
-from fusepkg_cache.errors import DigestMismatch
+from fusepkg_cache.errors import WrongBytes
 from fusepkg_cache.files import BlobFiles
 from fusepkg_cache.layout import CacheLayout
 
@@ -76,7 +76,7 @@ class LowerCache:
                     parts.append(part)
                 at += len(piece)
             if not digest.matches(hashing.digest()):
-                raise DigestMismatch(f"{at} bytes of the lower cache are not {digest}")
+                raise WrongBytes(f"{at} bytes of the lower cache are not {digest}")
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
         return self.give(digest, cut, size=size)
@@ -86,7 +86,7 @@ class LowerCache:
     ) -> _T | None:
         """What ``taken_by`` makes of a blob's size and its pieces; None where it is not there, or cannot be read.
 
-        The pieces are not checked: ``taken_by`` raises DigestMismatch where they are not the blob, which is None here
+        The pieces are not checked: ``taken_by`` raises WrongBytes where they are not the blob, which is None here
         too. Whatever else it raises is raised.
         """
         try:
@@ -99,9 +99,9 @@ class LowerCache:
         try:
             found_bytes = os.fstat(descriptor).st_size
             if size not in (None, found_bytes):
-                raise DigestMismatch(f"{found_bytes} bytes in place of {size}")
+                raise WrongBytes(f"{found_bytes} bytes in place of {size}")
             taken = taken_by(found_bytes, _pieces(descriptor))
-        except DigestMismatch as exc:
+        except WrongBytes as exc:
             self.damaged += 1
             self._warn("damaged", f"{self._blobs.path(digest)} is damaged, and was passed over: {exc.message}")
             return None

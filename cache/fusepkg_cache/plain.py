@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg_cache._translate import translated
 from fusepkg_cache.digest import Hashing
-from fusepkg_cache.errors import CacheUnusable, DigestMismatch
+from fusepkg_cache.errors import CacheUnusable, WrongBytes
 from fusepkg_cache.files import BlobFiles
 from fusepkg_cache.layout import LAYOUT_VERSION, CacheLayout
 
@@ -57,7 +57,7 @@ class PlainFiles:
     def put(self, digest: Digest, pieces: Iterable[bytes], *, size: int) -> None:
         """Write a blob of ``size`` bytes; on return everybody finds it. Replaces a file of the same name.
 
-        Raises: DigestMismatch where the pieces are not that blob, CacheUnusable, and what the pieces raise; then no
+        Raises: WrongBytes where the pieces are not that blob, CacheUnusable, and what the pieces raise; then no
         file of the name is left that was not there before.
         """
         final = self._blobs.path(digest)
@@ -72,7 +72,7 @@ class PlainFiles:
                     _write(descriptor, piece)
             if not digest.matches(hashing.digest()):
                 os.unlink(final + _UNFINISHED)
-                raise DigestMismatch(f"the bytes given as {digest} are others")
+                raise WrongBytes(f"the bytes given as {digest} are others")
             with translated(f"cannot write {final}"):
                 os.fchmod(descriptor, os.fstat(descriptor).st_mode & _READABLE)
                 os.rename(final + _UNFINISHED, final)

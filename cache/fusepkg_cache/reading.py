@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.index_change import IndexChange
     from fusepkg_cache.index_page import IndexEntry
     from fusepkg_cache.open_directory import OpenDirectory
-    from fusepkg_cache.records import Span
+    from fusepkg_cache.records import BlockSpan
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _read_large(
 
 def _span(
     opened: OpenDirectory, digest: Digest, entry: IndexEntry | None, offset: int, length: int | None
-) -> Span | None:
+) -> BlockSpan | None:
     record = known_sums(opened, digest, entry)
     return None if record is None else span_of(record, offset, length)
 

@@ -70,7 +70,7 @@ def block_sums(digest: Digest, data: bytes | memoryview) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class BlockSpan:
     """The blocks a part of a large blob lies in: their place in the file, and their sums.
 
     ``blob_bytes`` is the size the file must have; ``stop`` is at most that.
@@ -98,17 +98,17 @@ def recorded_bytes(value: bytes | memoryview) -> int:
     return size
 
 
-def span_of(value: bytes | memoryview, offset: int, length: int | None) -> Span | None:
+def span_of(value: bytes | memoryview, offset: int, length: int | None) -> BlockSpan | None:
     """The blocks that ``length`` bytes from ``offset`` touch; all from there on for None. None for a damaged record."""
     size = recorded_bytes(value)
     if len(value) != _SIZE.size + -(-size // BLOCK_BYTES) * SUM_BYTES:
         return None
     end = size if length is None else min(offset + length, size)
     if offset >= end:
-        return Span(size, size, size, b"")
+        return BlockSpan(size, size, size, b"")
     first, last = offset // BLOCK_BYTES, -(-end // BLOCK_BYTES)
     sums = bytes(value[_SIZE.size + first * SUM_BYTES : _SIZE.size + last * SUM_BYTES])
-    return Span(size, first * BLOCK_BYTES, min(last * BLOCK_BYTES, size), sums)
+    return BlockSpan(size, first * BLOCK_BYTES, min(last * BLOCK_BYTES, size), sums)
 
 
 @dataclass(frozen=True, slots=True)

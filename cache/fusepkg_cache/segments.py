@@ -69,7 +69,7 @@ class _Open:
             self.descriptor = -1
 
 
-class Record(NamedTuple):
+class SegmentRecord(NamedTuple):
     """A record found in a segment. ``reached`` says that every header before it was sound."""
 
     offset: int
@@ -132,7 +132,7 @@ class Segments:
         """Whether the segment of an entry is there at all."""
         return os.path.exists(self._path(entry.segment))
 
-    def records(self, number: int) -> Iterator[Record]:
+    def records(self, number: int) -> Iterator[SegmentRecord]:
         """The records of a segment, in order, removed ones left out. Raises OSError."""
         opened = self._opened(number, fresh=True)
         if opened is None:
@@ -147,7 +147,7 @@ class Segments:
                 at = _next_record(descriptor, at + ALIGN_BYTES, size)
                 continue
             if found.kind in (BLOB, BLOCK_SUMS):
-                yield Record(at, found.kind, found.key, found.length, reached)
+                yield SegmentRecord(at, found.kind, found.key, found.length, reached)
             at += record_bytes(found.length)
 
     def raw(self, number: int, offset: int, length: int) -> bytes:

@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from fusepkg_cache._translate import translated
-from fusepkg_cache.errors import DigestMismatch
+from fusepkg_cache.errors import WrongBytes
 from fusepkg_cache.files import check_in_full, read_checked
 from fusepkg_cache.records import span_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TemporaryBlob:
     """One blob, on the disk for as long as this object or its process lives.
 
-    Raises: DigestMismatch where the pieces are not the blob, CacheUnusable where no directory for temporary files has
+    Raises: WrongBytes where the pieces are not the blob, CacheUnusable where no directory for temporary files has
     room for it, and what ``pieces`` raises.
     """
 
@@ -39,7 +39,7 @@ class TemporaryBlob:
         with translated(f"cannot read {digest} back from a temporary file"):
             record = check_in_full(self._descriptor, digest)
         if record is None:
-            raise DigestMismatch(f"{self.size} bytes given as {digest} hash to something else")
+            raise WrongBytes(f"{self.size} bytes given as {digest} hash to something else")
         self._record = record
 
     @property

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.errors import DigestMismatch
+from fusepkg_cache.errors import WrongBytes
 from fusepkg_cache.eviction import drop
 from fusepkg_cache.files import check_in_full
 from fusepkg_cache.index_page import SMALL
@@ -74,7 +74,7 @@ def is_kept_small(opened: OpenDirectory, digest: Digest) -> bool:
 def keep_pieces(opened: OpenDirectory, digest: Digest, pieces: Iterable[bytes]) -> None:
     """Keep a blob of any size as a file; its bytes are checked as they lie there, before anyone can see them.
 
-    Raises: DigestMismatch, BlobTooLarge.
+    Raises: WrongBytes, BlobTooLarge.
     """
     path = opened.unfinished.write(_fitting(opened, pieces))
     try:
@@ -84,7 +84,7 @@ def keep_pieces(opened: OpenDirectory, digest: Digest, pieces: Iterable[bytes]) 
         finally:
             os.close(descriptor)
         if record is None:
-            raise DigestMismatch(f"{path.stat().st_size} bytes given as {digest} hash to something else")
+            raise WrongBytes(f"{path.stat().st_size} bytes given as {digest} hash to something else")
         opened.files.publish(path, digest)
     except BaseException:
         path.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fusepkg.index.opening import Index
     from fusepkg.index.reader import Inode
     from fusepkg.query.result import QueryResult
-    from fusepkg.transforms.work import Failure
+    from fusepkg.transforms.work import FailedEntries
     from fusepkg.work.progress import ProgressCallback
 
 _SETTERS = frozenset(
@@ -465,7 +465,7 @@ class Mapped:
     package: Package
     done: int
     reused: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedEntries, ...]
 
 
 def _key(path: str) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.app.settings import Settings
-    from fusepkg.dvc.package import Brought
+    from fusepkg.dvc.package import ImportedRevision
     from fusepkg.fetch.blocking import BlockingSource
     from fusepkg.fetch.direct import DirectReader
     from fusepkg.fetch.packs import VersionPacks
@@ -220,7 +220,7 @@ class Context:
             return Resolved(reference, brought.top_hash, reference.tag), brought.offline_since_s
         return resolve_or_remember(self.store(reference.bucket), reference, self.hints)
 
-    def _bring(self, reference: Reference) -> Brought:
+    def _bring(self, reference: Reference) -> ImportedRevision:
         """Read a DVC repository, so that its registry on this machine has the version that a reference names."""
         from fusepkg.dvc.package import bring  # here: few programs need it
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fusepkg.model.entry import Entry
     from fusepkg.work.progress import ProgressCallback
-    from fusepkg.work.walk import Found
+    from fusepkg.work.walk import WalkEntry
 
 HASH_THREADS = max(2, os.cpu_count() or 2)
 """One per core: hashing is all CPU; two at least, so that one can wait for the disk."""
@@ -79,7 +79,7 @@ def compare_directory(
     count: int = 0,
     total_bytes: int = 0,
     leave_out: Collection[str] = (),
-    trusted: Callable[[Entry, Found], bool] = lambda _entry, _found: False,
+    trusted: Callable[[Entry, WalkEntry], bool] = lambda _entry, _found: False,
     progress: ProgressCallback = no_progress,
 ) -> list[Difference]:
     """Return all differences, in tree order. ``entries`` come in tree order; ``leave_out`` are names at the top.
@@ -109,10 +109,10 @@ def compare_directory(
     return sorted(differences, key=lambda difference: place_of(difference.logical_key))
 
 
-_Pair = tuple["Entry | None", "Found | None"]
+_Pair = tuple["Entry | None", "WalkEntry | None"]
 
 
-def _side_by_side(entries: Iterable[Entry], found: Iterator[Found]) -> Iterator[_Pair]:
+def _side_by_side(entries: Iterable[Entry], found: Iterator[WalkEntry]) -> Iterator[_Pair]:
     """Yield each name once, with its entry in the manifest and its file in the directory, None if missing."""
     local = next(found, None)
     for entry in entries:
@@ -143,7 +143,7 @@ def _batches(pairs: Iterable[_Pair]) -> Iterator[list[_Pair]]:
         yield batch
 
 
-def _compare(entry: Entry | None, found: Found | None, stop: StopFlag) -> Difference | None:
+def _compare(entry: Entry | None, found: WalkEntry | None, stop: StopFlag) -> Difference | None:
     if entry is None:
         assert found is not None, "a pair has one side at least"
         return Difference(found.logical_key, "exists in the directory, but not in the manifest", DifferenceKind.EXTRA)
@@ -155,7 +155,7 @@ def _compare(entry: Entry | None, found: Found | None, stop: StopFlag) -> Differ
     return Difference(key, reason, DifferenceKind.CHANGED, entry) if reason else None
 
 
-def _what_differs(entry: Entry, found: Found, stop: StopFlag) -> str:
+def _what_differs(entry: Entry, found: WalkEntry, stop: StopFlag) -> str:
     if entry.kind is not found.kind:
         return f"is {_KIND_WORDS[found.kind]}, but {_KIND_WORDS[entry.kind]} in the manifest"
     if found.kind is EntryKind.EMPTY_DIRECTORY:
@@ -171,14 +171,14 @@ def _what_differs(entry: Entry, found: Found, stop: StopFlag) -> str:
     return "" if entry.digest.matches(digest) else "has other contents than the manifest says"
 
 
-def _is_blunted(entry: Entry, found: Found) -> bool:
+def _is_blunted(entry: Entry, found: WalkEntry) -> bool:
     """Return whether a link out of the package has the text that mounts and installs give it."""
     with suppress(OSError):  # then it cannot be read, which is told below
         return os.readlink(found.path) == blunted(entry.logical_key.encode(), entry.link_text.encode())
     return False
 
 
-def hash_found(found: Found, like: Digest, stop: StopFlag) -> Digest:
+def hash_found(found: WalkEntry, like: Digest, stop: StopFlag) -> Digest:
     """Return the digest of a file's bytes, or a link's target, by the algorithm of ``like``. Raises OSError."""
     if found.kind is EntryKind.SYMLINK:
         return compute_digest(like.algorithm, os.readlink(found.path))

@@ -21,7 +21,7 @@ from fusepkg.model.block_hashes import (
     read_head,
     write_list,
 )
-from fusepkg.packs.pack import Blob, holds, pack_of
+from fusepkg.packs.pack import SizedDigest, holds, pack_of
 from fusepkg.packs.table import read_table
 from fusepkg.registry.block_lists import get_block_list, put_block_list
 from fusepkg.registry.layout import pack_key
@@ -127,7 +127,7 @@ def check_packs(store: ObjectStore, index: Index) -> list[str]:
 
 
 def _pack_problems(store: ObjectStore, index: Index, name: str, first: int, entries: int) -> Iterator[str]:
-    pack = pack_of([Blob(size, digest) for size, digest in index.entries.blobs_between(first, first + entries)])
+    pack = pack_of([SizedDigest(size, digest) for size, digest in index.entries.blobs_between(first, first + entries)])
     if pack.name != name:
         yield f"the table of packs names {name[:9]} for files that another pack holds"
     elif not has_pack(store, name, pack.size):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg.cli.builder_state import Add, BuilderChange, Move, Remove, Set, SetMeta, Shown
+from fusepkg.cli.builder_state import Add, BuilderChange, Move, Remove, Set, SetMeta, ShownItem
 from fusepkg.cli.output import progress_bar
 from fusepkg.daemon.records import mounts_below
 from fusepkg.model.reference import parse_reference
@@ -113,6 +113,6 @@ def _leave_out(source: str) -> Callable[[str, bool], bool]:
     return lambda key, _is_directory: key == own
 
 
-def shown_items(draft: Draft) -> tuple[Shown, ...]:
+def shown_items(draft: Draft) -> tuple[ShownItem, ...]:
     """Return the contents as lines: folders and files as added, exceptions below their folder."""
-    return tuple(Shown(item.logical, item.source) for item in draft.items())
+    return tuple(ShownItem(item.logical, item.source) for item in draft.items())

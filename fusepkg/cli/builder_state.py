@@ -97,7 +97,7 @@ class BuilderHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     pushed: _TopHash | None = None
 
 
-class Shown(_Line, frozen=True, tag="show", rename={"source": "from"}):
+class ShownItem(_Line, frozen=True, tag="show", rename={"source": "from"}):
     """A line of the contents as ``status`` shows it: what the last command made of the changes, for people."""
 
     key: str
@@ -109,14 +109,14 @@ class BuilderState(msgspec.Struct, frozen=True):
 
     header: BuilderHeader
     changes: tuple[BuilderChange, ...] = ()
-    items: tuple[Shown, ...] = ()
+    items: tuple[ShownItem, ...] = ()
 
     @property
     def is_pushed(self) -> bool:
         """Whether this version is in the bucket, with no change since."""
         return self.header.base is not None and not self.changes
 
-    def with_change(self, change: BuilderChange, items: Iterable[Shown]) -> BuilderState:
+    def with_change(self, change: BuilderChange, items: Iterable[ShownItem]) -> BuilderState:
         """Return a copy with one more change, and without the hashes of what was built and pushed."""
         header = msgspec.structs.replace(self.header, built=None, pushed=None)
         return BuilderState(header, (*self.changes, change), tuple(items))
@@ -191,16 +191,16 @@ def state_from(text: str, path: Path) -> BuilderState:
     """Read the text of a file. Raises BuilderUnfit naming the line of ``path`` that is wrong."""
     lines = text.split("\n")  # not splitlines: names may hold what that takes for an end
     header = _read_header(path, lines[0])
-    items: list[Shown] = []
+    items: list[ShownItem] = []
     changes: list[BuilderChange] = []
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         try:
-            one = msgspec.convert(_parse(line), Shown | BuilderChange)
+            one = msgspec.convert(_parse(line), ShownItem | BuilderChange)
         except (ValueError, RecursionError) as exc:  # msgspec's own are ValueErrors too
             _refuse(path, number, str(exc))
-        if isinstance(one, Shown):
+        if isinstance(one, ShownItem):
             items.append(one)
         else:
             changes.append(one)

@@ -16,7 +16,7 @@ from fusepkg.opened.contexts import use_flags
 
 if TYPE_CHECKING:
     from fusepkg.labels.label_set import Changed, LabelSet
-    from fusepkg.labels.search import Found
+    from fusepkg.labels.search import SearchResult
 
 _SHOWN = 20
 """Labels that a search prints where it writes no file."""
@@ -180,14 +180,14 @@ def _condition(where: str | None) -> str | dict[str, Any] | None:
     return found if isinstance(found, dict) else where
 
 
-def _warn_of_several(found: Found) -> None:
+def _warn_of_several(found: SearchResult) -> None:
     if found.several:
         some = ", ".join(found.several[:3]) + (", ..." if len(found.several) > 3 else "")
         pictures = counted(len(found.several), "picture")
         note(f"Warning: {pictures} with several labels that fit ({some}): the newest counts")
 
 
-def _write(found: Found, output: Path | None, as_json: bool) -> None:
+def _write(found: SearchResult, output: Path | None, as_json: bool) -> None:
     counts = f"{counted(len(found), 'picture')}, {counted(found.labels, 'label')}"
     if output is not None:
         from fusepkg.labels.label_set import write_labels

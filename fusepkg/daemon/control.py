@@ -36,7 +36,7 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ControlAnswer(msgspec.Struct, frozen=True):
     """``facts``, or an error by its code."""
 
     facts: dict[str, Any] | None = None
@@ -66,7 +66,7 @@ def ask(path: Path, question: Question) -> dict[str, Any]:
                 line = lines.readline()
                 while line == b"\n":  # the daemon is at work
                     line = lines.readline()
-                answer = msgspec.json.decode(line, type=Answer)
+                answer = msgspec.json.decode(line, type=ControlAnswer)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise DaemonNotRunning(
             "the mount's daemon does not answer", hint="If it is dead, `fusepkg umount DIR` and mount again"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from fusepkg.daemon.control import PROTOCOL, Answer, Question, printable
+from fusepkg.daemon.control import PROTOCOL, ControlAnswer, Question, printable
 from fusepkg.engines.errnos import worst
 from fusepkg.errors import ControlError, FusepkgError, ProtocolMismatch
 
@@ -80,9 +80,11 @@ async def _answer_one(stream: trio.SocketStream, answer: AnswerQuestion) -> byte
             )
         return await _answered(stream, question, answer)
     except FusepkgError as exc:
-        return msgspec.json.encode(Answer(code=exc.code, message=printable(exc.message), hint=printable(exc.hint)))
+        return msgspec.json.encode(
+            ControlAnswer(code=exc.code, message=printable(exc.message), hint=printable(exc.hint))
+        )
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        return msgspec.json.encode(Answer(code=ControlError.code, message=f"the question cannot be read: {exc}"))
+        return msgspec.json.encode(ControlAnswer(code=ControlError.code, message=f"the question cannot be read: {exc}"))
 
 
 async def _answered(stream: trio.SocketStream, question: Question, answer: AnswerQuestion) -> bytes:
@@ -91,7 +93,7 @@ async def _answered(stream: trio.SocketStream, question: Question, answer: Answe
             nursery.start_soon(_beat, stream)
             facts = await answer(question)
             nursery.cancel_scope.cancel()
-        return msgspec.json.encode(Answer(facts=facts))
+        return msgspec.json.encode(ControlAnswer(facts=facts))
     except Exception as exc:
         error = worst(exc)
         if isinstance(error, FusepkgError):

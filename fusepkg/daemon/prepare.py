@@ -46,7 +46,7 @@ class Preparation:
     shown: tuple[Path, str] | None = None
 
 
-class Changes(msgspec.Struct):
+class DifferenceSummary(msgspec.Struct):
     """How many entries differ, the first of their names, and the size of the new ones and the modified ones."""
 
     added: int = 0
@@ -57,13 +57,13 @@ class Changes(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    changes: Changes | None = None
+    changes: DifferenceSummary | None = None
     code: str = ""
     message: str = ""
     hint: str = ""
 
 
-async def prepare(preparation: Preparation) -> Changes | None:
+async def prepare(preparation: Preparation) -> DifferenceSummary | None:
     """Run a preparation. Raises what ``Context.open_package`` raises; MountFailed if its process dies."""
     done = await trio.run_process(
         [sys.executable, "-c", _PROGRAM], stdin=pickle.dumps(preparation), capture_stdout=True, check=False
@@ -93,7 +93,7 @@ def be_preparing() -> None:
         file.write(msgspec.json.encode(answer))
 
 
-def _prepared(preparation: Preparation) -> Changes | None:
+def _prepared(preparation: Preparation) -> DifferenceSummary | None:
     context = Context(preparation.settings)
     with closing(context):
         opened = context.open_package(preparation.reference)
@@ -105,9 +105,9 @@ def _prepared(preparation: Preparation) -> Changes | None:
         return count_changes(compare_indexes(shown, opened.index))
 
 
-def count_changes(changes: Iterable[Change]) -> Changes:
+def count_changes(changes: Iterable[Change]) -> DifferenceSummary:
     """Return how many changes there are of each kind, and the first names of each."""
-    counted = Changes(names={"added": [], "removed": [], "modified": []})
+    counted = DifferenceSummary(names={"added": [], "removed": [], "modified": []})
     for change in changes:
         setattr(counted, change.kind, getattr(counted, change.kind) + 1)
         if len(counted.names[change.kind]) < MOST_NAMES:

@@ -18,7 +18,7 @@ from fusepkg.daemon.leftovers import remove_dead_hidden_mounts, remove_dead_moun
 from fusepkg.daemon.mountpoint import claimed_mountpoint
 from fusepkg.daemon.request import Step
 from fusepkg.daemon.service import MountService, Resumed
-from fusepkg.daemon.switching import Shown, shown
+from fusepkg.daemon.switching import ShownPackage, shown
 from fusepkg.engines.errnos import worst
 from fusepkg.engines.mounting import EngineChoice, choose_engine
 from fusepkg.errors import FusepkgError
@@ -108,7 +108,7 @@ def _whole_version(request: MountRequest, context: Context) -> OpenedPackage | N
 
 def _open_first(
     request: MountRequest, context: Context, announce: Callable[[Event], None], until_end: ExitStack
-) -> Shown:
+) -> ShownPackage:
     def tell(what: str, done: int, total: int) -> None:
         announce(Step(what, done, total))
 

@@ -42,7 +42,7 @@ from fusepkg.daemon.request import Ready, Step
 from fusepkg.daemon.runtime import runtime_directory
 from fusepkg.daemon.stacks import log_tasks_on_signal
 from fusepkg.daemon.supervision import Supervision, require_kernel
-from fusepkg.daemon.switching import Shown, Switcher
+from fusepkg.daemon.switching import ShownPackage, Switcher
 from fusepkg.engines.mounting import EngineChoice, LeftSession, MountOptions, mounted, resumed
 from fusepkg.engines.session_end import wait_for_session_end
 from fusepkg.errors import ControlError, SwitchUnderWay, UsageError
@@ -85,7 +85,7 @@ class MountService:
         context: Context,
         mountpoint: Path,
         choice: EngineChoice,
-        first: Shown,
+        first: ShownPackage,
         log_path: str,
         give_up_claim: Callable[[], None],
         until_end: ExitStack,
@@ -239,7 +239,7 @@ class MountService:
     def _note_supervisor(self, pid: int | None) -> None:
         self._rewrite_record(supervisor=pid)
 
-    def _note_coming(self, coming: Shown | None) -> None:
+    def _note_coming(self, coming: ShownPackage | None) -> None:
         self._coming = None if coming is None else Coming(coming.name, coming.top_hash)
         self._supervision.changed()
 
@@ -316,7 +316,7 @@ class MountService:
             view=self._request.view,
         )
 
-    def _note_switch(self, now: Shown, device: str) -> None:
+    def _note_switch(self, now: ShownPackage, device: str) -> None:
         self._shown, self._coming = now, None
         version = self._context.version_packs(now.reference.bucket, now.opened.index)
         if self._source is not None:

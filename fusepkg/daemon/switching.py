@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownPackage:
     """What a mount shows. ``name`` is its reference as people know it: a view's is not the one it is opened by."""
 
     reference: Reference
@@ -51,9 +51,9 @@ class Shown:
         return {"reference": self.name, "top_hash": self.top_hash}
 
 
-def shown(reference: Reference, opened: OpenedPackage, name: str) -> Shown:
+def shown(reference: Reference, opened: OpenedPackage, name: str) -> ShownPackage:
     """Return what a mount of an opened package shows."""
-    return Shown(reference, name, opened, PackageTree(opened.index))
+    return ShownPackage(reference, name, opened, PackageTree(opened.index))
 
 
 def parse_target(text: str, mounted: Reference) -> Reference:
@@ -86,10 +86,10 @@ class Switcher:
         context: Context,
         mountpoint: Path,
         mount: RunningMount,
-        first: Shown,
+        first: ShownPackage,
         until_end: ExitStack,
-        on_coming: Callable[[Shown | None], None],
-        on_shown: Callable[[Shown, str], None],
+        on_coming: Callable[[ShownPackage | None], None],
+        on_shown: Callable[[ShownPackage, str], None],
     ) -> None:
         self.shown = first
         self._context = context

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedObject:
     """An object as its store told of it, before a byte of it was read."""
 
     place: PhysicalKey
@@ -49,7 +49,7 @@ class CandidateFile:
     media: Media
     hashed: Hashed
     path: str = ""
-    found: Found | None = None
+    found: ListedObject | None = None
     instance: Instance | None = None
 
     @property
@@ -100,15 +100,15 @@ def local_file(path: Path, kind: DataType, title: str | None = None) -> Candidat
     return _file(path, shown, kind, CandidateFile(title or path.name, _UNREAD, hashed_of(chunks), str(path.absolute())))
 
 
-def find_object(context: Context, place: PhysicalKey) -> Found:
+def find_object(context: Context, place: PhysicalKey) -> ListedObject:
     """Ask for an object: one HEAD. Raises ObjectMissing, AccessDenied, RemoteError."""
     store, key = context.stores.for_key(place)
     info = store.head(key, version=place.version)
     version = info.version if place.scheme == "s3" else None
-    return Found(replace(place, version=version or place.version), info.size, info.etag)
+    return ListedObject(replace(place, version=version or place.version), info.size, info.etag)
 
 
-def stored_file(context: Context, found: Found, kind: DataType, title: str) -> CandidateFile:
+def stored_file(context: Context, found: ListedObject, kind: DataType, title: str) -> CandidateFile:
     """Read an object, once. Raises DataUnfit, FileChanged, RemoteError."""
     store, key = context.stores.for_key(found.place)
     shown = found.place.readable
@@ -128,7 +128,7 @@ def stored_file(context: Context, found: Found, kind: DataType, title: str) -> C
         return _file(Path(copy.name), shown, kind, file)
 
 
-def _pieces(store: ObjectStore, key: str, found: Found) -> Iterable[bytes]:
+def _pieces(store: ObjectStore, key: str, found: ListedObject) -> Iterable[bytes]:
     """Return an object in chunks; a small one by a request that costs a tenth of the CPU."""
     piece_bytes, version = chunk_size(found.size), found.place.version
     if found.size <= piece_bytes:

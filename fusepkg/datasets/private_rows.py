@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fusepkg.app.context import Context
-    from fusepkg.datasets.candidates import Found
+    from fusepkg.datasets.candidates import ListedObject
     from fusepkg.datasets.private_data import Line, PrivateData
     from fusepkg.datasets.rows import DataRow
 
@@ -30,7 +30,7 @@ _THREADS = 8
 
 
 @dataclass(slots=True)
-class Read:
+class ReadLines:
     """What came of the lines: rows to add, rows that are there, and lines that failed; in the order of the JSON."""
 
     candidates: list[Candidate] = field(default_factory=list)
@@ -44,7 +44,7 @@ def read_lines(
     rows: Sequence[DataRow],
     endpoint: str | None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Read:
+) -> ReadLines:
     """Read the objects that lines name, those of rows that are there not again. Raises CredentialsMissing."""
     answers: dict[str, Answer] = {}
     there = _by_source(rows)
@@ -62,7 +62,7 @@ def read_lines(
         progress(len(answers), len(asked.lines))
 
     run_threads(work, asked.lines, collect, threads=_THREADS, name="fusepkg-data", stop=StopFlag())
-    read = Read(failed=list(asked.failed))
+    read = ReadLines(failed=list(asked.failed))
     for line in asked.lines:
         answer = answers[line.where]
         if isinstance(answer, FailedLine):
@@ -107,7 +107,7 @@ def _by_source(rows: Iterable[DataRow]) -> _BySource:
     return found
 
 
-def _rows_of(kind: DataType, title: str, found: Sequence[Found], rows: _BySource) -> list[DataRow]:
+def _rows_of(kind: DataType, title: str, found: Sequence[ListedObject], rows: _BySource) -> list[DataRow]:
     """Return the rows that these very objects make up already; none if one of them is in no such row.
 
     Rows of several files may have been split, which their titles say after the one that was asked for.

@@ -47,7 +47,7 @@ _MOST_LIST_BYTES = 1024**3
 _NAMED = 3
 
 
-class Found(NamedTuple):
+class LocatedObject(NamedTuple):
     """An object: where it lies, and its size."""
 
     place: PhysicalKey
@@ -102,12 +102,14 @@ class Objects:
         files = self.files_of(output, None) if output.is_directory else []
         return all(self._in_cache(md5, is_old=output.is_dos2unix) is not None for _, md5 in files)
 
-    def find(self, output: Output, wanted: Iterable[tuple[str, int | None]], remote: Remote | None) -> dict[str, Found]:
+    def find(
+        self, output: Output, wanted: Iterable[tuple[str, int | None]], remote: Remote | None
+    ) -> dict[str, LocatedObject]:
         """Return place and size of objects by their MD5; ``wanted`` has them with the sizes that are known.
 
         Raises ObjectMissing, naming the first that are not there, and what stores raise.
         """
-        found: dict[str, Found] = {}
+        found: dict[str, LocatedObject] = {}
         asked: list[str] = []
         for md5, size in wanted:
             here = self._in_cache(md5, is_old=output.is_dos2unix)
@@ -120,20 +122,21 @@ class Objects:
                 else:
                     asked.append(md5)
             elif size is not None:
-                found[md5] = Found(object_key(remote, md5, is_old=output.is_dos2unix), size)
+                found[md5] = LocatedObject(object_key(remote, md5, is_old=output.is_dos2unix), size)
             else:
                 asked.append(md5)
         if asked and remote is not None and remote.bucket:
             sizes = self._sizes(output, asked, remote)
             found |= {
-                md5: Found(object_key(remote, md5, is_old=output.is_dos2unix), size) for md5, size in sizes.items()
+                md5: LocatedObject(object_key(remote, md5, is_old=output.is_dos2unix), size)
+                for md5, size in sizes.items()
             }
             asked = [md5 for md5 in asked if md5 not in sizes]
         if asked:
             raise self._missing(output, asked, remote)
         return found
 
-    def _in_cache(self, md5: str, *, is_old: bool) -> Found | None:
+    def _in_cache(self, md5: str, *, is_old: bool) -> LocatedObject | None:
         return None if self.cache is None else _in_directory(self.cache, md5, is_old=is_old)
 
     def _missing(self, output: Output, missing: list[str], remote: Remote | None) -> ObjectMissing:
@@ -175,13 +178,13 @@ def object_key(remote: Remote, md5: str, *, is_old: bool) -> PhysicalKey:
     return PhysicalKey("s3", remote.bucket, f"{remote.path}/{name}" if remote.path else name)
 
 
-def _in_directory(directory: Path, md5: str, *, is_old: bool) -> Found | None:
+def _in_directory(directory: Path, md5: str, *, is_old: bool) -> LocatedObject | None:
     path = f"{directory}/{'' if is_old else LAYOUT}{md5[:2]}/{md5[2:]}"
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return Found(PhysicalKey("file", "", path), status.st_size) if stat.S_ISREG(status.st_mode) else None
+    return LocatedObject(PhysicalKey("file", "", path), status.st_size) if stat.S_ISREG(status.st_mode) else None
 
 
 def _is_list(data: bytes, md5: str) -> bool:

@@ -38,14 +38,14 @@ _ANONYMOUS = "allow_anonymous_login"
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class ImportedRevision:
     """The version a revision names, and when that was asked last (Unix time); None if it was now."""
 
     top_hash: str
     offline_since_s: float | None
 
 
-def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path) -> Brought:
+def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path) -> ImportedRevision:
     """Read a DVC repository at a revision and put the version into its registry on this machine.
 
     Raises RepositoryUnfit, EntryNotFound, ObjectMissing, DigestMismatch, RemoteUnavailable, and what stores raise.
@@ -74,7 +74,7 @@ def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path
             file.writelines(write_entry(entry) for entry in entries)
         with suppress(ObjectExists):
             registry.create(manifest_key(reference.name, top_hash.hexdigest()), manifest)
-    return Brought(top_hash.hexdigest(), read.offline_since_s)
+    return ImportedRevision(top_hash.hexdigest(), read.offline_since_s)
 
 
 def use_remotes(header: Mapping[str, Any], stores: StoreSet, s3: S3Settings) -> None:

@@ -48,14 +48,14 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class TrackedData:
     """What was read: entries in no order, and when the repository was last in reach (Unix time), None if it was now."""
 
     entries: list[Entry]
     offline_since_s: float | None
 
 
-def read_repository(reference: Reference, sources: Sources, depth: int = 0) -> Read:
+def read_repository(reference: Reference, sources: Sources, depth: int = 0) -> TrackedData:
     """Read what DVC tracks at a revision. ``reference`` names a DVC repository.
 
     Raises RepositoryUnfit, EntryNotFound, ObjectMissing, DigestMismatch, RemoteUnavailable, and what stores raise.
@@ -90,7 +90,7 @@ def read_repository(reference: Reference, sources: Sources, depth: int = 0) -> R
             f"DVC tracks nothing at {wanted or 'any path'} of {repository} at {reference.tag}",
             hint="`dvc ls -R --dvc-only` lists what it tracks",
         )
-    return Read(below, offline_since_s)
+    return TrackedData(below, offline_since_s)
 
 
 @dataclass(frozen=True, slots=True)

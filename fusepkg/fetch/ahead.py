@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.counters import Counters
     from fusepkg.fetch.packs import PackedAt, PackPlaces, VersionPacks
-    from fusepkg.fetch.pipeline import Pipeline
+    from fusepkg.fetch.pipeline import FetchPipeline
     from fusepkg.model.entry import Entry
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Ahead:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: FetchPipeline,
         tier: CacheTier,
         counters: Counters,
         nursery: trio.Nursery,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.flight import Flight
-    from fusepkg.fetch.pipeline import Pipeline
+    from fusepkg.fetch.pipeline import FetchPipeline
     from fusepkg.model.physical_key import PhysicalKey
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class _Use:
 class BlockReads:
     """Parts of chunks, from blocks. ``list_place`` tells where the list with a root lies."""
 
-    def __init__(self, pipeline: Pipeline, tier: CacheTier, list_place: Callable[[Digest], PhysicalKey]) -> None:
+    def __init__(self, pipeline: FetchPipeline, tier: CacheTier, list_place: Callable[[Digest], PhysicalKey]) -> None:
         self._pipeline = pipeline
         self._tier = tier
         self._list_place = list_place

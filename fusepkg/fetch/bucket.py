@@ -11,14 +11,13 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks, verified
-from fusepkg_cache.errors import CacheError
-from fusepkg_cache.errors import DigestMismatch as WrongBytes
+from fusepkg_cache.errors import CacheError, WrongBytes
 
 from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteProtocol
 from fusepkg.fetch.flight import RangeFlight
 from fusepkg.fetch.piece import Kind
 from fusepkg.fetch.slots import SLOW_SMALL, SMALL_BYTES, SMALL_SLOTS
-from fusepkg.fetch.workers import Workers
+from fusepkg.fetch.workers import DaemonThreads
 from fusepkg.store.protocol import Wanted
 
 if TYPE_CHECKING:
@@ -84,8 +83,8 @@ class BucketReader:
         self._is_told = False
         self._wrong_answers = 0
         self._counting = threading.Lock()
-        self._hashers = Workers(HASHING_THREADS, "fusepkg-hash")
-        self._askers = Workers(ASKING_THREADS, "fusepkg-ask")
+        self._hashers = DaemonThreads(HASHING_THREADS, "fusepkg-hash")
+        self._askers = DaemonThreads(ASKING_THREADS, "fusepkg-ask")
         self._reads: dict[int, tuple[ObjectStore, AsyncReads]] = {}
         self._tickets = count()
         self._asked: dict[int, Flight] = {}

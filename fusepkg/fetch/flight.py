@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from fusepkg_cache.digest import verified
-from fusepkg_cache.errors import DigestMismatch
+from fusepkg_cache.errors import WrongBytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +110,6 @@ class RangeFlight(Flight):
 
 def _verified_or_none(piece: Piece, data: memoryview) -> Verified | None:
     if len(data) == piece.length:
-        with suppress(DigestMismatch):
+        with suppress(WrongBytes):
             return verified(piece.name, bytes(data))
     return None

@@ -18,7 +18,7 @@ from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest
 
 from fusepkg.errors import AccessDenied, FusepkgError, ObjectMissing
 from fusepkg.model.entry import Entry
-from fusepkg.packs.pack import Blob, is_small, pack_of
+from fusepkg.packs.pack import SizedDigest, is_small, pack_of
 from fusepkg.packs.table import FEWEST_SMALL_ENTRIES, read_table
 from fusepkg.work.walk import place_of
 
@@ -229,7 +229,7 @@ class VersionPacks:
 
     def _load(self, packed: PackedSpan) -> PackPlaces | None:
         first, stop = packed.span.first, packed.span.first + packed.span.entries
-        blobs = [Blob(size, digest) for size, digest in self.entries.blobs_between(first, stop)]
+        blobs = [SizedDigest(size, digest) for size, digest in self.entries.blobs_between(first, stop)]
         pack = pack_of(blobs)
         if pack.name != packed.pack:
             return None

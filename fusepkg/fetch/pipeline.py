@@ -60,7 +60,7 @@ LOWER_ASKERS = 16
 _T = TypeVar("_T")
 
 
-class Pipeline:
+class FetchPipeline:
     """Fetches pieces, each once for all readers of all processes. Runs in ``nursery`` until that is cancelled.
 
     A request that fails for a reason that may pass is made again, for ``retry_timeout_s`` seconds from then on.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fusepkg.fetch.flight import Flight
     from fusepkg.fetch.packs import PackedAt, VersionPacks
     from fusepkg.fetch.piece import Piece
-    from fusepkg.fetch.pipeline import Pipeline
+    from fusepkg.fetch.pipeline import FetchPipeline
     from fusepkg.index.entries import EntryTable
     from fusepkg.model.entry import Entry
 
@@ -119,7 +119,7 @@ class Prefetch:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: FetchPipeline,
         tier: CacheTier,
         ahead: Ahead,
         chunk_list: Callable[[Entry], Awaitable[bytes | None]],

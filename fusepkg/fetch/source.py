@@ -26,7 +26,7 @@ from fusepkg.fetch.caching import RETRY_TIMEOUT_S
 from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
 from fusepkg.fetch.counters import Counters
 from fusepkg.fetch.piece import blob_piece, chunk_piece, list_piece, whole_piece
-from fusepkg.fetch.pipeline import Pipeline
+from fusepkg.fetch.pipeline import FetchPipeline
 from fusepkg.fetch.prefetch import Prefetch
 from fusepkg.fetch.readahead import MAX_AHEAD, Readahead
 from fusepkg.fetch.waits import Waits
@@ -71,7 +71,7 @@ class BlobSource:
     ) -> None:
         self.counters = Counters()
         self._tier = CacheTier(open_cache, self.counters)
-        self._pipeline = Pipeline(
+        self._pipeline = FetchPipeline(
             self._tier,
             self.counters,
             store_for,

@@ -14,7 +14,7 @@ _IDLE_S = 30.0
 """An idle thread ends after this long."""
 
 
-class Workers:
+class DaemonThreads:
     """Up to ``most`` daemon threads, started as work comes; what they run must raise nothing."""
 
     def __init__(self, most: int, name: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fusepkg.api.entry import PackageEntry
     from fusepkg.api.package import Package
-    from fusepkg.fit.spec import Classes, Files, Splits, Task
+    from fusepkg.fit.spec import Classes, DataSpec, Files, Splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Report:
 @dataclass(slots=True)
 class _Check:
     package: Package
-    task: Task
+    task: DataSpec
     sample: int | None
     progress: Callable[[str, int, int], None]
     reading: Reading
@@ -194,7 +194,7 @@ class _Check:
 
 def check_package(
     package: Package,
-    task: Task,
+    task: DataSpec,
     *,
     sample: int | None = None,
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PictureHeader:
     """Format and mode as Pillow names them (``JPEG``, ``RGB``); ``width`` and ``height`` are pixels."""
 
     format: str
@@ -34,7 +34,7 @@ class Picture:
         return len(ImageMode.getmode(self.mode).bands)
 
 
-def look_at_picture(head: bytes, open_all: Callable[[], BinaryIO]) -> Picture | None:
+def look_at_picture(head: bytes, open_all: Callable[[], BinaryIO]) -> PictureHeader | None:
     """Return what a header says; None for what is no picture. ``open_all`` is asked where the head does not do.
 
     Raises RemoteError, IntegrityError.
@@ -42,12 +42,12 @@ def look_at_picture(head: bytes, open_all: Callable[[], BinaryIO]) -> Picture | 
     return _look(io.BytesIO(head)) or _look(open_all())
 
 
-def _look(file: BinaryIO) -> Picture | None:
+def _look(file: BinaryIO) -> PictureHeader | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a picture may be large: nothing of it is decoded
         try:
             with Image.open(file) as image:
-                return Picture(image.format or "", image.mode, image.width, image.height)
+                return PictureHeader(image.format or "", image.mode, image.width, image.height)
         except FusepkgError:
             raise
         except Exception:  # noqa: BLE001 - a broken header raises anything

@@ -91,7 +91,7 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DataSpec:
     """A specification that has been read and makes sense; ``document`` knows the line of each key."""
 
     document: Document
@@ -100,7 +100,7 @@ class Task:
     """The compiled JSON Schemas, by where they stand."""
 
 
-def read_task(data: bytes, name: str) -> Task:
+def read_task(data: bytes, name: str) -> DataSpec:
     """Read a specification. Raises SpecInvalid, which names the line that is wrong."""
     document = read_document(data, name)
     if not isinstance(document.value, dict):
@@ -120,10 +120,10 @@ def read_task(data: bytes, name: str) -> Task:
         _check_classes(document, classes, ("classes", number))
     if spec.splits is not None:
         _check_splits(document, spec.splits)
-    return Task(document, spec, schemas)
+    return DataSpec(document, spec, schemas)
 
 
-def read_task_file(path: Path) -> Task:
+def read_task_file(path: Path) -> DataSpec:
     """Read a specification from a file. Raises SpecInvalid."""
     try:
         return read_task(path.read_bytes(), str(path))

@@ -15,7 +15,7 @@ from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import RepositoryUnfit
 from fusepkg.gitdata.pointer import Pointer
 from fusepkg.gitdata.versions import is_kept, is_kept_here, where_it_is
-from fusepkg.gitdata.worktree import Brought, Worktree
+from fusepkg.gitdata.worktree import CheckedOut, Worktree
 from fusepkg.install.repair import find_differences, force_to_match
 from fusepkg.install.run import install
 from fusepkg.publish.push import folder_hash
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fusepkg.work.progress import ProgressCallback
 
 
-class State(enum.Enum):
+class DirectoryState(enum.Enum):
     """What a directory is, compared with its pointer; the value is how `status` says it."""
 
     RIGHT = "up to date"
@@ -41,7 +41,7 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class DirectoryOutcome:
     """What became of one directory; ``is_left`` if it was left as it is because of what it holds."""
 
     name: str
@@ -49,7 +49,9 @@ class Done:
     is_left: bool = False
 
 
-def state_of(app: Context, worktree: Worktree, name: str, pointer: Pointer, brought: Brought | None) -> State:
+def state_of(
+    app: Context, worktree: Worktree, name: str, pointer: Pointer, brought: CheckedOut | None
+) -> DirectoryState:
     """Compare a directory with its pointer. Files that have not changed since they were hashed are not read again.
 
     Raises FolderUnfit, and what opening the version raises.
@@ -61,16 +63,16 @@ def state_of(app: Context, worktree: Worktree, name: str, pointer: Pointer, brou
         )
     record = _mounted_at(directory)
     if record is not None:
-        return State.MOUNTED if record.top_hash == pointer.top_hash else State.OTHER_VERSION
+        return DirectoryState.MOUNTED if record.top_hash == pointer.top_hash else DirectoryState.OTHER_VERSION
     if not directory.is_dir() or not any(directory.iterdir()):
-        return State.MISSING
+        return DirectoryState.MISSING
     found = folder_hash(directory, hints=app.hints)
     if found == pointer.top_hash or _is_version(app, directory, pointer):
-        return State.RIGHT
+        return DirectoryState.RIGHT
     is_kept_now = is_kept_here(app, replace(pointer, top_hash=found)) or (
         brought is not None and found == brought.top_hash and is_kept(app, _as_pointer(brought))
     )
-    return State.OTHER_VERSION if is_kept_now else State.CHANGED
+    return DirectoryState.OTHER_VERSION if is_kept_now else DirectoryState.CHANGED
 
 
 def checkout(
@@ -81,7 +83,7 @@ def checkout(
     way: str = "",
     force: bool = False,
     progress: ProgressCallback = no_progress,
-) -> Iterator[Done]:
+) -> Iterator[DirectoryOutcome]:
     """Make directories what their pointers say, one after another, and drop those without a pointer any more.
 
     ``only`` names some; ``way`` is one of ``WAYS``, by default the working tree's. What holds changes that no version
@@ -100,18 +102,18 @@ def checkout(
         if only and name not in only:
             continue
         found = state_of(app, worktree, name, pointer, brought.get(name))
-        if found is State.CHANGED and not force:
+        if found is DirectoryState.CHANGED and not force:
             hint = f"`fusepkg track {name}` makes a version of it"
-            yield Done(name, f"has changes that no version has, and is left as it is: {hint}", is_left=True)
+            yield DirectoryOutcome(name, f"has changes that no version has, and is left as it is: {hint}", is_left=True)
             continue
-        if found in (State.RIGHT, State.MOUNTED):
-            chosen, what = ("mount" if found is State.MOUNTED else "files"), "is up to date"
+        if found in (DirectoryState.RIGHT, DirectoryState.MOUNTED):
+            chosen, what = ("mount" if found is DirectoryState.MOUNTED else "files"), "is up to date"
         else:
             chosen = way or worktree.way
             what = _bring(app, worktree.root / name, pointer, chosen, progress)
-        brought[name] = Brought(pointer.package, pointer.top_hash, chosen)
+        brought[name] = CheckedOut(pointer.package, pointer.top_hash, chosen)
         worktree.note_brought(brought)
-        yield Done(name, what)
+        yield DirectoryOutcome(name, what)
 
 
 def _bring(app: Context, directory: Path, pointer: Pointer, way: str, progress: ProgressCallback) -> str:
@@ -137,23 +139,25 @@ def _bring(app: Context, directory: Path, pointer: Pointer, way: str, progress: 
     return f"is another version now ({_files(len(changes))} changed)"
 
 
-def _drop(app: Context, worktree: Worktree, name: str, brought: Brought) -> Done:
+def _drop(app: Context, worktree: Worktree, name: str, brought: CheckedOut) -> DirectoryOutcome:
     """Remove a directory whose pointer is gone, if what it holds is a version that is kept somewhere."""
     directory = worktree.root / name
     if _mounted_at(directory) is not None:
         end_mount(directory, lazy=False)
         directory.rmdir()
-        return Done(name, "is not mounted any more: this revision does not track it")
+        return DirectoryOutcome(name, "is not mounted any more: this revision does not track it")
     if not directory.is_dir():
-        return Done(name, "is gone")
+        return DirectoryOutcome(name, "is gone")
     is_same = folder_hash(directory, hints=app.hints) == brought.top_hash
     if not (is_same and is_kept(app, _as_pointer(brought))):
-        return Done(name, "is not tracked by this revision, has changes, and is left as it is", is_left=True)
+        return DirectoryOutcome(
+            name, "is not tracked by this revision, has changes, and is left as it is", is_left=True
+        )
     shutil.rmtree(directory)
-    return Done(name, "is removed: this revision does not track it")
+    return DirectoryOutcome(name, "is removed: this revision does not track it")
 
 
-def _as_pointer(brought: Brought) -> Pointer:
+def _as_pointer(brought: CheckedOut) -> Pointer:
     return Pointer(brought.package, brought.top_hash, size=0, files=0)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import BucketNotFound, FusepkgError, UsageError
 from fusepkg.gitdata.pointer import Pointer
-from fusepkg.gitdata.worktree import WAYS, Brought, Worktree, package_for, tracked_by_git
+from fusepkg.gitdata.worktree import WAYS, CheckedOut, Worktree, package_for, tracked_by_git
 from fusepkg.model.reference import LOCAL_BUCKET, BucketUrl, parse_reference
 from fusepkg.publish.draft.draft import Draft
 from fusepkg.publish.manifest import build_manifest
@@ -65,7 +65,7 @@ def track(app: Context, worktree: Worktree, directory: Path, progress: ProgressC
         move_tag(store, kept.name, tag, pushed.top_hash, None)
     pointer = Pointer(package, pushed.top_hash, pushed.total_bytes, pushed.entries)
     worktree.write_pointer(name, pointer)
-    worktree.note_brought({**worktree.brought(), name: Brought(package, pushed.top_hash, WAYS[0])})
+    worktree.note_brought({**worktree.brought(), name: CheckedOut(package, pushed.top_hash, WAYS[0])})
     return Tracked(name, pointer, pointer != before)
 
 

@@ -36,7 +36,7 @@ WAYS = ("files", "mount")
 """How data is brought: as ordinary files, or mounted."""
 
 
-class Brought(msgspec.Struct, frozen=True):
+class CheckedOut(msgspec.Struct, frozen=True):
     """What was put into a directory here: the version, and whether as ``files`` or as a ``mount``."""
 
     package: str
@@ -112,14 +112,14 @@ class Worktree:
         said = os.fsdecode(run_git(self.root, "rev-parse", "--absolute-git-dir").removesuffix(b"\n"))
         return Path(said) / "fusepkg.json"
 
-    def brought(self) -> dict[str, Brought]:
+    def brought(self) -> dict[str, CheckedOut]:
         """Return what was put into directories of this working tree; lost is as if nothing was."""
         try:
-            return msgspec.json.decode(self._state.read_bytes(), type=dict[str, Brought])
+            return msgspec.json.decode(self._state.read_bytes(), type=dict[str, CheckedOut])
         except (OSError, msgspec.MsgspecError):
             return {}
 
-    def note_brought(self, brought: Mapping[str, Brought]) -> None:
+    def note_brought(self, brought: Mapping[str, CheckedOut]) -> None:
         """Remember that."""
         write_whole(self._state, json.dumps(msgspec.to_builtins(dict(brought)), indent=1, sort_keys=True) + "\n")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fusepkg.model.entry import Entry
     from fusepkg.state.install_record import WrittenFile
     from fusepkg.work.progress import ProgressCallback
-    from fusepkg.work.walk import Found
+    from fusepkg.work.walk import WalkEntry
 
 _REASONS = {
     DifferenceKind.MISSING: "does not exist locally, but exists in the manifest {name}",
@@ -75,10 +75,10 @@ def find_changes(index: Index, directory: Path, data_dir: Path) -> list[Differen
         return compare_directory(directory, index.entries, leave_out={STAGING}, trusted=trusted)
 
 
-def _as_written(files: Iterator[WrittenFile]) -> Callable[[Entry, Found], bool]:
+def _as_written(files: Iterator[WrittenFile]) -> Callable[[Entry, WalkEntry], bool]:
     known = next(files, None)
 
-    def is_as_written(entry: Entry, found: Found) -> bool:
+    def is_as_written(entry: Entry, found: WalkEntry) -> bool:
         nonlocal known
         while known is not None and known.place < found.place:
             known = next(files, None)

@@ -23,7 +23,7 @@ from fusepkg.model.entry import EntryKind
 from fusepkg.model.links import blunted
 from fusepkg.model.times import entry_time_s
 from fusepkg.state.install_record import written_file
-from fusepkg.work.walk import Found, kind_of_mode
+from fusepkg.work.walk import WalkEntry, kind_of_mode
 
 if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
@@ -143,7 +143,7 @@ class Writer:
         kind = kind_of_mode(status.st_mode)
         if kind is None:
             return Outcome(entry, Result.KEPT)
-        found = Found(
+        found = WalkEntry(
             entry.logical_key,
             os.path.join(os.fsencode(self._target.directory), entry.logical_key.encode()),
             kind,
@@ -162,7 +162,7 @@ class Writer:
             return None
         return Outcome(entry, Result.KEPT)
 
-    def _settle_link_out(self, entry: Entry, found: Found) -> Outcome | None:
+    def _settle_link_out(self, entry: Entry, found: WalkEntry) -> Outcome | None:
         text = os.readlink(found.path)
         if text == self._link_text(entry):
             written = written_file(entry.logical_key, EntryKind.SYMLINK, entry.digest, found.status)
@@ -174,7 +174,7 @@ class Writer:
         """Return what to write into a link: one that leads out of the package only if the reader asked for it."""
         return _blunted(entry) if entry.leads_out and not self._outside_links else entry.link_text.encode()
 
-    def _holds(self, found: Found, digest: Digest) -> bool:
+    def _holds(self, found: WalkEntry, digest: Digest) -> bool:
         try:
             return digest.matches(hash_found(found, digest, self._stop))
         except OSError:  # unreadable: not ours

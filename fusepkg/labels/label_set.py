@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fusepkg.api.package import Package
     from fusepkg.labels.documents import Label
     from fusepkg.labels.package import LabelPackage
-    from fusepkg.labels.search import Found
+    from fusepkg.labels.search import SearchResult
     from fusepkg.work.progress import ProgressCallback
 
 
@@ -204,7 +204,7 @@ class LabelSet:
 
     # --- finding them ----------------------------------------------------------------------------------------
 
-    def search(self, where: str | dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> Found:
+    def search(self, where: str | dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> SearchResult:
         """Return the labels that fit a condition, one a picture: SQL, or the JSON form of ``condition_of``.
 
         Raises QueryInvalid, QueryStopped, PackageNotFound, RemoteError.
@@ -212,7 +212,7 @@ class LabelSet:
         return search(self._open(must_exist=True), where, timeout_s)
 
     def download(
-        self, found: Found, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress
+        self, found: SearchResult, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress
     ) -> list[str]:
         """Bring the pictures of a search into a directory, those that are missing there; return those nobody has.
 
@@ -226,7 +226,7 @@ class LabelSet:
         chosen.download(place, progress=progress)
         return lost
 
-    def mount(self, found: Found, directory: str | os.PathLike[str]) -> Package:
+    def mount(self, found: SearchResult, directory: str | os.PathLike[str]) -> Package:
         """Show the pictures of a search, and their ``labels.json``, in a directory until that is unmounted.
 
         What is mounted is a version of its own, without a tag: the same search of the same versions gives it again.
@@ -248,7 +248,7 @@ class LabelSet:
         return open_labels(self._context, self._reference, fields=self._fields, must_exist=must_exist)
 
 
-def write_labels(found: Found, path: str | os.PathLike[str]) -> None:
+def write_labels(found: SearchResult, path: str | os.PathLike[str]) -> None:
     """Write ``labels.json``: the labels of a search by ``img_id``. Raises SystemFailure."""
     place = Path(path)
     try:

@@ -21,7 +21,7 @@ _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "ne": "IS DISTIN
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What a search found: ``documents``, one a picture, by ``img_id``; the newest label of it that fits.
 
     ``several`` are the ``img_id`` of pictures with more than one label that fits; ``labels`` counts all of these.
@@ -40,7 +40,7 @@ class Found:
         return sorted(name for name in names if name is not None)
 
 
-def search(opened: LabelPackage, where: str | dict[str, Any] | None, timeout_s: float = TIMEOUT_S) -> Found:
+def search(opened: LabelPackage, where: str | dict[str, Any] | None, timeout_s: float = TIMEOUT_S) -> SearchResult:
     """Return the labels that fit a condition; all without one. Raises QueryInvalid, QueryStopped, RemoteError."""
     condition = condition_of(where)
     try:
@@ -53,7 +53,7 @@ def search(opened: LabelPackage, where: str | dict[str, Any] | None, timeout_s: 
     newest = dict(rows)
     documents = {img_id: json.loads(newest[img_id]) for img_id in sorted(newest)}
     several = [img_id for img_id, count in Counter(img_id for img_id, _ in rows).items() if count > 1]
-    return Found(documents, len(rows), tuple(sorted(several)))
+    return SearchResult(documents, len(rows), tuple(sorted(several)))
 
 
 def condition_of(where: str | dict[str, Any] | None) -> str:

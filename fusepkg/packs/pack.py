@@ -55,14 +55,14 @@ class Sized(Protocol):
         """What they hash to."""
 
 
-class Blob(NamedTuple):
+class SizedDigest(NamedTuple):
     """Bytes by size and hash."""
 
     size: int
     digest: Digest
 
 
-class Span(NamedTuple):
+class EntrySpan(NamedTuple):
     """Entries ``first`` to ``first + entries - 1`` of a version in tree order, whose small blobs are in one pack."""
 
     first: int
@@ -112,7 +112,7 @@ def pack_of(contents: Iterable[Sized]) -> Pack:
     return Pack(name.hexdigest(), tuple(members.values()), at)
 
 
-def cut(contents: Iterable[Sized]) -> Iterator[Span]:
+def cut(contents: Iterable[Sized]) -> Iterator[EntrySpan]:
     """Divide all entries of a version among packs, by content: where one ends depends on the blobs near by only.
 
     So a changed file changes the pack that it lies in, and mostly no other.
@@ -122,15 +122,15 @@ def cut(contents: Iterable[Sized]) -> Iterator[Span]:
         counted = max(record_bytes(content.size), LEAST_COUNTED_BYTES) if is_small(content) else 0
         if size + counted > MOST_BYTES or count == MOST_ENTRIES:
             if size:
-                yield Span(first, count)
+                yield EntrySpan(first, count)
             first, count, size = first + count, 0, 0
         count += 1
         size += counted
         if counted and size >= LEAST_BYTES and _ends_pack(content.digest, counted):
-            yield Span(first, count)
+            yield EntrySpan(first, count)
             first, count, size = first + count, 0, 0
     if size:
-        yield Span(first, count)
+        yield EntrySpan(first, count)
 
 
 def _ends_pack(digest: Digest, counted: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fusepkg.errors import PackTableInvalid
-from fusepkg.packs.pack import MOST_ENTRIES, Span
+from fusepkg.packs.pack import MOST_ENTRIES, EntrySpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ class PackedSpan:
     """A pack by its name (64 hex digits), and the entries whose small blobs it holds."""
 
     pack: str
-    span: Span
+    span: EntrySpan
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -72,4 +72,4 @@ def read_table(data: bytes, top_hash: str, entries: int) -> list[PackedSpan]:
         if not is_place or not _NAME.fullmatch(row.pack):
             raise PackTableInvalid(f"pack {number} in the table of packs has an impossible name or place")
         end = row.first + row.entries
-    return [PackedSpan(row.pack, Span(row.first, row.entries)) for row in table.packs]
+    return [PackedSpan(row.pack, EntrySpan(row.first, row.entries)) for row in table.packs]

@@ -24,7 +24,7 @@ _SKIPPED = (".git", ".hg", ".dvc")
 _PIECE_BYTES = 1 << 20
 
 
-class Hashed(msgspec.Struct, frozen=True, omit_defaults=True):
+class OutputHash(msgspec.Struct, frozen=True, omit_defaults=True):
     """What `dvc.lock` says of a file or directory; ``md5`` of a directory ends with `.dir`. Sizes in bytes."""
 
     md5: str
@@ -33,7 +33,7 @@ class Hashed(msgspec.Struct, frozen=True, omit_defaults=True):
     isexec: bool = False
 
 
-def hash_path(path: Path, cache: Path | None = None) -> Hashed:
+def hash_path(path: Path, cache: Path | None = None) -> OutputHash:
     """Hash a file or directory; with ``cache`` also keep it there, as DVC does with outputs.
 
     Raises OSError, RepositoryUnfit, FileChanged if a file changes meanwhile.
@@ -52,7 +52,7 @@ def hash_path(path: Path, cache: Path | None = None) -> Hashed:
     md5 = hashlib.md5(text, usedforsecurity=False).hexdigest() + DIRECTORY_SUFFIX
     if cache is not None:
         _put(cache, md5, text)
-    return Hashed(md5, sum(one.size for one in found.values()), len(found))
+    return OutputHash(md5, sum(one.size for one in found.values()), len(found))
 
 
 def root_of(directory: Path) -> Path:
@@ -86,14 +86,14 @@ def check_ignores(root: Path, directories: list[Path]) -> None:
                 )
 
 
-def _hash_file(path: Path, cache: Path | None) -> Hashed:
+def _hash_file(path: Path, cache: Path | None) -> OutputHash:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     md5 = digest.hexdigest()
     if cache is not None and not _object(cache, md5).exists():
         _copy(path, cache, md5)
-    return Hashed(md5, status.st_size, isexec=bool(status.st_mode & 0o111))
+    return OutputHash(md5, status.st_size, isexec=bool(status.st_mode & 0o111))
 
 
 def _copy(path: Path, cache: Path, md5: str) -> None:

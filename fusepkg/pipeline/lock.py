@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from fusepkg.pipeline.hashes import Hashed
+    from fusepkg.pipeline.hashes import OutputHash
     from fusepkg.pipeline.stages import Stage
     from fusepkg.pipeline.versions import Versions
 
@@ -37,7 +37,10 @@ def write_entry(directory: Path, name: str, entry: Mapping[str, Any]) -> None:
 
 
 def entry_of(
-    stage: Stage, deps: Mapping[str, Hashed], params: Mapping[str, Mapping[str, Any]], outs: Mapping[str, Hashed]
+    stage: Stage,
+    deps: Mapping[str, OutputHash],
+    params: Mapping[str, Mapping[str, Any]],
+    outs: Mapping[str, OutputHash],
 ) -> dict[str, Any]:
     """Return what `dvc.lock` has to say of a stage that has run, in DVC's order."""
     files = sorted(params, key=lambda path: (path != PARAMS, path))
@@ -85,7 +88,7 @@ def _changed(what: str, stage: Stage, paths: Iterable[str], listed: Any, version
     return found + [f"{what} {path} is gone from dvc.yaml" for path in before if path not in paths]
 
 
-def _fact(path: str, hashed: Hashed) -> dict[str, Any]:
+def _fact(path: str, hashed: OutputHash) -> dict[str, Any]:
     return {"path": path, "hash": "md5", **msgspec.to_builtins(hashed)}
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg.app.context import Context
-    from fusepkg.pipeline.hashes import Hashed
+    from fusepkg.pipeline.hashes import OutputHash
     from fusepkg.pipeline.stages import Stage
     from fusepkg.pipeline.versions import Versions
 
@@ -45,7 +45,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StageState:
     """How a stage is: ``why`` it has to run, for people; empty if it is up to date. A frozen one never has to."""
 
     name: str
@@ -54,7 +54,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StageOutcome:
     """A stage that was looked at: ``has_run``, and what is noted in `dvc.lock` of it then."""
 
     name: str
@@ -74,7 +74,7 @@ def read_pipeline(directory: Path) -> Pipeline:
     return pipeline_of(directory, read_stages(directory))
 
 
-def states(app: Context, pipeline: Pipeline) -> Iterator[State]:
+def states(app: Context, pipeline: Pipeline) -> Iterator[StageState]:
     """Yield how each stage is, in the order in which they run. What a stage before it would change does not count.
 
     Raises RepositoryUnfit, and what hashing raises.
@@ -84,7 +84,7 @@ def states(app: Context, pipeline: Pipeline) -> Iterator[State]:
     for name in pipeline.in_order():
         stage = pipeline.stages[name]
         why = () if stage.is_frozen else tuple(differences(stage, locked.get(name), versions))
-        yield State(name, stage.is_frozen, why)
+        yield StageState(name, stage.is_frozen, why)
 
 
 def repro(
@@ -95,7 +95,7 @@ def repro(
     jobs: int = 1,
     force: bool = False,
     tell: Callable[[str], None] = lambda _line: None,
-) -> list[Done]:
+) -> list[StageOutcome]:
     """Run stages that have changed and what they need; return those that were looked at, in that order.
 
     ``jobs`` stages run at a time. ``force`` runs those that have not changed, too. `dvc.lock` is written as each ends.
@@ -119,13 +119,13 @@ def repro(
         return _in_threads(run, wanted, jobs)
 
 
-def _in_threads(run: _Run, wanted: set[str], jobs: int) -> list[Done]:
+def _in_threads(run: _Run, wanted: set[str], jobs: int) -> list[StageOutcome]:
     """Look at stages, each when those it needs are done."""
     sorter = TopologicalSorter({name: run.pipeline.needed[name] for name in wanted})
     sorter.prepare()
     threads = ThreadPoolExecutor(jobs, thread_name_prefix="fusepkg-stage")
-    pending: dict[Future[Done], str] = {}
-    done: list[Done] = []
+    pending: dict[Future[StageOutcome], str] = {}
+    done: list[StageOutcome] = []
     failed: list[FusepkgError] = []
     try:
         while True:
@@ -172,18 +172,18 @@ class _Run:
     force: bool
     tell: Callable[[str], None]
 
-    def look_at(self, name: str) -> Done:
+    def look_at(self, name: str) -> StageOutcome:
         """Run a stage if it has changed. Raises TaskError, RepositoryUnfit, and what hashing raises."""
         stage = self.pipeline.stages[name]
         if stage.is_frozen:
             self.tell(f"{name} is frozen")
-            return Done(name, False, {})
+            return StageOutcome(name, False, {})
         why = ["it was asked for"] if self.force else differences(stage, self.locked.get(name), self.versions)
         if not why:
             self.tell(f"{name} is up to date")
-            return Done(name, False, {})
+            return StageOutcome(name, False, {})
         self.tell(f"{name} runs: {', '.join(why)}")
-        return Done(name, True, self._run(stage))
+        return StageOutcome(name, True, self._run(stage))
 
     def _run(self, stage: Stage) -> dict[str, Any]:
         """Run a stage; return what is noted of it. Its inputs are hashed before, so that a change meanwhile shows."""
@@ -196,7 +196,7 @@ class _Run:
             if not out.persists:
                 _remove(place)
         self.commands.run(stage)
-        outs: dict[str, Hashed] = {}
+        outs: dict[str, OutputHash] = {}
         for out in stage.outs:
             place = stage.place(out.path)
             if not place.exists():

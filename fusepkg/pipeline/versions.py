@@ -14,7 +14,7 @@ import msgspec
 from fusepkg.daemon.records import read_records
 from fusepkg.errors import FolderUnfit, RepositoryUnfit
 from fusepkg.gitdata.worktree import Worktree
-from fusepkg.pipeline.hashes import Hashed, hash_path
+from fusepkg.pipeline.hashes import OutputHash, hash_path
 from fusepkg.publish.push import folder_hash
 from fusepkg.work.private import make_private_directories
 from fusepkg.work.scratch import scratch_name
@@ -31,7 +31,7 @@ class Versions:
     tracked: frozenset[Path]
     mounts: tuple[tuple[Path, str], ...]
 
-    def hash(self, path: Path) -> Hashed:
+    def hash(self, path: Path) -> OutputHash:
         """Hash a path by DVC's rules, without reading it if it is of a version whose MD5 is known here.
 
         Raises OSError, RepositoryUnfit, FileChanged.
@@ -41,7 +41,7 @@ class Versions:
             return hash_path(path)
         known = self.app.settings.data_dir / "md5" / hashlib.sha256(version.encode()).hexdigest()[:32]
         with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(known.read_bytes(), type=Hashed)
+            return msgspec.json.decode(known.read_bytes(), type=OutputHash)
         found = hash_path(path)
         if self._version_of(path) == version:
             with suppress(OSError):  # a full disk: it is read again next time

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from fusepkg.pool.embedded import Item
+from fusepkg.pool.embedded import EmbeddedFrame
 from fusepkg.pool.libraries import np
 from fusepkg.pool.pictures import Broken, measure, read_frames, read_picture
 from fusepkg.pool.sources import opened
@@ -75,7 +75,7 @@ def _embed_one(
     if found.wrong:
         embedded.add(found.key, (), None, found.wrong)
         return
-    items: list[Item] = []
+    items: list[EmbeddedFrame] = []
     parts: list[Vectors] = []
     waiting: list[Any] = []
     try:
@@ -101,7 +101,7 @@ def _embed_pictures(
     embedded: Embedded,
     threads: ThreadPoolExecutor,
 ) -> None:
-    def prepared(found: SourceObject) -> tuple[Item, Any] | str:
+    def prepared(found: SourceObject) -> tuple[EmbeddedFrame, Any] | str:
         try:
             with opened(context, found) as file:
                 picture = read_picture(file)
@@ -122,5 +122,5 @@ def _embed_pictures(
             embedded.add(found.key, [result[0]], vectors)
 
 
-def _item(picture: Picture) -> Item:
-    return Item(picture.frame, picture.time_s, measure(picture.image))
+def _item(picture: Picture) -> EmbeddedFrame:
+    return EmbeddedFrame(picture.frame, picture.time_s, measure(picture.image))

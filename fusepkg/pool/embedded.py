@@ -31,7 +31,7 @@ _KEPT_S = 30 * 86400
 """What an interrupted run left that was never repeated is removed after so long."""
 
 
-class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+class EmbeddedFrame(msgspec.Struct, frozen=True, omit_defaults=True):
     """One picture or frame: its number and time in the video, what was measured."""
 
     frame: int | None = None
@@ -39,7 +39,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     measures: dict[str, Any] = {}
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class EmbeddedObject(msgspec.Struct, frozen=True, omit_defaults=True):
     """An object that was looked at: its items, whose vectors are the rows from ``first`` on; or why it is skipped."""
 
     name: str
@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int
     dimension: int
     checksum: str
-    items: list[Item] = []
+    items: list[EmbeddedFrame] = []
     wrong: str = ""
 
 
@@ -58,7 +58,7 @@ class Embedded:
         self._vectors_path = directory / "vectors.f32"
         self._records = (directory / "records.jsonl").open("ab+")
         self._vectors = self._vectors_path.open("ab+")
-        self.records: dict[tuple[str, str], Record] = {}
+        self.records: dict[tuple[str, str], EmbeddedObject] = {}
         self.dimension = 0
         self._rows = 0
         try:
@@ -79,12 +79,12 @@ class Embedded:
         self._records.truncate(good)
         self._vectors.truncate(self._rows * self.dimension * 4)
 
-    def _checked(self, line: bytes) -> Record | None:
+    def _checked(self, line: bytes) -> EmbeddedObject | None:
         """Return what a line says, if its rows are there."""
         if not line.endswith(b"\n"):
             return None
         try:
-            record = msgspec.json.decode(line, type=Record)
+            record = msgspec.json.decode(line, type=EmbeddedObject)
         except (msgspec.DecodeError, ValueError):  # the second of bytes that are not UTF-8
             return None
         is_next = record.first == self._rows and (
@@ -96,20 +96,22 @@ class Embedded:
         data = self._vectors.read(len(record.items) * record.dimension * 4)
         return record if _checksum(record, data) == record.checksum else None
 
-    def _note(self, record: Record) -> None:
+    def _note(self, record: EmbeddedObject) -> None:
         self.records[record.name, record.identity] = record
         self._rows += len(record.items)
         if record.items:
             self.dimension = record.dimension
 
-    def add(self, key: tuple[str, str], items: Sequence[Item], vectors: Vectors | None, wrong: str = "") -> None:
+    def add(
+        self, key: tuple[str, str], items: Sequence[EmbeddedFrame], vectors: Vectors | None, wrong: str = ""
+    ) -> None:
         """Keep what came of an object. Raises PoolUnfit for vectors of another length than those before."""
         data, dimension = (b"", self.dimension) if vectors is None else (vectors.tobytes(), vectors.shape[1])
         if items and self.dimension and dimension != self.dimension:
             raise PoolUnfit(f"the embedder gives {dimension} numbers for {key[0]}, and gave {self.dimension} before")
         self._vectors.write(data)
         self._vectors.flush()  # before the line that says so
-        record = Record(key[0], key[1], self._rows, dimension, "", list(items), wrong)
+        record = EmbeddedObject(key[0], key[1], self._rows, dimension, "", list(items), wrong)
         record = msgspec.structs.replace(record, checksum=_checksum(record, data))
         self._records.write(msgspec.json.encode(record) + b"\n")
         self._records.flush()
@@ -165,6 +167,6 @@ def _remove_old(parent: Path) -> None:
                 forget(directory)
 
 
-def _checksum(record: Record, data: bytes) -> str:
+def _checksum(record: EmbeddedObject, data: bytes) -> str:
     """Return the checksum of a record, without its own, and of its rows."""
     return xxhash.xxh3_64_hexdigest(msgspec.json.encode(msgspec.structs.replace(record, checksum="")) + data)

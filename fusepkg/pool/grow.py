@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fusepkg.api.package import Package
     from fusepkg.app.context import Context
     from fusepkg.pool.config import PoolConfig
-    from fusepkg.pool.embedded import Embedded, Item
+    from fusepkg.pool.embedded import Embedded, EmbeddedFrame
     from fusepkg.pool.embedders import Embedder, Function
     from fusepkg.pool.farthest import Vectors
     from fusepkg.pool.sources import SourceObject
@@ -52,7 +52,7 @@ class _Candidate:
     """A picture or frame that may be chosen; ``fields`` are measured, or said of it."""
 
     found: SourceObject
-    item: Item
+    item: EmbeddedFrame
     fields: Mapping[str, Any]
 
 
@@ -168,7 +168,7 @@ def _chosen_before(run: _Run, new: Vectors) -> tuple[list[str], Vectors]:
     return names, old if len(old) else new[:0]
 
 
-def _said(table: Mapping[str, Mapping[str, Any]], found: SourceObject, item: Item) -> dict[str, Any]:
+def _said(table: Mapping[str, Mapping[str, Any]], found: SourceObject, item: EmbeddedFrame) -> dict[str, Any]:
     """Return what the table of metadata says of an object, and of a frame of it."""
     own = table.get(_frame_name(found.name, item.frame), {}) if item.frame is not None else {}
     return {**table.get(found.name, {}), **own}

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusepkg_cache.digest import verified
-from fusepkg_cache.errors import DigestMismatch as WrongBytes
+from fusepkg_cache.errors import WrongBytes
 
 from fusepkg.errors import DigestMismatch, FusepkgError, ObjectMissing
 from fusepkg.packs.pack import cut, holds, is_small, pack_of, segment_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
-    from fusepkg.packs.pack import Member, Pack, Span
+    from fusepkg.packs.pack import EntrySpan, Member, Pack
     from fusepkg.publish.draft.draft import Draft
     from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.progress import ProgressCallback
@@ -71,12 +71,12 @@ class PackReport:
 
 
 class _Job(NamedTuple):
-    span: Span
+    span: EntrySpan
     contents: list[Packable]
 
 
 class _Done(NamedTuple):
-    span: Span
+    span: EntrySpan
     name: str
     """Empty if the pack was left out."""
     new_bytes: int = 0

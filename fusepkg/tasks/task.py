@@ -67,7 +67,7 @@ _STATUS = {
 }
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class TaskRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The JSON of a record; unknown keys are ignored.
 
     ``worker`` is a text that nobody else has: it tells a worker that a record is its own. ``attempt`` counts the
@@ -168,12 +168,12 @@ def cancel(store: ObjectStore, number: int) -> Task:
 # --- records -------------------------------------------------------------------------------------------------
 
 
-def make_record(event: Event, *, worker: str = "", **more: Any) -> Record:  # noqa: ANN401 - fields of Record
+def make_record(event: Event, *, worker: str = "", **more: Any) -> TaskRecord:  # noqa: ANN401 - fields of Record
     """Return a record of this moment, of this user on this machine."""
-    return Record(event, time_text(datetime.now(UTC)), current_publisher(), worker or token_hex(8), **more)
+    return TaskRecord(event, time_text(datetime.now(UTC)), current_publisher(), worker or token_hex(8), **more)
 
 
-def add_record(store: ObjectStore, task: int, number: int, record: Record) -> bool:
+def add_record(store: ObjectStore, task: int, number: int, record: TaskRecord) -> bool:
     """Create a record. False if another one has that number already; True if it is this very one.
 
     The latter is so where the answer to the request that created it was lost. Raises TaskError, RemoteError.
@@ -191,12 +191,12 @@ def add_record(store: ObjectStore, task: int, number: int, record: Record) -> bo
     return True
 
 
-def read_record(store: ObjectStore, task: int, number: int) -> Record:
+def read_record(store: ObjectStore, task: int, number: int) -> TaskRecord:
     """Return a record. Raises TaskNotFound, UnsupportedFormat, RemoteError."""
     key = layout.task_record_key(task, number)
     try:
         data = get_after_races(store, key, RECORD_BYTES)
-        return msgspec.json.decode(data, type=Record)
+        return msgspec.json.decode(data, type=TaskRecord)
     except ObjectMissing as exc:
         raise TaskNotFound(f"{store.url(key)} is gone: a record of task {task}") from exc
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
@@ -208,7 +208,7 @@ def _number(prefix: str) -> int | None:
     return found[0] if found and found[1] is None else None
 
 
-def _task(number: int, first: Record, last_number: int, last: Record) -> Task:
+def _task(number: int, first: TaskRecord, last_number: int, last: TaskRecord) -> Task:
     return Task(
         number=number,
         kind=first.kind,

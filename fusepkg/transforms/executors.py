@@ -23,7 +23,7 @@ DEFAULT_WORKERS = 16
 """Believed of an executor that does not tell."""
 
 
-class Workers:
+class ReopeningExecutor:
     """An executor that may be opened again where its workers died; one that the caller has made is not."""
 
     def __init__(self, make: Callable[[], Executor] | None, given: Executor | None, count: int) -> None:
@@ -55,16 +55,16 @@ class Workers:
             self._open = None
 
 
-def find_workers(executor: object, jobs: int | None) -> Workers:
+def find_workers(executor: object, jobs: int | None) -> ReopeningExecutor:
     """Return the executor that a name or an object stands for. Raises UsageError, MissingExtra."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} workers", hint="Write a number above 0")
     if isinstance(executor, Executor):
-        return Workers(None, executor, jobs or getattr(executor, "_max_workers", None) or DEFAULT_WORKERS)
+        return ReopeningExecutor(None, executor, jobs or getattr(executor, "_max_workers", None) or DEFAULT_WORKERS)
     if hasattr(executor, "get_executor"):  # a Client of Dask
-        return Workers(None, executor.get_executor(), jobs or DEFAULT_WORKERS)
+        return ReopeningExecutor(None, executor.get_executor(), jobs or DEFAULT_WORKERS)
     if hasattr(executor, "sparkContext"):
-        return Workers(None, SparkExecutor(executor), jobs or executor.sparkContext.defaultParallelism)
+        return ReopeningExecutor(None, SparkExecutor(executor), jobs or executor.sparkContext.defaultParallelism)
     if not isinstance(executor, str):
         raise UsageError(
             f"{executor!r} is no executor", hint=f"Give an Executor, or one of {', '.join(sorted(_BUILT_IN))}"
@@ -72,7 +72,7 @@ def find_workers(executor: object, jobs: int | None) -> Workers:
     cores = len(os.sched_getaffinity(0))
     make = _BUILT_IN.get(executor) or load_entry_point(GROUP, executor, also=_BUILT_IN)
     count = jobs or (cores if executor in ("processes", "threads") else DEFAULT_WORKERS)
-    return Workers(lambda: make(jobs), None, count)
+    return ReopeningExecutor(lambda: make(jobs), None, count)
 
 
 def check_picklable(function: object, executor: Executor) -> None:

@@ -25,7 +25,7 @@ _BATCHES_PER_WORKER = 16
 """At least so many: a killed driver and its workers repeat a sixteenth at most."""
 
 
-class Source(Protocol):
+class SourcePackage(Protocol):
     """A package that pickles, as programs have it."""
 
     @property
@@ -97,7 +97,7 @@ def _name_and_code(function: Callable[..., object]) -> tuple[str, str]:
     return name, code if inspect.isfunction(function) else f"{code}\n{function!r}"
 
 
-def make_parts(source: Source, numbers: Sequence[int], by: int) -> Iterator[Part]:
+def make_parts(source: SourcePackage, numbers: Sequence[int], by: int) -> Iterator[Part]:
     """Yield the parts of some entries, ``by`` in each. A part's name changes with names, bytes and metadata."""
     entries = source.index.entries
     for start in range(0, len(numbers), by):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from fusepkg.transforms.executors import Workers
+    from fusepkg.transforms.executors import ReopeningExecutor
     from fusepkg.transforms.parts import Part
     from fusepkg.transforms.work import BatchDone
 
@@ -25,7 +25,7 @@ _LOST = (BrokenExecutor, CancelledError)
 def run_batches(
     work: Callable[[Batch], BatchDone],
     batches: Sequence[Batch],
-    workers: Workers,
+    workers: ReopeningExecutor,
     collect: Callable[[BatchDone], None],
     lost: Callable[[Part, str], None],
 ) -> None:
@@ -50,7 +50,7 @@ def run_batches(
 def _round(
     work: Callable[[Batch], BatchDone],
     waiting: deque[Batch],
-    workers: Workers,
+    workers: ReopeningExecutor,
     collect: Callable[[BatchDone], None],
     suspects: list[tuple[Part, str]],
 ) -> str:
@@ -85,7 +85,7 @@ def _alone(
     work: Callable[[Batch], BatchDone],
     part: Part,
     why: str,
-    workers: Workers,
+    workers: ReopeningExecutor,
     collect: Callable[[BatchDone], None],
     lost: Callable[[Part, str], None],
 ) -> None:

@@ -22,7 +22,7 @@ from fusepkg.transforms.executors import check_picklable, find_workers
 from fusepkg.transforms.parts import identity_of, make_batches, make_parts
 from fusepkg.transforms.records import read_records, records_prefix
 from fusepkg.transforms.running import run_batches
-from fusepkg.transforms.work import Failure, Work
+from fusepkg.transforms.work import FailedEntries, Work
 from fusepkg.work.threads import StopFlag
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
-    from fusepkg.transforms.parts import Part, Source
+    from fusepkg.transforms.parts import Part, SourcePackage
     from fusepkg.transforms.work import BatchDone
 
 KEY = "transform"
@@ -53,7 +53,7 @@ class Transformed:
     entries: int
     done: int
     reused: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedEntries, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Plan:
 
 
 def transform(
-    source: Source,
+    source: SourcePackage,
     function: Callable[[Any], object],
     plan: Plan,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -98,7 +98,7 @@ def transform(
     results = {part.key: known[part.key] for part in parts if part.key in known}
     _drop_broken(results, Presence(store, draft.stores.for_key))
     reused = len(results)
-    failed: dict[str, Failure] = {}
+    failed: dict[str, FailedEntries] = {}
 
     def collect(batch: BatchDone) -> None:
         results.update(batch.done)
@@ -107,7 +107,7 @@ def transform(
 
     def lost(part: Part, why: str) -> None:
         entries = source.index.entries
-        failed[part.key] = Failure(tuple(entries.logical_key(number) for number in part.numbers), why)
+        failed[part.key] = FailedEntries(tuple(entries.logical_key(number) for number in part.numbers), why)
 
     missing = [part for part in parts if part.key not in results]
     if missing:
@@ -130,7 +130,7 @@ def transform(
     return Transformed(out, out.tag, top_hash, len(made), done, reused, tuple(failures))
 
 
-def _chosen(source: Source, names: str) -> list[int]:
+def _chosen(source: SourcePackage, names: str) -> list[int]:
     pattern = parse_pattern(names) if names else None
     if names and pattern is None:
         raise UsageError(f"{names!r} matches no file", hint="Write, for example, train/**/*.jpg")
@@ -157,7 +157,9 @@ def _drop_broken(results: dict[str, tuple[Entry, ...]], presence: Presence) -> N
             del results[key]
 
 
-def _about(source: Source, plan: Plan, name: str, version: str, failures: Sequence[Failure]) -> dict[str, Any]:
+def _about(
+    source: SourcePackage, plan: Plan, name: str, version: str, failures: Sequence[FailedEntries]
+) -> dict[str, Any]:
     """Return what is said of it; nothing that differs between a run and one that was killed and repeated."""
     about: dict[str, Any] = {
         "inputs": [f"{source.reference.package}@{source.index.top_hash}"],

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusepkg.model.entry import Entry
-    from fusepkg.transforms.parts import Part, Source
+    from fusepkg.transforms.parts import Part, SourcePackage
 
 _AHEAD_BYTES = 64 << 20
 """Bytes of one batch that are fetched side by side before its functions run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedEntries:
     """Entries of which nothing came, and why."""
 
     logical_keys: tuple[str, ...]
@@ -45,14 +45,14 @@ class BatchDone:
     """What came of a batch: entries by the name of each part, and failures by theirs."""
 
     done: dict[str, tuple[Entry, ...]]
-    failed: dict[str, Failure]
+    failed: dict[str, FailedEntries]
 
 
 class Work:
     """Runs a function over batches. Pickles; a process opens the package once, however many batches it gets."""
 
     def __init__(
-        self, source: Source, function: Callable[[Any], object], out: str, prefix: str, below: str, by: int
+        self, source: SourcePackage, function: Callable[[Any], object], out: str, prefix: str, below: str, by: int
     ) -> None:
         self.source = source
         self.function = function
@@ -69,7 +69,7 @@ class Work:
         source = self.source
         draft = Draft(parse_reference(self.out), source.context.stores)
         made: dict[str, list[str]] = {}
-        failed: dict[str, Failure] = {}
+        failed: dict[str, FailedEntries] = {}
         self._fetch(batch)
         with tempfile.TemporaryDirectory(prefix="fusepkg-transform-") as scratch:
             for number, part in enumerate(batch):
@@ -77,7 +77,7 @@ class Work:
                     made[part.key] = self._make(part, draft, Path(scratch, str(number)))
                 except Exception as exc:  # noqa: BLE001 - whatever a function raises is a failure of its part
                     said = exc.message if isinstance(exc, FusepkgError) else f"{type(exc).__name__}: {exc}"
-                    failed[part.key] = Failure(self._keys(part), said[:500])
+                    failed[part.key] = FailedEntries(self._keys(part), said[:500])
             if len(draft):
                 push_data(draft, self.prefix)
             found = {entry.logical_key: entry for entry in entries_of(draft)} if len(draft) else {}
@@ -137,6 +137,6 @@ def _rebuilt(source: bytes, *rest: Any) -> Work:  # noqa: ANN401 - the arguments
 
 
 @lru_cache(maxsize=4)
-def _opened(pickled: bytes) -> Source:
-    source: Source = pickle.loads(pickled)
+def _opened(pickled: bytes) -> SourcePackage:
+    source: SourcePackage = pickle.loads(pickled)
     return source

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class WalkEntry:
     """A file, link or empty directory. ``kind`` is None if a package cannot hold it: sockets, unreadable folders.
 
     ``status`` is its own, a link's not its target's. A name that is not UTF-8 has surrogates in ``logical_key``.
@@ -38,7 +38,7 @@ def place_of(logical_key: str) -> bytes:
     return logical_key.encode("utf-8", "surrogateescape").replace(b"/", b"\0")
 
 
-def walk_directory(directory: Path, *, leave_out: Collection[str] = ()) -> Iterator[Found]:
+def walk_directory(directory: Path, *, leave_out: Collection[str] = ()) -> Iterator[WalkEntry]:
     """Yield everything below a directory, except top-level names in ``leave_out`` and files that vanish meanwhile."""
     root = os.fsencode(directory)
     stack = [(os.path.join(root, os.fsencode(name)), name) for name in _names(root) or () if name not in leave_out]
@@ -50,13 +50,13 @@ def walk_directory(directory: Path, *, leave_out: Collection[str] = ()) -> Itera
         except OSError:
             continue
         if not stat.S_ISDIR(status.st_mode):
-            yield Found(key, path, kind_of_mode(status.st_mode), status)
+            yield WalkEntry(key, path, kind_of_mode(status.st_mode), status)
             continue
         names = _names(path)
         if names is None:
-            yield Found(key, path, None, status)
+            yield WalkEntry(key, path, None, status)
         elif not names:
-            yield Found(f"{key}/{EMPTY_DIRECTORY_NAME}", path, EntryKind.EMPTY_DIRECTORY, status)
+            yield WalkEntry(f"{key}/{EMPTY_DIRECTORY_NAME}", path, EntryKind.EMPTY_DIRECTORY, status)
         else:
             stack.extend((os.path.join(path, os.fsencode(name)), f"{key}/{name}") for name in reversed(names))
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import SMALL_LIMIT_BYTES, Algorithm, Cache, Digest, DigestMismatch
+from fusepkg_cache import SMALL_LIMIT_BYTES, Algorithm, Cache, Digest, WrongBytes
 from fusepkg_cache.reading import put_large
 from fusepkg_cache.records import BLOCK_BYTES, key_of, record_of
 
@@ -77,11 +77,11 @@ def test_1_what_was_put_is_got(cache: Cache, size: int, algorithm: Algorithm) ->
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_1_wrong_bytes_are_refused(cache: Cache, size: int) -> None:
     digest, data = blob(size)
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         cache.put(digest, flip(data, 7))
     assert cache.get(digest) is None
     cache.put(digest, data)
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         cache.put(digest, flip(data, 7))
     assert cache.get(digest) == data
 
@@ -104,9 +104,9 @@ def test_1_one_checksum_in_two_scopes_is_two_blobs(cache: Cache, size: int) -> N
     assert cache.remove(ours)
     assert cache.read(theirs, 1, 5) == data[1:6]
     assert cache.verify().ok
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         cache.put(ours, flip(data, 3))
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         cache.put_pieces(ours, [flip(data, 3)])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from fusepkg_cache import Algorithm, Cache, Digest, DigestMismatch, index_page, verified
+from fusepkg_cache import Algorithm, Cache, Digest, WrongBytes, index_page, verified
 from fusepkg_cache.index_change import IndexChange
 from fusepkg_cache.reading import put_large
 from fusepkg_cache.records import BLOCK_BYTES, key_of, record_of
@@ -178,7 +178,7 @@ class CacheMachine(RuleBasedStateMachine):
             self.kept.add(digest)
             self.unsure.discard(digest)
         else:
-            with pytest.raises(EOFError if end == "fails" else DigestMismatch):
+            with pytest.raises(EOFError if end == "fails" else WrongBytes):
                 self.cache.put_pieces(digest, pieces())
 
     @rule(digest=digests, unfinished=digests)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fusepkg.daemon.records import MountRecord
 from fusepkg.errors import DigestMismatch, FusepkgError, PackTableInvalid, UnsupportedFormat
-from fusepkg.packs.pack import Span
+from fusepkg.packs.pack import EntrySpan
 from fusepkg.packs.table import PackedSpan, read_table, write_table
 from fusepkg.registry.layout import chunk_list_key
 from fusepkg.registry.manifests import get_chunk_list
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fusepkg.store.s3 import S3Store
 
 TOP_HASH = "ab" * 32
-TABLE = write_table(TOP_HASH, [PackedSpan("cd" * 32, Span(0, 3)), PackedSpan("ef" * 32, Span(5, 2))])
+TABLE = write_table(TOP_HASH, [PackedSpan("cd" * 32, EntrySpan(0, 3)), PackedSpan("ef" * 32, EntrySpan(5, 2))])
 MOVE_KEY = ".quilt/tags/p/v1/9999999998.json"
 MOVE = (
     b'{"hash": "' + TOP_HASH.encode() + b'", "previous": null, "time": "2026-01-01T00:00:00Z", "message": "m", '

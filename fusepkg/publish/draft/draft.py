@@ -19,7 +19,7 @@ from fusepkg.publish.draft.items import Grouping, Item, in_order
 from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, make_header, with_user_meta
 from fusepkg.publish.draft.names import as_directory, check_key, check_name, move_collision
 from fusepkg.publish.draft.sampling import choose
-from fusepkg.publish.draft.sources import Source, check_registry_is_outside, find_folder, find_source
+from fusepkg.publish.draft.sources import FoundSource, check_registry_is_outside, find_folder, find_source
 from fusepkg.publish.draft.temporary_blobs import TemporaryBlobs
 from fusepkg.publish.draft.tree import Tree
 from fusepkg.publish.folder import Symlinks
@@ -206,7 +206,7 @@ class Draft:
         objects.hashes.put(0, hashed)
         if etag is not None and place.version is None:
             objects.etags[0] = etag
-        item = self._put_file(Source(objects, (key,), place.readable, key, is_folder=False, is_local=False), key)
+        item = self._put_file(FoundSource(objects, (key,), place.readable, key, is_folder=False, is_local=False), key)
         if checked is not None:
             self.changed_meta[key] = with_user_meta(objects.get(0).meta, checked)
         return item
@@ -247,7 +247,7 @@ class Draft:
             self._put(key, item, number)
         self._settle()
 
-    def _put_folder(self, found: Source, directory: str) -> Item:
+    def _put_folder(self, found: FoundSource, directory: str) -> Item:
         keys = [directory + key for key in found.keys]
         self._check_lengths(directory, found.keys)
         if self.tree.slots or not found.is_local:  # the names of one folder do not collide with each other
@@ -258,7 +258,7 @@ class Draft:
         self._settle()
         return item
 
-    def _put_file(self, found: Source, key: str) -> Item:
+    def _put_file(self, found: FoundSource, key: str) -> Item:
         check_key(key)
         self.tree.check_free([key])
         item = self._new_item(key, found)
@@ -266,7 +266,7 @@ class Draft:
         self._settle()
         return item
 
-    def _new_item(self, logical: str, found: Source) -> Item:
+    def _new_item(self, logical: str, found: FoundSource) -> Item:
         item = Item(logical, found.shown, found.entries, is_local=found.is_local)
         self.all_items.append(item)
         return item

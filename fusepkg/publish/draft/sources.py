@@ -37,7 +37,7 @@ _NAMED_PROBLEMS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FoundSource:
     """Something that was found. ``keys`` are the logical keys of its entries, in the order of their numbers.
 
     For a folder they are relative to wherever it is put; for a file there is one, its name. ``default_key`` is where it
@@ -58,7 +58,7 @@ def find_source(
     *,
     symlinks: Symlinks = Symlinks.REFUSE,
     leave_out: Callable[[str, bool], bool] | None = None,
-) -> Source:
+) -> FoundSource:
     """Find what a user named. ``leave_out`` says which names of a folder are not wanted (``scan_folder``).
 
     Raises UsageError, FolderUnfit, ObjectMissing, and what stores raise.
@@ -76,7 +76,9 @@ def find_source(
     return _find_remote(text, rest, stores)
 
 
-def _find_plugged(text: str, scheme: str, symlinks: Symlinks, leave_out: Callable[[str, bool], bool] | None) -> Source:
+def _find_plugged(
+    text: str, scheme: str, symlinks: Symlinks, leave_out: Callable[[str, bool], bool] | None
+) -> FoundSource:
     """Find what a source of somebody else's brings: files in a directory that is gone when this process ends."""
     if scheme not in entry_point_names(PLUGGED):
         raise UsageError(f"{text!r} has the unknown scheme {scheme!r}", hint=_FORMS)
@@ -96,7 +98,7 @@ def _find_plugged(text: str, scheme: str, symlinks: Symlinks, leave_out: Callabl
 # --- this machine --------------------------------------------------------------------------------------------
 
 
-def _find_local(text: str, path: str, symlinks: Symlinks, leave_out: Callable[[str, bool], bool] | None) -> Source:
+def _find_local(text: str, path: str, symlinks: Symlinks, leave_out: Callable[[str, bool], bool] | None) -> FoundSource:
     if not path or "\0" in path:
         raise UsageError(f"{text!r} names nothing", hint=_FORMS)
     if not os.path.exists(path):
@@ -108,11 +110,11 @@ def _find_local(text: str, path: str, symlinks: Symlinks, leave_out: Callable[[s
             raise FolderUnfit(f"{text} is not a folder", hint="Leave out the slash to add a file")
         file = scan_file(absolute)
         entries = LocalFiles.of(os.fsencode(absolute.parent), [file])
-        return Source(entries, (file.logical_key,), shown, _default_key(path), is_folder=False, is_local=True)
+        return FoundSource(entries, (file.logical_key,), shown, _default_key(path), is_folder=False, is_local=True)
     files = scan_folder(absolute, symlinks, leave_out).files
     entries = LocalFiles.of(os.fsencode(absolute), list(files))
     key = _default_key(path)
-    return Source(
+    return FoundSource(
         entries,
         [file.logical_key for file in files],
         shown if shown.endswith("/") else f"{shown}/",
@@ -142,12 +144,12 @@ def _default_key(path: str) -> str:
     return normal
 
 
-def find_folder(directory: Path, *, symlinks: Symlinks = Symlinks.REFUSE) -> Source:
+def find_folder(directory: Path, *, symlinks: Symlinks = Symlinks.REFUSE) -> FoundSource:
     """Find what a folder holds, to be the whole of a version. Raises FolderUnfit."""
     files = scan_folder(directory, symlinks).files
     entries = LocalFiles.of(os.fsencode(os.path.abspath(directory)), list(files))
     keys = [file.logical_key for file in files]
-    return Source(entries, keys, f"{directory}/", "", is_folder=True, is_local=True)
+    return FoundSource(entries, keys, f"{directory}/", "", is_folder=True, is_local=True)
 
 
 def check_registry_is_outside(store: ObjectStore, directory: Path) -> None:
@@ -165,7 +167,7 @@ def check_registry_is_outside(store: ObjectStore, directory: Path) -> None:
 # --- buckets -------------------------------------------------------------------------------------------------
 
 
-def _find_remote(text: str, rest: str, stores: StoreSet) -> Source:
+def _find_remote(text: str, rest: str, stores: StoreSet) -> FoundSource:
     bucket, _, key = rest.partition("/")
     key, query = _split_url(text, key)
     if not bucket or "?" in bucket or "#" in bucket:
@@ -182,7 +184,7 @@ def _find_remote(text: str, rest: str, stores: StoreSet) -> Source:
     return _find_objects(bucket, key, shown, stores)
 
 
-def _find_object(place: PhysicalKey, shown: str, stores: StoreSet) -> Source:
+def _find_object(place: PhysicalKey, shown: str, stores: StoreSet) -> FoundSource:
     store, key = stores.for_key(place)
     try:
         info = store.head(key, version=place.version)
@@ -192,10 +194,10 @@ def _find_object(place: PhysicalKey, shown: str, stores: StoreSet) -> Source:
         ) from exc
     place = PhysicalKey("s3", place.bucket, key, info.version)
     name = key.rpartition("/")[2]
-    return Source(RemoteObjects.of([(place, info.size)]), (name,), shown, name, is_folder=False, is_local=False)
+    return FoundSource(RemoteObjects.of([(place, info.size)]), (name,), shown, name, is_folder=False, is_local=False)
 
 
-def _find_objects(bucket: str, prefix: str, shown: str, stores: StoreSet) -> Source:
+def _find_objects(bucket: str, prefix: str, shown: str, stores: StoreSet) -> FoundSource:
     store, _ = stores.for_key(PhysicalKey("s3", bucket, prefix))
     found = _Objects(bucket, prefix)
     for info in store.list_versions(prefix):
@@ -212,7 +214,7 @@ def _find_objects(bucket: str, prefix: str, shown: str, stores: StoreSet) -> Sou
         raise FolderUnfit(f"No object lies below {shown}", hint="Check the prefix")
     entries = RemoteObjects.of(found.objects, frozenset(found.empty_directories))
     name = prefix.rstrip("/").rpartition("/")[2]
-    return Source(entries, found.keys, shown, f"{name}/" if name else "", is_folder=True, is_local=False)
+    return FoundSource(entries, found.keys, shown, f"{name}/" if name else "", is_folder=True, is_local=False)
 
 
 class _Objects:

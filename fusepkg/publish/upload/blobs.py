@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
+class LocalBlob:
     """A file, and what it hashes to."""
 
     file: ScannedFile

@@ -14,7 +14,7 @@ from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects, Store
 from fusepkg.publish.draft.items import Item
 from fusepkg.publish.hash.entries import hash_entries
 from fusepkg.publish.hashes import Hashed
-from fusepkg.publish.upload.blobs import Blob, StoredBlob
+from fusepkg.publish.upload.blobs import LocalBlob, StoredBlob
 from fusepkg.publish.upload.keys import normalise_prefix
 from fusepkg.publish.upload.known_objects import KnownObjects, read_known_objects
 from fusepkg.publish.upload.lines import Lines
@@ -245,7 +245,7 @@ class _DataPush:
         counters = PhaseCounters(progress, Phase.UPLOAD, total=count, total_bytes=count_bytes)
         new = [0, 0]
 
-        def waiting() -> Iterator[Blob | StoredBlob]:
+        def waiting() -> Iterator[LocalBlob | StoredBlob]:
             for key, name in self._needs_upload(moving):
                 self._places[name] = _SENT
                 yield self._blob(key, restored.get(name))
@@ -281,13 +281,13 @@ class _DataPush:
         blob = self._blob(key)
         return name_of(blob.identity), blob.size
 
-    def _blob(self, key: str, restored_key: str | None = None) -> Blob | StoredBlob:
+    def _blob(self, key: str, restored_key: str | None = None) -> LocalBlob | StoredBlob:
         item, number = self._draft.tree.slots[key]
         entries = item.entries
         if isinstance(entries, LocalFiles):
             file = entries.files[number]
             file = file if file.logical_key == key else replace(file, logical_key=key)
-            return Blob(file, entries.hashes[number], restored_key)
+            return LocalBlob(file, entries.hashes[number], restored_key)
         known = entries.get(number)
         assert known.digest is not None
         if isinstance(entries, RemoteObjects):

@@ -9,7 +9,7 @@ from fusepkg.errors import UsageError
 from fusepkg.registry.layout import MAX_KEY_BYTES, ROOT
 
 if TYPE_CHECKING:
-    from fusepkg.publish.upload.blobs import Blob, StoredBlob
+    from fusepkg.publish.upload.blobs import LocalBlob, StoredBlob
 
 _SHORT_DIGITS = 16
 """Digits of the hash in the key of a blob whose plain key is taken."""
@@ -18,7 +18,7 @@ _HARD_TO_LIST = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 """Characters that XML 1.0, which S3 answers in, cannot hold or changes: servers fail over them in their own ways."""
 
 
-def candidate_keys(prefix: str, blob: Blob | StoredBlob, *, plain: bool) -> list[str]:
+def candidate_keys(prefix: str, blob: LocalBlob | StoredBlob, *, plain: bool) -> list[str]:
     """Return the keys a blob may get, best first; ``plain`` if its name alone is one of them.
 
     The first one is the key that older versions name for it, where that object is gone.
@@ -36,7 +36,7 @@ def candidate_keys(prefix: str, blob: Blob | StoredBlob, *, plain: bool) -> list
     return [blob.restored_key, *(key for key in fit if key != blob.restored_key)]
 
 
-def is_named_by_content(key: str, blob: Blob | StoredBlob) -> bool:
+def is_named_by_content(key: str, blob: LocalBlob | StoredBlob) -> bool:
     """Return whether a key has the blob's hash in it, so that no other bytes can have been meant to lie there."""
     return key.endswith((f"~{blob.identity.hex[:_SHORT_DIGITS]}", f"~{blob.identity.hex}"))
 

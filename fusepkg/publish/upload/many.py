@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.upload.blobs import Blob, StoredBlob
+    from fusepkg.publish.upload.blobs import LocalBlob, StoredBlob
     from fusepkg.publish.upload.presence import Presence
     from fusepkg.publish.upload.upload import Uploaded
     from fusepkg.store.protocol import ObjectStore
@@ -39,7 +39,7 @@ def is_new_directory(store: ObjectStore) -> bool:
 
 
 def upload_blobs(
-    blobs: Iterable[Blob | StoredBlob],
+    blobs: Iterable[LocalBlob | StoredBlob],
     uploaded: Callable[[Uploaded], None],
     store: ObjectStore,
     prefix: str,

@@ -23,7 +23,7 @@ from fusepkg_cache.digest import chunk_size, combine_chunks
 from fusepkg.errors import DigestMismatch, FileChanged, FolderUnfit, ObjectCollision, ObjectExists, ObjectMissing
 from fusepkg.publish.hash.files import hash_bytes, hash_files
 from fusepkg.publish.hash.read import check_unchanged, file_changed, is_surely_unchanged, read_whole, unreadable
-from fusepkg.publish.upload.blobs import Blob, StoredBlob
+from fusepkg.publish.upload.blobs import LocalBlob, StoredBlob
 from fusepkg.publish.upload.copy import copy_blob
 from fusepkg.publish.upload.keys import candidate_keys, is_named_by_content
 from fusepkg.publish.upload.presence import NamedObject
@@ -62,7 +62,7 @@ CREATE_TRIES = 3
 class Uploaded:
     """A blob and the physical key of its object; ``is_new`` is False where that lay there before."""
 
-    blob: Blob | StoredBlob
+    blob: LocalBlob | StoredBlob
     url: str
     is_new: bool
 
@@ -93,13 +93,13 @@ class Uploader:
         self._stop = stop
         self._memory = _ByteBudget(MEMORY_BYTES)
 
-    def upload(self, blob: Blob | StoredBlob) -> Uploaded:
+    def upload(self, blob: LocalBlob | StoredBlob) -> Uploaded:
         """Upload or copy a blob, unless it is there already, and upload the hashes of its chunks.
 
         Raises: FileChanged, DigestMismatch, ObjectCollision, and what stores raise.
         """
         self._stop.check()
-        if isinstance(blob, Blob) and blob.size > SINGLE_PUT_BYTES:
+        if isinstance(blob, LocalBlob) and blob.size > SINGLE_PUT_BYTES:
             uploaded = self._upload_in_parts(blob)
         else:
             uploaded = self._upload_at_once(blob)
@@ -107,7 +107,7 @@ class Uploader:
             put_chunk_list(self._store, blob.hashed.digest, blob.hashed.chunks)
         return uploaded
 
-    def _upload_at_once(self, blob: Blob | StoredBlob) -> Uploaded:
+    def _upload_at_once(self, blob: LocalBlob | StoredBlob) -> Uploaded:
         for key in candidate_keys(self._prefix, blob, plain=True):
             found = self._head(key, blob)
             for _ in range(CREATE_TRIES):
@@ -126,27 +126,27 @@ class Uploader:
                 return self._uploaded(blob, found, is_new=False)
         raise self._collision(blob)
 
-    def _is_broken(self, found: ObjectInfo, blob: Blob | StoredBlob) -> bool:
+    def _is_broken(self, found: ObjectInfo, blob: LocalBlob | StoredBlob) -> bool:
         url = self._store.url(found.key, found.version)
         if url in self._broken or self._presence is None or not self._presence.looks_at(url):
             return url in self._broken
         return self._presence.problem(NamedObject(url, blob.size, blob.hashed.digest), self._stop) is not None
 
-    def _mend(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
+    def _mend(self, key: str, blob: LocalBlob | StoredBlob) -> ObjectInfo | None:
         """Write a damaged object again under a key that only these bytes can have; None for what lies elsewhere."""
         if isinstance(blob, StoredBlob):
             return None
         with self._memory.taken(blob.size):
             return self._store.overwrite(key, self._read(blob), metadata=_metadata(blob))
 
-    def _read(self, blob: Blob) -> bytes:
+    def _read(self, blob: LocalBlob) -> bytes:
         self._stop.check()
         data = read_whole(blob.file)
         if hash_bytes(data).digest != blob.hashed.digest:
             raise file_changed(blob.file)
         return data
 
-    def _create(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
+    def _create(self, key: str, blob: LocalBlob | StoredBlob) -> ObjectInfo | None:
         if isinstance(blob, StoredBlob):
             assert self._open_place is not None
             try:
@@ -159,7 +159,7 @@ class Uploader:
             except ObjectExists:
                 return None
 
-    def _upload_in_parts(self, blob: Blob) -> Uploaded:
+    def _upload_in_parts(self, blob: LocalBlob) -> Uploaded:
         for key in candidate_keys(self._prefix, blob, plain=False):
             found = self._head(key, blob)
             if found is None or _ABANDONED_METADATA in found.metadata or self._is_broken(found, blob):
@@ -168,7 +168,7 @@ class Uploader:
                 return self._uploaded(blob, found, is_new=False)
         raise self._collision(blob)
 
-    def _upload_large(self, key: str, blob: Blob) -> ObjectInfo:
+    def _upload_large(self, key: str, blob: LocalBlob) -> ObjectInfo:
         assert blob.file.path is not None
         check_unchanged(blob.file)
         began_ns = time.time_ns()
@@ -185,7 +185,7 @@ class Uploader:
             raise
         return info
 
-    def _check_sent(self, blob: Blob, began_ns: int) -> None:
+    def _check_sent(self, blob: LocalBlob, began_ns: int) -> None:
         """Raise FileChanged if a file that was sent from ``began_ns`` on may not have the bytes that were hashed.
 
         Where stat data cannot tell, it is hashed once more.
@@ -195,7 +195,7 @@ class Uploader:
             return
         hash_files([blob.file], partial(_compare, blob), stop=self._stop)
 
-    def _is_complete(self, found: ObjectInfo, blob: Blob) -> bool:
+    def _is_complete(self, found: ObjectInfo, blob: LocalBlob) -> bool:
         """Return whether a large object holds what its metadata says, although a killed push may have left it.
 
         Metadata are sent before the bytes. The chunk list is written after the check that the file did not change,
@@ -212,7 +212,7 @@ class Uploader:
             return combine_chunks(hashes) == blob.hashed.digest
         return True
 
-    def _head(self, key: str, blob: Blob | StoredBlob) -> ObjectInfo | None:
+    def _head(self, key: str, blob: LocalBlob | StoredBlob) -> ObjectInfo | None:
         """What lies under a key; None if it is free. Objects of another size are as good as any other content."""
         if self._listed is not None and key.startswith(f"{self._prefix}/"):
             size = self._listed.get(key)
@@ -228,10 +228,10 @@ class Uploader:
         except ObjectMissing:
             return None
 
-    def _uploaded(self, blob: Blob | StoredBlob, info: ObjectInfo, *, is_new: bool) -> Uploaded:
+    def _uploaded(self, blob: LocalBlob | StoredBlob, info: ObjectInfo, *, is_new: bool) -> Uploaded:
         return Uploaded(blob, self._store.url(info.key, info.version), is_new)
 
-    def _collision(self, blob: Blob | StoredBlob) -> ObjectCollision:
+    def _collision(self, blob: LocalBlob | StoredBlob) -> ObjectCollision:
         key = f"{self._prefix}/{blob.logical_key}"
         return ObjectCollision(
             f"Other bytes lie at {self._store.url(key)} and under every name made of it and {blob.identity}",
@@ -239,16 +239,16 @@ class Uploader:
         )
 
 
-def _metadata(blob: Blob | StoredBlob) -> dict[str, str]:
-    return {DIGEST_METADATA if isinstance(blob, Blob) else COPIED_METADATA: str(blob.identity)}
+def _metadata(blob: LocalBlob | StoredBlob) -> dict[str, str]:
+    return {DIGEST_METADATA if isinstance(blob, LocalBlob) else COPIED_METADATA: str(blob.identity)}
 
 
-def _compare(blob: Blob, _number: int, hashed: Hashed) -> None:
+def _compare(blob: LocalBlob, _number: int, hashed: Hashed) -> None:
     if hashed.digest != blob.hashed.digest:
         raise file_changed(blob.file)
 
 
-def _is_blob(found: ObjectInfo, blob: Blob | StoredBlob) -> bool:
+def _is_blob(found: ObjectInfo, blob: LocalBlob | StoredBlob) -> bool:
     if found.size != blob.size:
         return False
     claims = {found.metadata.get(DIGEST_METADATA)}

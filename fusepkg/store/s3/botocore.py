@@ -57,7 +57,7 @@ _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ClientSetup:
     """A client and what was decided while making it, for our own HTTP client too.
 
     ``credentials`` is None for unsigned requests. ``certificates`` is a PEM file of authorities. With ``virtual`` the
@@ -83,7 +83,7 @@ def is_aws_endpoint(endpoint: str) -> bool:
     return (urlsplit(endpoint).hostname or "").endswith(_AWS_HOSTS)
 
 
-def connect(settings: S3Settings, address: Address) -> Connection:
+def connect(settings: S3Settings, address: Address) -> ClientSetup:
     """Make a client from the settings and, where they say nothing, from AWS's own sources."""
     with translated(address):
         core = botocore.session.Session(profile=settings.profile)
@@ -106,7 +106,7 @@ def connect(settings: S3Settings, address: Address) -> Connection:
         virtual = style != "path" and (style == "virtual" or not custom) and _can_be_host(address.bucket, endpoint)
         certificates = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or str(get_cert_path(True))
         proxy = get_environ_proxies(endpoint).get(urlsplit(endpoint).scheme)
-    return Connection(client, credentials, endpoint, region, virtual, certificates, proxy)
+    return ClientSetup(client, credentials, endpoint, region, virtual, certificates, proxy)
 
 
 @lru_cache(maxsize=4)

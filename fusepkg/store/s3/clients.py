@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from fusepkg.store.s3.address import Address
-    from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.botocore import ClientSetup
     from fusepkg.store.s3.settings import S3Settings
 
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Clients:
     """Our own HTTP client for reads and small creates, boto3's for everything else."""
 
-    connection: Connection
+    connection: ClientSetup
     exchange: Exchange
 
     @property

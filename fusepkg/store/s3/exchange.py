@@ -15,10 +15,10 @@ from urllib.parse import quote, urlsplit
 from fusepkg.errors import AccessDenied, RemoteProtocol, RemoteTimeout, RemoteUnavailable, UsageError
 from fusepkg.store.s3.answers import TLS_HINT, UNREACHABLE_HINT, WRONG_REGION_CODES, answer_error
 from fusepkg.store.s3.botocore import translated
-from fusepkg.store.s3.http.answer import Failure, Room
+from fusepkg.store.s3.http.answer import ExchangeFailure, Room
 from fusepkg.store.s3.http.connection import Limits
 from fusepkg.store.s3.http.loop import in_thread, running_loop
-from fusepkg.store.s3.http.pool import Pool
+from fusepkg.store.s3.http.pool import ConnectionPool
 from fusepkg.store.s3.http.route import route_to
 from fusepkg.store.s3.http.signing import NO_BODY_SHA256, Keys, Signer
 from fusepkg.store.s3.transport import ERROR_BYTES, is_refusal
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from fusepkg.errors import FusepkgError
     from fusepkg.store.s3.address import Address
-    from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.botocore import ClientSetup
     from fusepkg.store.s3.http.answer import Accept, Answer
     from fusepkg.store.s3.settings import S3Settings
 
@@ -83,7 +83,7 @@ class Exchange:
     To be used on the loop. Credentials are renewed where they say when they end, and read again once they are refused.
     """
 
-    def __init__(self, bucket: str, settings: S3Settings, connection: Connection) -> None:
+    def __init__(self, bucket: str, settings: S3Settings, connection: ClientSetup) -> None:
         self._settings = settings
         self._credentials = connection.credentials
         self._signer = Signer(connection.region)
@@ -104,7 +104,7 @@ class Exchange:
         self._origin = f"http://{route.authority}" if route.forwarded else ""
         self._proxy_authorization = route.proxy.authorization if route.proxy and route.forwarded else ""
         limits = Limits(settings.connect_timeout_s, settings.read_timeout_s, settings.request_timeout_s)
-        self._pool = Pool(route, limits)
+        self._pool = ConnectionPool(route, limits)
         weakref.finalize(self, _close, os.getpid(), running_loop(), self._pool).atexit = False
 
     async def ask(self, request: Request) -> Answer:
@@ -121,7 +121,7 @@ class Exchange:
             error: FusepkgError
             try:
                 answer = await self._ask_once(request, path, fresh=fresh)
-            except Failure as failure:
+            except ExchangeFailure as failure:
                 retried = retried or failure.kind in ("silence", "broken", "garbage")
                 if failure.stale and not fresh:
                     fresh = True  # the server had closed a kept connection: that is no failure
@@ -216,13 +216,13 @@ def error_room() -> Room:
     return Room(ERROR_BYTES, cut=True)
 
 
-def _close(pid: int, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+def _close(pid: int, loop: asyncio.AbstractEventLoop, pool: ConnectionPool) -> None:
     """Close the connections of a bucket that is held no more; a forked child's copies are not its own."""
     if os.getpid() == pid:
         loop.call_soon_threadsafe(pool.close)
 
 
-def _failed(failure: Failure, address: Address) -> FusepkgError:
+def _failed(failure: ExchangeFailure, address: Address) -> FusepkgError:
     """Say in our words that no whole answer came."""
     place, said = f"{address.url} at {address.server}", str(failure)
     if failure.kind == "connect timeout":

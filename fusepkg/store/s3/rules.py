@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from fusepkg.store.s3.address import Address
-    from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.botocore import ClientSetup
     from fusepkg.store.s3.copy import Copied, Copy
     from fusepkg.store.s3.write import Creator, Upload
 
@@ -43,7 +43,7 @@ class Rules(Protocol):
         ...
 
 
-def choose_rules(connection: Connection) -> Rules:
+def choose_rules(connection: ClientSetup) -> Rules:
     """Return the rules of the server at a connection's endpoint."""
     return AwsRules(copy.knows_condition(connection.client)) if connection.is_aws else GuardedRules()
 

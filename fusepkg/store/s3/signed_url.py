@@ -12,10 +12,10 @@ from fusepkg.store.s3.botocore import translated
 
 if TYPE_CHECKING:
     from fusepkg.store.s3.address import Address
-    from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.botocore import ClientSetup
 
 
-def signed_url(connection: Connection, address: Address, version: str | None, expires_s: int) -> str:
+def signed_url(connection: ClientSetup, address: Address, version: str | None, expires_s: int) -> str:
     """Return it, by Signature Version 4, which buckets of every age take; unsigned where requests are.
 
     boto3's own method would sign by version 2 in some regions. Raises CredentialsMissing.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Cache, DigestMismatch, Verified, verified
+from fusepkg_cache import Cache, Verified, WrongBytes, verified
 
 from tests.unit.cache.blobs import LARGE, SMALL, blob, flip
 
@@ -35,7 +35,7 @@ def test_nothing_is_verified_by_saying_so() -> None:
     digest, data = BLOBS[1]
     with pytest.raises(TypeError):
         Verified(digest, data)
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         verified(digest, flip(data, 3))
     assert (verified(digest, data).digest, verified(digest, data).data) == (digest, data)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from fusepkg_cache import Algorithm, Digest, DigestMismatch, compute_digest
+from fusepkg_cache import Algorithm, Digest, WrongBytes, compute_digest
 from fusepkg_cache.digest import (
     MIN_CHUNK_BYTES,
     Hashing,
@@ -57,7 +57,7 @@ def test_the_same_value_under_two_algorithms_is_two_digests() -> None:
 def test_wrong_bytes_are_refused_and_both_hashes_named() -> None:
     digest = compute_digest(Algorithm.SHA2_256, b"right")
     require_match(digest, b"right")
-    with pytest.raises(DigestMismatch) as caught:
+    with pytest.raises(WrongBytes) as caught:
         require_match(digest, b"wrong")
     assert digest.hex in str(caught.value)
     assert compute_digest(Algorithm.SHA2_256, b"wrong").hex in str(caught.value)
@@ -77,7 +77,7 @@ def test_a_scope_does_not_change_what_bytes_are_right() -> None:
     assert scoped != plain
     assert scoped.matches(plain)
     require_match(scoped, b"right")
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         require_match(scoped, b"wrong")
 
 

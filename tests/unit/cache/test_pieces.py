@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Algorithm, Cache, DigestMismatch, compute_digest
+from fusepkg_cache import Algorithm, Cache, WrongBytes, compute_digest
 
 MIB = 1024 * 1024
 BLOB = bytes(range(256)) * (9 * MIB // 256) + b"tail"
@@ -34,7 +34,7 @@ def test_a_blob_in_pieces_is_read_in_any_part(cache, algorithm, blob):
 
 def test_wrong_pieces_leave_nothing(cache, tmp_path):
     digest = compute_digest(Algorithm.SHA2_256_CHUNKED, BLOB)
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         cache.put_pieces(digest, pieces(BLOB[:-1] + b"x"))
     assert digest not in cache
     assert not [path for path in tmp_path.rglob("staging/*/*") if path.is_file()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fusepkg_cache import Algorithm, Cache, CacheUnusable, Digest, DigestMismatch, PlainFiles, compute_digest
+from fusepkg_cache import Algorithm, Cache, CacheUnusable, Digest, PlainFiles, WrongBytes, compute_digest
 
 from tests import trees
 
@@ -58,7 +58,7 @@ def test_modes_are_those_of_the_umask(tmp_path: Path, umask: int):
 def test_other_bytes_are_refused_and_leave_nothing(tmp_path: Path):
     files = PlainFiles(tmp_path)
     files.put(DIGEST, [DATA], size=len(DATA))
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         files.put(DIGEST, [DATA, b"more"], size=len(DATA) + 4)
     (file,) = files_below(tmp_path)
     assert file.read_bytes() == DATA, "what was there before stays"

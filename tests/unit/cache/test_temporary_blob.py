@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fusepkg_cache import Algorithm, CacheFull, CacheUnusable, DigestMismatch, TemporaryBlob
+from fusepkg_cache import Algorithm, CacheFull, CacheUnusable, TemporaryBlob, WrongBytes
 
 from tests.unit.cache.blobs import LARGE, blob
 
@@ -40,7 +40,7 @@ def test_it_has_no_name_and_ends_with_its_object(tmp_path: Path, monkeypatch: py
 
 def test_other_bytes_are_refused_and_what_the_pieces_raise_is_raised() -> None:
     digest, data = blob(LARGE)
-    with pytest.raises(DigestMismatch):
+    with pytest.raises(WrongBytes):
         TemporaryBlob(digest, [data, b"!"])
     with pytest.raises(ZeroDivisionError):
         TemporaryBlob(digest, (data[: 1 // (1 - at)] for at in range(2)))

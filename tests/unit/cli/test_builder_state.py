@@ -22,7 +22,7 @@ from fusepkg.cli.builder_state import (
     Remove,
     Set,
     SetMeta,
-    Shown,
+    ShownItem,
     create_state,
     find_directory,
     locked,
@@ -46,14 +46,14 @@ WHOLE = BuilderState(
         Move("new/", "labelled/", overwrite=True),
         Remove("train/2\u2028.jpg"),
     ),
-    (Shown("labelled/", "s3://bucket/data/labelled/"), Shown("", "./")),
+    (ShownItem("labelled/", "s3://bucket/data/labelled/"), ShownItem("", "./")),
 )
 
 
 def test_what_was_written_is_read(here: Path):
     create_state(here, WHOLE)
     assert read_state(here) == WHOLE
-    changed = WHOLE.with_change(Remove("x"), [Shown("a/", "./a/")])
+    changed = WHOLE.with_change(Remove("x"), [ShownItem("a/", "./a/")])
     write_state(here, changed)
     assert read_state(here) == changed
     assert os.listdir(here) == [STATE_NAME]
@@ -61,7 +61,7 @@ def test_what_was_written_is_read(here: Path):
 
 def test_it_is_a_change_a_line_in_words(here: Path):
     state = BuilderState(BuilderHeader("bucket/dataset", 1)).with_change(Add("a/", "./a/"), ())
-    state = state.with_change(Set("a/b", "./b", meta={"k": 1}), [Shown("a/", "./a/"), Shown("a/b", "./b")])
+    state = state.with_change(Set("a/b", "./b", meta={"k": 1}), [ShownItem("a/", "./a/"), ShownItem("a/b", "./b")])
     create_state(here, state)
     assert (here / STATE_NAME).read_text() == (
         '{"builder": "bucket/dataset", "format": 1}\n'
@@ -74,7 +74,7 @@ def test_it_is_a_change_a_line_in_words(here: Path):
 
 
 def test_another_change_undoes_what_was_built_and_pushed():
-    state = WHOLE.with_change(Remove("x"), [Shown("a/", "./a/")])
+    state = WHOLE.with_change(Remove("x"), [ShownItem("a/", "./a/")])
     assert (state.header.built, state.header.pushed) == (None, None)
     assert state.changes == (*WHOLE.changes, Remove("x"))
     assert state.header.base == HASH
@@ -181,7 +181,7 @@ def test_a_full_disk_leaves_the_old_file(here: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(BuilderUnfit, match="No space left"):
-        write_state(here, WHOLE.with_change(Remove("x"), [Shown("a/", "./a/")]))
+        write_state(here, WHOLE.with_change(Remove("x"), [ShownItem("a/", "./a/")]))
     assert read_state(here) == WHOLE
     assert os.listdir(here) == [STATE_NAME]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusepkg.datasets import media
-from fusepkg.datasets.candidates import Found, stored_file
+from fusepkg.datasets.candidates import ListedObject, stored_file
 from fusepkg.datasets.dicom import read_dicom
 from fusepkg.datasets.media import Media, read_picture, read_video
 from fusepkg.datasets.rows import DataType
@@ -117,6 +117,6 @@ class EndlessStore(MemoryStore):
 
 def test_an_object_is_read_up_to_its_size() -> None:
     stores = SimpleNamespace(for_key=lambda place: (EndlessStore(), place.key))
-    found = Found(PhysicalKey("s3", "bucket", "a.mp4"), (8 << 20) + 1, None)
+    found = ListedObject(PhysicalKey("s3", "bucket", "a.mp4"), (8 << 20) + 1, None)
     with pytest.raises(FileChanged, match="changed while it was read"):
         stored_file(SimpleNamespace(stores=stores), found, DataType.VIDEO, "a")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fusepkg.errors import AccessDenied, FusepkgError, ObjectMissing, RemoteUnavailable
 from fusepkg.fetch.packs import MISSES_BEFORE
 from fusepkg.fetch.source import BlobSource
-from fusepkg.packs.pack import Span, pack_of, segment_of
+from fusepkg.packs.pack import EntrySpan, pack_of, segment_of
 from fusepkg.packs.table import PackedSpan, write_table
 from fusepkg.registry.layout import pack_key, pack_table_key
 from fusepkg.store.faulty import Fault, Gate
@@ -238,7 +238,7 @@ async def test_a_huge_table_is_not_read(desk: PackedDesk, monkeypatch: pytest.Mo
 
 async def test_a_right_table_with_spans_of_its_own_is_used(desk: PackedDesk):
     """Where packs end is the writer's choice; entries in no span are read from their objects."""
-    spans = [Span(100, 50), Span(150, 250)]
+    spans = [EntrySpan(100, 50), EntrySpan(150, 250)]
     packs = [pack_of(desk.entries[span.first : span.first + span.entries]) for span in spans]
     rows = [PackedSpan(pack.name, span) for pack, span in zip(packs, spans, strict=True)]
     desk.store.inner.overwrite(pack_table_key(desk.index.top_hash), write_table(desk.index.top_hash, rows))

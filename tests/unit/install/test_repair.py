@@ -14,7 +14,7 @@ from fusepkg.errors import InstallError
 from fusepkg.index.opening import Index
 from fusepkg.install.repair import describe, find_changes, find_differences, force_to_match, shown_key
 from fusepkg.state.install_record import installed_at
-from fusepkg.work.walk import Found
+from fusepkg.work.walk import WalkEntry
 from tests.unit.install.conftest import Shop
 
 
@@ -100,7 +100,7 @@ def test_what_changed_since_is_found_without_reading_what_did_not(shop: Shop, mo
     read: list[str] = []
     hash_found = directory.hash_found
 
-    def recording(found: Found, *arguments: Any) -> Digest:
+    def recording(found: WalkEntry, *arguments: Any) -> Digest:
         read.append(found.logical_key)
         return hash_found(found, *arguments)
 

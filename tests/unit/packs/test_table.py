@@ -7,11 +7,11 @@ import json
 import pytest
 
 from fusepkg.errors import PackTableInvalid
-from fusepkg.packs.pack import MOST_ENTRIES, Span
+from fusepkg.packs.pack import MOST_ENTRIES, EntrySpan
 from fusepkg.packs.table import PackedSpan, read_table, write_table
 
 TOP_HASH = "ab" * 32
-PACKS = [PackedSpan("1" * 64, Span(0, 300)), PackedSpan("2" * 64, Span(500, 100))]
+PACKS = [PackedSpan("1" * 64, EntrySpan(0, 300)), PackedSpan("2" * 64, EntrySpan(500, 100))]
 
 
 @pytest.mark.parametrize("packs", [[], PACKS[:1], PACKS])

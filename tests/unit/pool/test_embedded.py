@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusepkg.errors import PoolUnfit
-from fusepkg.pool.embedded import Item, open_embedded
+from fusepkg.pool.embedded import EmbeddedFrame, open_embedded
 
 ROWS = np.arange(24, dtype=np.float32).reshape(6, 4)
 
 
 def fill(parent: Path) -> Path:
     with open_embedded(parent, "key") as (embedded, directory):
-        embedded.add(("a.avi", "1"), [Item(0, 0.0), Item(1, 0.5)], ROWS[:2])
+        embedded.add(("a.avi", "1"), [EmbeddedFrame(0, 0.0), EmbeddedFrame(1, 0.5)], ROWS[:2])
         embedded.add(("broken.avi", "2"), (), None, "no frames")
-        embedded.add(("b.png", "3"), [Item(measures={"width": 3})], ROWS[2:3])
+        embedded.add(("b.png", "3"), [EmbeddedFrame(measures={"width": 3})], ROWS[2:3])
     return directory
 
 
@@ -31,10 +31,10 @@ def test_what_was_added_is_there_again(tmp_path: Path) -> None:
         assert list(embedded.records) == [("a.avi", "1"), ("broken.avi", "2"), ("b.png", "3")]
         assert embedded.records["broken.avi", "2"].wrong == "no frames"
         assert np.array_equal(embedded.vectors(), ROWS[:3])
-        embedded.add(("c.png", "4"), [Item()], ROWS[3:4])
+        embedded.add(("c.png", "4"), [EmbeddedFrame()], ROWS[3:4])
         assert np.array_equal(embedded.vectors(), ROWS[:4])
         with pytest.raises(PoolUnfit, match=r"gives 3 numbers for d\.png, and gave 4 before"):
-            embedded.add(("d.png", "5"), [Item()], ROWS[4:5, :3])
+            embedded.add(("d.png", "5"), [EmbeddedFrame()], ROWS[4:5, :3])
 
 
 @settings(max_examples=30, deadline=None)
@@ -56,7 +56,7 @@ def test_after_any_damage(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
         for record in embedded.records.values():
             rows = embedded.vectors()[record.first : record.first + len(record.items)]
             assert np.array_equal(rows, ROWS[record.first : record.first + len(record.items)])
-        embedded.add(("c.png", "4"), [Item()], ROWS[5:6])
+        embedded.add(("c.png", "4"), [EmbeddedFrame()], ROWS[5:6])
     with open_embedded(parent, "key") as (embedded, _):
         assert np.array_equal(embedded.vectors()[-1:], ROWS[5:6])
 

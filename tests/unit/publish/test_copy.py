@@ -13,7 +13,7 @@ from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.folder import scan_file
 from fusepkg.publish.hash.files import hash_bytes
 from fusepkg.publish.hashes import Hashed
-from fusepkg.publish.upload.blobs import Blob, StoredBlob
+from fusepkg.publish.upload.blobs import LocalBlob, StoredBlob
 from fusepkg.publish.upload.upload import COPIED_METADATA, DIGEST_METADATA, Uploaded, Uploader
 from fusepkg.store.memory import MemoryStore
 from fusepkg.store.protocol import ObjectStore
@@ -30,7 +30,7 @@ def key_of(uploaded: Uploaded) -> str:
     return parse_physical_key(uploaded.url).key
 
 
-def upload(store: ObjectStore, blob: Blob | StoredBlob, source: ObjectStore | None = None) -> Uploaded:
+def upload(store: ObjectStore, blob: LocalBlob | StoredBlob, source: ObjectStore | None = None) -> Uploaded:
     def open_place(where: PhysicalKey) -> tuple[ObjectStore, str]:
         return source or store, where.key
 
@@ -61,7 +61,7 @@ def test_an_unverified_copy_does_not_stand_for_a_file(store: ObjectStore, folder
     wrong = stored(store, b"wrong!!", hashed=hash_bytes(b"content"))
     upload(store, wrong)
     (folder / "file").write_bytes(b"content")
-    uploaded = upload(store, Blob(scan_file(folder / "file"), hash_bytes(b"content")))
+    uploaded = upload(store, LocalBlob(scan_file(folder / "file"), hash_bytes(b"content")))
     assert uploaded.is_new
     key = f"p/file~{hash_bytes(b'content').digest.hex[:16]}"
     assert store.get(key) == b"content"
@@ -81,7 +81,7 @@ def test_an_object_that_was_replaced_since_it_was_hashed_is_not_copied(store: Ob
 
 def test_an_upload_stands_for_a_copy(store: ObjectStore, folder: Path) -> None:
     (folder / "file").write_bytes(b"content")
-    uploaded = upload(store, Blob(scan_file(folder / "file"), hash_bytes(b"content")))
+    uploaded = upload(store, LocalBlob(scan_file(folder / "file"), hash_bytes(b"content")))
     copied = upload(store, stored(store, b"content"))
     assert (copied.url, copied.is_new) == (uploaded.url, False)
 

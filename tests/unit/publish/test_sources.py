@@ -6,19 +6,19 @@ import pytest
 
 from fusepkg.errors import FolderUnfit
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, EntryKind, kind_of
-from fusepkg.publish.draft.sources import Source, find_source
+from fusepkg.publish.draft.sources import FoundSource, find_source
 from fusepkg.store.memory import MemoryStore
 from tests.unit.publish.stores import GivenStores
 
 
-def find(objects: dict[str, bytes]) -> Source:
+def find(objects: dict[str, bytes]) -> FoundSource:
     store = MemoryStore("b")
     for key, content in objects.items():
         store.create(key, content)
     return find_source("s3://b/in/", GivenStores(store))
 
 
-def directories(source: Source) -> list[str]:
+def directories(source: FoundSource) -> list[str]:
     kinds = [kind_of(source.entries.get(number).meta) for number in range(len(source.keys))]
     return [key for key, kind in zip(source.keys, kinds, strict=True) if kind is EntryKind.EMPTY_DIRECTORY]
 

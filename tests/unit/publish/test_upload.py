@@ -10,7 +10,7 @@ from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.publish.folder import scan_folder
 from fusepkg.publish.hash.files import hash_bytes
 from fusepkg.publish.upload import upload as uploading
-from fusepkg.publish.upload.blobs import Blob
+from fusepkg.publish.upload.blobs import LocalBlob
 from fusepkg.publish.upload.keys import candidate_keys, normalise_prefix
 from fusepkg.publish.upload.upload import DIGEST_METADATA, Uploaded, Uploader
 from fusepkg.registry.layout import chunk_list_key
@@ -22,19 +22,19 @@ from tests.unit.publish.recording import RecordingStore
 MIB = 1 << 20
 
 
-def blob_of(folder: Path, content: bytes, key: str = "file") -> Blob:
+def blob_of(folder: Path, content: bytes, key: str = "file") -> LocalBlob:
     path = folder / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     files = [file for file in scan_folder(folder).files if file.logical_key == key]
-    return Blob(files[0], hash_bytes(content))
+    return LocalBlob(files[0], hash_bytes(content))
 
 
 def key_of(uploaded: Uploaded) -> str:
     return parse_physical_key(uploaded.url).key
 
 
-def upload(store: ObjectStore, blob: Blob, listed: dict[str, int] | None = None) -> Uploaded:
+def upload(store: ObjectStore, blob: LocalBlob, listed: dict[str, int] | None = None) -> Uploaded:
     return Uploader(store, "p", listed, StopFlag()).upload(blob)
 
 

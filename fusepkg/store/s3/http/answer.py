@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["connect", "connect timeout", "tls", "proxy", "silence", "broken", "garbage"]
 
 
-class Failure(Exception):
+class ExchangeFailure(Exception):
     """No whole answer came; the text says why. With ``stale`` a kept connection had been closed by the server."""
 
     def __init__(self, kind: Kind, words: str = "", *, stale: bool = False) -> None:
@@ -74,7 +74,7 @@ class Body:
 
     @staticmethod
     def _wrong(room: Room) -> Exception:
-        return room.wrong() if room.wrong else Failure("garbage", "the answer's body is longer than it may be")
+        return room.wrong() if room.wrong else ExchangeFailure("garbage", "the answer's body is longer than it may be")
 
     @property
     def is_full(self) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from fusepkg.store.s3.http.answer import Answer, Body, Failure, Head
+from fusepkg.store.s3.http.answer import Answer, Body, ExchangeFailure, Head
 
 if TYPE_CHECKING:
     from fusepkg.store.s3.http.answer import Accept
@@ -121,7 +121,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._head is not None and self._head.status >= 300:
             self._finish(partly=True)  # the status says enough
         else:
-            self._fail(Failure("broken", str(exc or ""), stale=self._asked > 1 and not self._heard))
+            self._fail(ExchangeFailure("broken", str(exc or ""), stale=self._asked > 1 and not self._heard))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See BufferedProtocol."""
@@ -144,7 +144,7 @@ class Connection(asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         """Note that an answer begins. Raises Failure for one after the last."""
         if self._complete:
-            raise Failure("garbage", "more than one answer")
+            raise ExchangeFailure("garbage", "more than one answer")
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
         """Keep a header that somebody asks for; after the body it is of no interest."""
@@ -161,7 +161,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         coding = self._headers.get("transfer-encoding")
         if coding is not None and (coding.lower() != "chunked" or parser.get_http_version() == "1.0"):
-            raise Failure("garbage", f"a transfer encoding that was not asked for: {coding[:40]}")
+            raise ExchangeFailure("garbage", f"a transfer encoding that was not asked for: {coding[:40]}")
         self._keep_alive = parser.should_keep_alive()
         length = self._headers.get("content-length")
         self._head = Head(status, self._headers)
@@ -197,7 +197,7 @@ class Connection(asyncio.BufferedProtocol):
         except HttpParserCallbackError as exc:
             error = exc.__context__ or exc
         except (HttpParserError, HttpParserUpgrade) as exc:
-            error = Failure("garbage", str(exc)[:200])
+            error = ExchangeFailure("garbage", str(exc)[:200])
         if self._complete:
             self._finish(reusable=self._keep_alive and error is None)
         elif error is not None:
@@ -208,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self._body is not None and self._cut and self._body.is_full:
             self._finish()
         elif self._overhead > OVERHEAD_BYTES:
-            self._fail(Failure("garbage", f"more than {OVERHEAD_BYTES} bytes that are no body"))
+            self._fail(ExchangeFailure("garbage", f"more than {OVERHEAD_BYTES} bytes that are no body"))
         elif self._body is not None:
             self._into = self._body.space()
 
@@ -258,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
             self._unsent, self._heard_at = unsent, now
         due = min(self._heard_at + self._limits.silence_s, self._deadline)
         if due <= now:
-            self._fail(Failure("silence"))
+            self._fail(ExchangeFailure("silence"))
         else:
             self._timer = self._loop.call_at(due, self._watch)
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from fusepkg.store.s3.http.answer import Failure, Room
+from fusepkg.store.s3.http.answer import ExchangeFailure, Room
 from fusepkg.store.s3.http.connection import SCRATCH_BYTES, Connection
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _FIRST_ADDRESS_S = 0.25
 """The next address of a host is tried beside one that takes longer than this (happy eyeballs)."""
 
 
-class Pool:
+class ConnectionPool:
     """The connections of one process to one server; for the loop's thread only."""
 
     def __init__(self, route: Route, limits: Limits) -> None:
@@ -95,12 +95,12 @@ class Pool:
             async with asyncio.timeout(self._limits.connect_s):
                 return await self._reach()
         except TimeoutError as exc:
-            raise Failure("connect timeout") from exc
+            raise ExchangeFailure("connect timeout") from exc
         except ssl.SSLError as exc:
-            raise Failure("tls", getattr(exc, "verify_message", "") or exc.reason or str(exc)) from exc
+            raise ExchangeFailure("tls", getattr(exc, "verify_message", "") or exc.reason or str(exc)) from exc
         except (OSError, UnicodeError) as exc:  # a name that cannot be encoded is a host that is not there
             words = (exc.strerror or str(exc)) if isinstance(exc, OSError) else "no such host"
-            raise Failure("proxy" if self.route.proxy else "connect", words) from exc
+            raise ExchangeFailure("proxy" if self.route.proxy else "connect", words) from exc
 
     async def _reach(self) -> Connection:
         """Connect, through the proxy if there is one. Raises OSError, SSLError, Failure."""
@@ -115,7 +115,7 @@ class Pool:
             loop = asyncio.get_running_loop()
             transport = await loop.start_tls(connection.transport, connection, route.tls, server_hostname=route.host)
             if transport is None:
-                raise Failure("broken", "the proxy closed the connection")
+                raise ExchangeFailure("broken", "the proxy closed the connection")
         except BaseException:
             connection.close()
             raise
@@ -145,4 +145,4 @@ class Pool:
         head = "\r\n".join((*lines, "", "")).encode("latin-1")
         answer = await connection.ask(head, b"", lambda _: Room(0, cut=True), tunnel=True)
         if answer.status >= 300:
-            raise Failure("proxy", f"the proxy answered {answer.status}")
+            raise ExchangeFailure("proxy", f"the proxy answered {answer.status}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fusepkg.store.protocol import Answers
-    from fusepkg.store.s3.botocore import Connection
+    from fusepkg.store.s3.botocore import ClientSetup
     from fusepkg.store.s3.bucket import Bucket
     from tests.proxy import Proxy
     from tests.rgw import Gateway
@@ -184,7 +184,7 @@ def test_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
         S3Store("bucket", S3Settings(endpoint_url="https://127.0.0.1:9")).get("a")
 
 
-def place(bucket: str, connection: Connection) -> tuple[str, str]:
+def place(bucket: str, connection: ClientSetup) -> tuple[str, str]:
     """The host and path that our own client asks for ``a key``."""
     exchange = Exchange(bucket, S3Settings(), connection)
     return exchange._host, exchange._path(Address(bucket, "a key", ""))

@@ -14,7 +14,7 @@ import pytest
 from fusepkg.errors import AccessDenied, ObjectTooLarge, RemoteError, RemoteProtocol, RemoteUnavailable
 from fusepkg.store.protocol import Wanted
 from fusepkg.store.s3 import S3Store
-from fusepkg.store.s3.http.answer import Failure, Room
+from fusepkg.store.s3.http.answer import ExchangeFailure, Room
 from fusepkg.store.s3.http.connection import Connection, Limits
 from tests.unit.store.s3.servers import RawListener, a_store, read_async
 
@@ -398,7 +398,7 @@ def test_an_upload_that_goes_on_is_no_silence() -> None:
         connection._heard_at -= 1000
         connection._watch()
         assert transport.aborted
-        with pytest.raises(Failure, match="silence"):
+        with pytest.raises(ExchangeFailure, match="silence"):
             await answer
 
     asyncio.run(upload())
