@@ -1,14 +1,18 @@
-"""The worker that goes on with a mount when the one before it has died or has handed over."""
+"""The worker that goes on with a mount when the one before it has died or has handed over.
+
+It is a copy of a spare process that has loaded all the code, or that process itself.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import socket
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -21,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def be_resumed() -> NoReturn:
-    """Be that worker, once the supervisor says so. The number of the link to it is the only argument."""
+    """Be that spare, and that worker once the supervisor says so. The number of the link to it is the only argument."""
     status = 1
     try:
         link = socket.socket(fileno=int(sys.argv[1]))
@@ -31,12 +35,9 @@ def be_resumed() -> NoReturn:
         from fusepkg.daemon.serve import resume_mount
 
         load_everything()
-        message, numbers, _, _ = socket.recv_fds(link, supervisor.MAX_MESSAGE_BYTES, supervisor.MAX_DESCRIPTORS)
-        if not message:  # the mount has ended, or the supervisor has died and another one follows
-            os._exit(0)
+        link, facts, numbers = _wait_to_serve(link)
         for number in numbers:
             os.set_inheritable(number, False)
-        facts = json.loads(message)
         left = msgspec.convert(facts["state"], Handover)
         _log_as_before(left)
         print_stacks_on_signal()
@@ -48,6 +49,49 @@ def be_resumed() -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(status)
+
+
+def _wait_to_serve(link: socket.socket) -> tuple[socket.socket, dict[str, Any], list[int]]:
+    """Fork each time the supervisor asks for it; return, in one of the copies or here, when it says what to serve.
+
+    Also returns the link of that process, and the descriptors it was sent. Ends the process where there is nothing to
+    serve any more.
+    """
+    gc.collect()
+    gc.freeze()  # pages that the collector does not touch stay shared with the copies
+    while True:
+        message, numbers, _, _ = socket.recv_fds(link, supervisor.MAX_MESSAGE_BYTES, supervisor.MAX_DESCRIPTORS)
+        if not message:  # the mount has ended, or the supervisor has died and another one follows
+            os._exit(0)
+        facts = json.loads(message)
+        if "fork" not in facts:
+            return link, facts, numbers
+        with socket.socket(fileno=numbers[0]) as theirs:
+            pid = _fork_orphan()
+            if pid == 0:
+                link.close()
+                link = theirs.dup()
+            else:
+                link.send(json.dumps({"pid": pid}).encode())
+
+
+def _fork_orphan() -> int:
+    """Fork a process whose parent has ended, so that the supervisor has it for its child; return its pid, there 0."""
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            os.close(writing)
+            return 0
+        os.write(writing, b"%d" % pid)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as told:
+        pid = int(told.read())  # nothing if there was no room for another process
+    os.waitpid(parent, 0)
+    return pid
 
 
 def _log_as_before(left: Handover) -> None:

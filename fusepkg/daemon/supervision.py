@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,9 @@ MOST_ENDS, MOST_ENDS_S = 20, 10.0
 
 _LOOK_S = 0.1
 """How often a worker that goes on with a mount looks whether it has answered."""
+
+_CREDENTIALS = struct.Struct("=iII")
+"""Of the process at the other end of a socket: its number, its user, its group."""
 
 _NEXT_WORKER = (
     f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
@@ -60,7 +64,7 @@ class Supervision:
         on_supervisor: Callable[[int | None], None],
         link: socket.socket | None = None,
     ) -> None:
-        self.pid: int | None = os.getppid() if link is not None else None
+        self.pid: int | None = _maker_of(link) if link is not None else None
         self._record = record
         self._tell = tell
         self._descriptors = descriptors
@@ -159,6 +163,12 @@ class Supervision:
         if self.pid is not None:
             with suppress(ChildProcessError):  # it may be our parent and not our child
                 os.waitpid(self.pid, os.WNOHANG)
+
+
+def _maker_of(link: socket.socket) -> int:
+    """Return the process that has made a pair of sockets."""
+    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[0])
 
 
 def _has_ended(link: socket.socket) -> bool:

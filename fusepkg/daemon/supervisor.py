@@ -18,10 +18,11 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing takes as long as all the rest
+    from collections.abc import Iterator
     from typing import Any
 
 MAX_MESSAGE_BYTES = 1 << 20
@@ -36,7 +37,11 @@ UNSERVED = 20
 answered and is killed from outside, by kill -9 or by the kernel for want of memory, is replaced however often."""
 
 SPARE_S = 60.0
-"""For so long after a worker has died the next one is kept ready: it has loaded all it needs, which takes a second."""
+"""For so long after a worker has died a spare process is kept. It has loaded all that a worker needs, which takes a
+second of work, and forks the next ones, which takes milliseconds."""
+
+_SET_CHILD_SUBREAPER = 36
+"""Of prctl(2)."""
 
 
 LOOK_S, LOOKING_S = 1.0, 60.0
@@ -47,7 +52,7 @@ _THREADS_S = 0.2
 
 
 class Worker:
-    """A process that serves, or waits to be needed. ``link`` leads to it; ``process`` is -1 if it had ended before.
+    """A process that serves, or a spare. ``link`` leads to it; ``process`` is -1 if it had ended before.
 
     It is over when its main thread is. Another one may still be within the kernel, in a notification of a switch that
     waits for a reader, which waits for an answer of this very process: only the next process can end that. No
@@ -73,6 +78,20 @@ class Worker:
             pid = os.posix_spawn(command[0], [*command, str(theirs.fileno())], os.environ)
         return cls(pid, ours, is_child=True)
 
+    def fork(self) -> Worker | None:
+        """Have this process, a spare, make a copy of itself that will serve; None if it dies instead."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, _adopting():
+            try:
+                socket.send_fds(self.link, [b'{"fork": true}'], [theirs.fileno()])
+                told = self.link.recv(MAX_MESSAGE_BYTES)
+            except OSError:
+                told = b""
+        if told:
+            return Worker(json.loads(told)["pid"], ours, is_child=True)
+        ours.close()
+        return None
+
     def wait(self) -> int | None:
         """Wait for its end; return how it ended, as waitpid(2) does, or None if it is not our child or not over yet."""
         if self.process >= 0:
@@ -94,14 +113,19 @@ class Worker:
             return False
 
     def reap(self, patience_s: float = 0.0) -> int | None:
-        """Return how it ended; None if a thread of it has not yet, after so long."""
-        whole = os.pidfd_open(self.pid)
+        """Return how it ended; None if a thread of it has not yet, after so long, or if it is not our child."""
+        try:
+            whole = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return None
         try:
             if not select.select([whole], [], [], patience_s)[0]:
                 return None
+            return os.waitpid(self.pid, 0)[1]
+        except ChildProcessError:
+            return None
         finally:
             os.close(whole)
-        return os.waitpid(self.pid, 0)[1]
 
     def kill(self) -> None:
         """End it at once."""
@@ -199,7 +223,7 @@ class Supervisor:
             self._unreaped.append(dead)
         if self._is_asked_for_next:
             self._is_asked_for_next = False
-            self._drop_spare()  # it has loaded the code that is to be replaced
+            self._drop_spare()  # it has the code that is to be replaced
         else:
             reason = self._why_no_more(dead, status)
             if reason:
@@ -208,13 +232,19 @@ class Supervisor:
                 return False
             _say(f"process {dead.pid} has died, and is replaced")
             self._spare_until = time.monotonic() + SPARE_S
-        self._worker = self._spare or Worker.spawned(self._facts["command"])
-        self._spare = None
+        self._worker = self._next_worker()
         self._link = self._worker.link
         message = json.dumps({"names": list(self._kept), "state": self._facts["state"]}).encode()
         with suppress(OSError):  # it is dead already
             socket.send_fds(self._link, [message], list(self._kept.values()))
         return True
+
+    def _next_worker(self) -> Worker:
+        """Return a copy of the spare, which is started if there is none. If it dies, it counts as that worker."""
+        spare = self._spare or Worker.spawned(self._facts["command"])
+        worker = spare.fork()
+        self._spare = spare if worker else None
+        return worker or spare
 
     def _why_no_more(self, dead: Worker, status: int | None) -> str:
         """Return why no other worker is started after that one; "" if one is."""
@@ -233,6 +263,23 @@ class Supervisor:
         if self._spare is not None:
             self._spare.kill()
             self._spare = None
+
+
+@contextmanager
+def _adopting() -> Iterator[None]:
+    """Grandchildren whose parent ends meanwhile become our children, so that we hear how they end."""
+    try:
+        import ctypes  # here, because few mounts ever need it
+
+        prctl = ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        yield  # then each end counts as a kill
+        return
+    prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _note_failure(record: str, reason: str) -> None:

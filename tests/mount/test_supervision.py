@@ -163,6 +163,20 @@ def test_kill9_everything(local: Place, engine: str, originals: Originals, tmp_p
         assert tree_of(mount.root) == tree_of(originals.small)
 
 
+def test_the_next_processes_are_forked_from_a_spare(local: Place, originals: Originals, tmp_path: Path):
+    """After a death a spare process stays that has loaded all the code; each next process is a copy of it."""
+    with mounted(local.reference("small:v1"), tmp_path / "m", "fuse", "--supervise") as mount:
+        spares = set()
+        for _ in range(3):
+            now = kill_worker(mount)
+            keeper = supervisor_of(now)
+            children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+            assert str(now.pid) in children
+            spares |= {*children} - {str(now.pid)}
+        assert len(spares) == 1
+        assert tree_of(mount.root) == tree_of(originals.small)
+
+
 def kill_all_workers(mount: Mount, number: signal.Signals) -> int:
     """End each worker as soon as it is there, until the supervisor gives up; return how many there were."""
     keeper = supervisor_of(record_of(mount))
