@@ -20,6 +20,7 @@ _WORDS = {
     "restart": ("restart",),
     "mounts": ("mounts", "stat"),
     "prefetch": ("prefetch",),
+    "profile": ("profile",),
     "install": ("install",),
     "image": ("image",),
     "status": ("status",),

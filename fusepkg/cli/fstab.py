@@ -36,7 +36,7 @@ _VALUES = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         "cache_dir", "cache_free", "cache_lower", "cache_size", "endpoint_url", "engine", "follow", "prefetch",
-        "prefetch_rate", "profile", "region", "retry_timeout", "times",
+        "prefetch_rate", "profile", "region", "replay", "retry_timeout", "times",
     )
 }  # fmt: skip
 """Options with a value: those of ``fusepkg mount``, with underscores as file systems write them."""

@@ -55,6 +55,11 @@ PrefetchOption = Annotated[
     typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
 ]
 
+ReplayOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Fetch ahead what an access profile says (see `fusepkg profile`)."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
@@ -78,6 +83,7 @@ def mount(
     replace_mount: ReplaceOption = False,
     prefetch: PrefetchOption = None,
     prefetch_rate: RateOption = None,
+    replay: ReplayOption = None,
     where: WhereOption = "",
     layout: LayoutOption = "",
     as_json: JsonOption = False,
@@ -92,6 +98,8 @@ def mount(
     reference, view = parse_reference(ref) if follow is None else followed_reference(ref, follow), None
     if follow and (where or layout):
         raise UsageError("A view cannot follow a tag", hint="Leave out --follow, or --where and --as")
+    if replay and (where or layout):
+        raise UsageError("A view has no access profiles", hint="Leave out --replay, or --where and --as")
     if where or layout:
         reference, view = picked_view(app_of(context), ref, where, layout)
     request = MountRequest(
@@ -106,6 +114,7 @@ def mount(
         prefetch=tuple(prefetch or ()),
         prefetch_rate=rate,
         xattrs=xattrs,
+        replay=parse_tag(replay) if replay else "",
         view=view,
     )
     describe = _print_facts if as_json else _describe

@@ -112,6 +112,7 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     for running in facts.get("prefetches", ()):
         files, size = f"{running['files']:,} of {counted(running['total_files'], 'file')}", running["total_bytes"]
         say(f"Prefetching: {files}, {human_bytes(running['bytes'])} of {human_bytes(size)}")
+    _show_profile(facts.get("profile") or {})
     if counters["failed_fetches"] or counters["cache_failures"]:
         failed = counters["failed_fetches"], counters["cache_failures"]
         say("Failed fetches: {:,}; not kept in the cache: {:,}".format(*failed))
@@ -124,6 +125,20 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     if facts["follow"]:
         _show_following(facts["follow"])
     say(f"Log: {record.log}")
+
+
+def _show_profile(facts: dict[str, Any]) -> None:
+    recording, replay = facts.get("recording"), facts.get("replay")
+    if recording:
+        say(f"Recording: the access profile {recording['name']}, {counted(recording['reads'], 'read')} so far")
+    if replay and "files" not in replay:
+        say(f"Replaying: nothing: {replay['error']['message']}")
+    elif replay:
+        done = f"{replay['files']:,} of {counted(replay['total_files'], 'read')}"
+        skipped = f", {replay['skipped_files']:,} of them left out" if replay["skipped_files"] else ""
+        ended = f"; ended: {replay['error']['message']}" if replay["error"] else ""
+        fetched = human_bytes(replay["fetched_bytes"])
+        say(f"Replaying: the access profile {replay['name']}, {done}{skipped}; {fetched} fetched{ended}")
 
 
 def show_unrecorded(mount: Mounted, as_json: bool) -> None:

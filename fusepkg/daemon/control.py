@@ -21,11 +21,12 @@ CLIENT_TIMEOUT_S = 10.0
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``what`` is ``status``, ``stat``, ``plan``, ``switch``, ``follow``, ``prefetch`` or one of its kin.
+    """``what`` is ``status``, ``stat``, ``plan``, ``switch``, ``follow``, ``prefetch``, ``profile_record``, or of
+    their kin.
 
     ``path`` and ``paths`` are relative to the mount's root, ``rate`` is in bytes per second (0: no bound), ``number``
     that of a prefetch. For ``plan``, ``switch`` and ``follow``, ``path`` is a tag, or an ``@`` and a hash; empty for
-    ``follow``: no tag is followed any more.
+    ``follow``: no tag is followed any more. For ``profile_record`` it is the profile's name.
     """
 
     what: str

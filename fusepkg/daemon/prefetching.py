@@ -33,7 +33,7 @@ class Prefetching:
         make: Callable[[VersionPacks, Sequence[range], int | None], Prefetch],
         nursery: trio.Nursery,
     ) -> None:
-        self._version = version
+        self.version = version
         self._make = make
         self._nursery = nursery
         self._progress: dict[int, PrefetchProgress] = {}
@@ -41,7 +41,7 @@ class Prefetching:
 
     def exchange(self, version: VersionPacks) -> None:
         """Prefetch of another version from now on; what runs is stopped."""
-        self._version = version
+        self.version = version
         for prefetch in self._running.values():
             prefetch.stop()
 
@@ -49,10 +49,14 @@ class Prefetching:
         """Start to fetch what lies at or below these paths, or all without any. Raises EntryNotFound, ControlError."""
         if len(self.running) >= MOST_AT_A_TIME:
             raise ControlError(f"{MOST_AT_A_TIME} prefetches run already", hint="Wait until one has ended")
-        entries = self._version.entries
+        entries = self.version.entries
         numbers = [numbers_below(entries, path) for path in paths or ("",)]
+        return self.begin(self._make(self.version, _without_overlaps(numbers), rate))
+
+    def begin(self, prefetch: Prefetch) -> int:
+        """Run a prefetch of ``version``; return its number."""
         number = len(self._progress) + 1
-        self._running[number] = prefetch = self._make(self._version, _without_overlaps(numbers), rate)
+        self._running[number] = prefetch
         self._progress[number] = prefetch.progress
         self._nursery.start_soon(self._run, number, prefetch)
         return number

@@ -40,6 +40,8 @@ class MountRequest:
     owner: int = 0
     made_for_it: tuple[Path, ...] = ()
     xattrs: bool = False
+    replay: str = ""
+    """The access profile that is fetched by; empty: none."""
     view: View | None = None
     """Of a view, whose hash ``reference`` has."""
 

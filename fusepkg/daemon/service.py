@@ -37,6 +37,7 @@ from fusepkg.daemon.mount_table import still_mounted
 from fusepkg.daemon.mountpoint import checked_mountpoint
 from fusepkg.daemon.prefetching import ALL, Prefetching
 from fusepkg.daemon.preload import load_everything, load_s3
+from fusepkg.daemon.profiling import Profiling
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
 from fusepkg.daemon.runtime import runtime_directory
@@ -109,6 +110,7 @@ class MountService:
         self._switcher: Switcher
         self._follower: Follower
         self._prefetching: Prefetching
+        self._profiling: Profiling
         self._source: BlobSource | None = None
         self.is_repaired = False
         """Whether a dead mount was taken away to make this one."""
@@ -133,9 +135,13 @@ class MountService:
             self._source = self._context.blob_source(request.reference.bucket, nursery)
             version = self._context.version_packs(request.reference.bucket, self._shown.opened.index)
             self._prefetching = Prefetching(version, self._source.prefetch, nursery)
+            store = self._context.store(request.reference.bucket)
+            self._profiling = Profiling(self._source, self._prefetching, store, request.reference.name)
             del version
             if request.prefetch:
                 self._prefetching.start(_paths_of(request.prefetch), request.prefetch_rate)
+            if request.replay:
+                nursery.start_soon(self._profiling.replay, request.replay)
             stop = trio.Event()
             await nursery.start(watch_signals, stop)
             load_everything(with_s3=self._needs_s3)
@@ -344,6 +350,8 @@ class MountService:
             return await self._restart()
         if question.what.startswith("prefetch"):
             return self._prefetching.answer(question)
+        if question.what.startswith("profile"):
+            return await self._profiling.answer(question, self._shown.top_hash)
         if question.what == "status":
             return self._status(self._source)
         if question.what == "stat":
@@ -385,6 +393,7 @@ class MountService:
             "cache": _cache_facts(source),
             "cache_refusal": self._context.cache_refusal,
             "prefetches": self._prefetching.facts(),
+            "profile": self._profiling.facts(),
             "follow": self._follower.facts(),
         }
 

@@ -70,6 +70,8 @@ class PrefetchProgress:
     total_bytes: int = 0
     fetched_bytes: int = 0
     failed_files: int = 0
+    skipped_files: int = 0
+    """Names in a profile that the version does not have, or that cost more than a profile may."""
     is_done: bool = False
     error: FusepkgError | None = None
     """Why it ended before its end, or the first file failed."""
@@ -139,6 +141,7 @@ class Prefetch:
         self._next_s = 0.0
         self._under_way: deque[_UnderWay] = deque()
         self._under_way_bytes = 0
+        self._wanted_pieces = self._wanted_bytes = 0
         self._gathered: _Gathered | None = None
         self._scope = trio.CancelScope()
 
@@ -151,12 +154,9 @@ class Prefetch:
         progress = self.progress
         try:
             with self._scope:
-                progress.total_files = sum(map(len, self._numbers))
-                progress.total_bytes = await trio.to_thread.run_sync(self._count_bytes, abandon_on_cancel=True)
                 if self._version.is_unasked:
                     await self._version.load_table()
-                for entry, number in self._entries():
-                    await self._fetch(entry, number)
+                await self._fetch_all()
                 await self._flush()
                 await self._wait_until(0)
         except FusepkgError as exc:
@@ -165,6 +165,20 @@ class Prefetch:
             log.exception("prefetching failed, which is a bug in fusepkg")
             progress.error = FusepkgError(f"a bug in fusepkg: {exc!r}", hint="Please report this")
         progress.is_done = True
+
+    async def _fetch_all(self) -> None:
+        progress = self.progress
+        progress.total_files = sum(map(len, self._numbers))
+        progress.total_bytes = await trio.to_thread.run_sync(self._count_bytes, abandon_on_cancel=True)
+        for entry, number in self._entries():
+            if number % _ENTRIES_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+                self._require_room()
+            if is_chunked(entry):
+                await self._flush()
+                await self._fetch_large(entry)
+            else:
+                await self._fetch_small(entry, number)
 
     def _count_bytes(self) -> int:
         entries = self._version.entries
@@ -177,14 +191,7 @@ class Prefetch:
 
     # --- asking ------------------------------------------------------------------------------------------------
 
-    async def _fetch(self, entry: Entry, number: int) -> None:
-        if number % _ENTRIES_AT_ONCE == 0:
-            await trio.lowlevel.checkpoint()
-            self._require_room()
-        if is_chunked(entry):
-            await self._flush()
-            await self._fetch_large(entry)
-            return
+    async def _fetch_small(self, entry: Entry, number: int) -> None:
         piece = blob_piece(entry)
         if not entry.size or self._tier.has(piece.name):
             self._done(_File(entry), entry.size)
@@ -217,6 +224,19 @@ class Prefetch:
         self._done(file, entry.size - sum(pieces[index].length for index in missing))
         for index in missing:
             await self._want(pieces[index], file)
+
+    async def _fetch_chunk(self, entry: Entry, index: int) -> bool:
+        """Fetch one chunk of a large blob; False without a chunk list, without which there are none."""
+        digests = await self._chunk_list(entry)
+        if digests is None:
+            return False
+        file, piece = _File(entry), chunk_piece(entry, digests, index)
+        if self._tier.has(whole_piece(entry, in_cache=True).name) or self._tier.has(piece.name):
+            self._done(file, piece.length)
+        else:
+            file.left = 1
+            await self._want(piece, file)
+        return True
 
     async def _want(self, piece: Piece, file: _File) -> None:
         await self._pace(piece.length)
@@ -256,6 +276,8 @@ class Prefetch:
         flight = self._pipeline.want(piece, background=True)
         self._under_way.append(_UnderWay(flight, piece, file, is_in_pack))
         self._under_way_bytes += piece.length
+        self._wanted_pieces += 1
+        self._wanted_bytes += piece.length
 
     async def _wait_until(self, most_bytes: int) -> None:
         """Wait until no more than so many bytes, and pieces, are under way."""

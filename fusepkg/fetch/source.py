@@ -29,6 +29,7 @@ from fusepkg.fetch.piece import blob_piece, chunk_piece, list_piece, whole_piece
 from fusepkg.fetch.pipeline import FetchPipeline
 from fusepkg.fetch.prefetch import Prefetch
 from fusepkg.fetch.readahead import MAX_AHEAD, Readahead
+from fusepkg.fetch.replay import Replay
 from fusepkg.fetch.waits import Waits
 from fusepkg.model.cache_names import cache_name, list_digest
 
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
+    from fusepkg.fetch.first_reads import FirstReads
     from fusepkg.fetch.packs import VersionPacks
+    from fusepkg.model.access_profile import AccessProfile
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.protocol import ObjectStore
@@ -87,6 +90,8 @@ class BlobSource:
         self.waits = Waits()
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
+        self.first_reads: FirstReads | None = None
+        """Notes what is read, while a profile is recorded."""
 
     def forget_versions(self) -> None:
         """Keep nothing of the versions that were read; those that still are will be noted again."""
@@ -95,6 +100,10 @@ class BlobSource:
     def prefetch(self, version: VersionPacks, numbers: Sequence[range], rate: int | None = None) -> Prefetch:
         """Return what fetches the entries with these numbers, behind all readers, once it is run."""
         return Prefetch(self._pipeline, self._tier, self._ahead, self._chunk_list, version, numbers, rate)
+
+    def replay(self, version: VersionPacks, profile: AccessProfile) -> Prefetch:
+        """Return what fetches as a profile says, behind all readers and not far before them, once it is run."""
+        return Replay(self._pipeline, self._tier, self._ahead, self._chunk_list, version, profile, self.counters)
 
     async def wait_until_kept(self) -> None:
         """Wait until all that has arrived is in the cache, or refused by it."""
@@ -140,13 +149,15 @@ class BlobSource:
 
         Raises: RemoteError, DigestMismatch, CacheFailure.
         """
+        end = min(offset + length, entry.size)
+        if self.first_reads is not None and end > offset:
+            self.first_reads.note(entry, offset, end)
         data = self.read_cached(entry, offset, length)
         if data is not None:
             if is_chunked(entry) and data:
                 self._read_ahead(entry, offset, offset + len(data))
             return data
         self.counters.cache_misses += 1
-        end = min(offset + length, entry.size)
         began = time.monotonic()
         try:
             if not is_chunked(entry):

@@ -1,4 +1,4 @@
-"""The keys of manifests, tag moves, lists of hashes, packs and tasks in a bucket, written and parsed.
+"""The keys of manifests, tag moves, lists of hashes, packs, profiles and tasks in a bucket, written and parsed.
 
 In our own layout a package name is one part of a key: ``/`` becomes ``%2F``, as hive partitions escape it. The grammar
 of names and tags has no other character that keys or hive partitions treat specially, so letters of every script stay
@@ -158,6 +158,16 @@ def pack_key(pack: str) -> str:
 def pack_table_key(top_hash: str) -> str:
     """Return the key of the table of a version's packs."""
     return f"{ROOT}packs/tables/{top_hash[:2]}/{top_hash}.json"
+
+
+def profiles_prefix(name: str) -> str:
+    """Return the prefix of the keys of all access profiles of one package."""
+    return f"{ROOT}profiles/{_escape(name)}/"
+
+
+def profile_key(name: str, profile: str) -> str:
+    """Return the key of an access profile, by the package's name and its own, which is of the form of tags."""
+    return _checked(f"{profiles_prefix(name)}{profile}.jsonl", name)
 
 
 def task_prefix(task: int) -> str:
