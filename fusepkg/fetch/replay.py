@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.counters import Counters
     from fusepkg.fetch.packs import VersionPacks
-    from fusepkg.fetch.pipeline import Pipeline
+    from fusepkg.fetch.pipeline import FetchPipeline
     from fusepkg.index.entries import EntryTable
     from fusepkg.model.access_profile import AccessProfile, FirstRead
     from fusepkg.model.entry import Entry
@@ -58,7 +58,7 @@ class Replay(Prefetch):
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: FetchPipeline,
         tier: CacheTier,
         ahead: Ahead,
         chunk_list: Callable[[Entry], Awaitable[bytes | None]],
