@@ -96,11 +96,8 @@ def mount(
     if rate and not prefetch:
         raise UsageError("--prefetch-rate bounds what --prefetch fetches", hint="Add --prefetch all, or a path")
     reference, view = parse_reference(ref) if follow is None else followed_reference(ref, follow), None
-    if follow and (where or layout):
-        raise UsageError("A view cannot follow a tag", hint="Leave out --follow, or --where and --as")
-    if replay and (where or layout):
-        raise UsageError("A view has no access profiles", hint="Leave out --replay, or --where and --as")
     if where or layout:
+        _check_view(follow, replay)
         reference, view = picked_view(app_of(context), ref, where, layout)
     request = MountRequest(
         reference,
@@ -130,6 +127,13 @@ def mount(
         _mount_here(request, describe)
     else:
         describe(mount_behind(request))
+
+
+def _check_view(follow: str | None, replay: str | None) -> None:
+    if follow:
+        raise UsageError("A view cannot follow a tag", hint="Leave out --follow, or --where and --as")
+    if replay:
+        raise UsageError("A view has no access profiles", hint="Leave out --replay, or --where and --as")
 
 
 def followed_reference(ref: str, tag: str) -> Reference:
