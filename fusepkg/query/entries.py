@@ -62,14 +62,20 @@ def _columns(first: int, records: np.ndarray, heap: bytes) -> pa.RecordBatch:
     if not np.array_equal(offsets[:-1:3] + records["heap_at"][0].astype("i8"), records["heap_at"].astype("i8")):
         raise IndexDamaged("the entries of an index do not follow each other")
     pieces = pa.LargeStringArray.from_buffers(3 * count, pa.py_buffer(offsets), pa.py_buffer(heap))
-    cut = [pieces.take(pa.array(np.arange(place, 3 * count, 3))) for place in range(3)]
-    digests = pa.FixedSizeBinaryArray.from_buffers(
+    cut = [pieces.take(_array(pa.int64(), np.arange(place, 3 * count, 3))) for place in range(3)]
+    numbers = _array(pa.int64(), np.arange(first, first + count))
+    size = _array(pa.int64(), records["size"])
+    digests = pa.Array.from_buffers(
         pa.binary(32), count, [None, pa.py_buffer(np.ascontiguousarray(records["value"]).tobytes())]
     )
-    numbers = pa.array(np.arange(first, first + count, dtype="i8"))
-    plain = [pa.array(np.ascontiguousarray(records[name])) for name in ("algorithm", "kind")]
-    size = pa.array(records["size"].astype("i8"))
+    plain = [_array(pa.uint8(), records[name]) for name in ("algorithm", "kind")]
     return pa.RecordBatch.from_arrays([numbers, *cut, size, digests, *plain], schema=_SCHEMA)
+
+
+def _array(kind: pa.DataType, numbers: np.ndarray) -> pa.Array:
+    """Return numbers as Arrow's. ``pa.array`` would import pandas, which takes longer than a query."""
+    values = np.ascontiguousarray(numbers, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def register_entries(connection: duckdb.DuckDBPyConnection, entries: EntryTable) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet
@@ -24,6 +26,17 @@ def test_one_row_an_entry(package: Package, monkeypatch: pytest.MonkeyPatch) -> 
             assert json.loads(row["meta"]) == entry.meta == PICTURES.get(entry.logical_key, {})
             assert row["kind"] == entry.record.kind.name.lower()
     assert {row["kind"] for row in rows} == {"file", "symlink", "empty_directory"}
+
+
+def test_a_query_does_not_load_pandas(package: Package) -> None:
+    """PyArrow imports it for ``pa.array`` of NumPy's; that takes longer than the query."""
+    program = (
+        "import sys; from fusepkg import Package;"
+        " rows = Package('local/pictures:v1').query('SELECT 1 FROM entries JOIN labels USING (logical_key)');"
+        " print(len(list(rows)), 'pandas' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said == f"{len(EVENTS)} False\n"
 
 
 def test_one_thread_reads_a_package(package: Package) -> None:
