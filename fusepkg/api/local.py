@@ -15,12 +15,9 @@ from fusepkg_cache.errors import CacheError
 
 from fusepkg.api.results import Changes, Verification
 from fusepkg.daemon.request import MountRequest
-from fusepkg.daemon.spawn import spawn_mount
 from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import CacheFailure, FusepkgError, NotMounted, UsageError
 from fusepkg.fetch.chunks import cached_digests
-from fusepkg.install.repair import describe, find_differences, force_to_match, shown_key
-from fusepkg.install.run import install
 from fusepkg.model.times import check_times, one_time_s
 from fusepkg.query.view import view_of
 from fusepkg.work.progress import Phase, PhaseCounters
@@ -53,6 +50,10 @@ def download(
     times: str,
 ) -> None:
     """Bring what is missing or out of date into a directory; warns of files that the user has changed."""
+    from fusepkg.install.run import (
+        install,
+    )  # here, as below: programs that only look need neither it nor its event loop
+
     check_times(times)
     context, target = version.context, _named(directory)
     origin = context.direct_reader(version.reference.bucket)
@@ -78,6 +79,8 @@ def verify(
     version: OpenVersion, name: str, directory: str | os.PathLike[str], progress: ProgressCallback
 ) -> Verification:
     """Compare a directory with the package, every byte of it."""
+    from fusepkg.install.repair import describe, find_differences, shown_key
+
     shown = os.fspath(directory)
     differences = find_differences(version.index, _named(directory), progress=progress)
     lines = tuple(f"{_below(shown, shown_key(found))} {describe(found, name)}" for found in differences)
@@ -95,6 +98,8 @@ def force(
     dry_run: bool,
 ) -> Changes:
     """Make a directory what the package says, and nothing else."""
+    from fusepkg.install.repair import force_to_match
+
     changes = force_to_match(
         version.index,
         name,
@@ -158,6 +163,8 @@ def clear_cache(version: OpenVersion, numbers: range) -> None:
 def start(version: OpenVersion, directory: Path, engine: str) -> None:
     """Mount the package there until somebody unmounts it; made if it is not there. Raises MountError."""
     directory.mkdir(parents=True, exist_ok=True)
+    from fusepkg.daemon.spawn import spawn_mount
+
     reference = replace(version.reference, top_hash=version.index.top_hash)
     spawn_mount(MountRequest(reference, directory, version.context.settings, engine, view=view_of(version)))
 
@@ -168,6 +175,8 @@ def mounted(version: OpenVersion, directory: Path | None, engine: str) -> Iterat
 
     The mount ends with this process, however that ends. A forked child that leaves the block ends nothing.
     """
+    from fusepkg.daemon.spawn import spawn_mount
+
     made: tuple[Path, ...] = ()
     if directory is None:
         parent = Path(tempfile.mkdtemp(prefix="fusepkg-"))

@@ -261,8 +261,11 @@ def _entries(
             origin |= {"frame": one.item.frame, "time_s": one.item.time_s}
         if np.isfinite(choice.distance):
             origin["distance"] = round(choice.distance, 6)
-        source = str(frames[name]) if one.found.is_video else one.found.address
-        yield NewEntry(name, source, {**one.fields, "datapool": origin})
+        meta = {**one.fields, "datapool": origin}
+        if one.found.is_video:
+            yield NewEntry(name, str(frames[name]), meta)
+        else:
+            yield NewEntry(name, one.found.address, meta, one.found.size, one.found.etag)
 
 
 def _distance(chosen: Sequence[Chosen]) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from fusepkg.api.package import Package
 from fusepkg.errors import ManifestInvalid, PoolUnfit, UsageError
@@ -40,7 +41,8 @@ _PIECE_BYTES = 8 << 20
 class SourceObject:
     """A picture or a video. ``name`` and ``identity`` (its ETag or hash) say which; ``address`` is where it lies.
 
-    ``entry`` is that of a package, ``size`` that of an object in a bucket; ``wrong`` says why it cannot be used.
+    ``entry`` is that of a package, ``etag`` that of an object in a bucket, ``size`` of either; ``wrong`` says why it
+    cannot be used.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SourceObject:
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False)
     entry: PackageEntry | None = field(default=None, compare=False)
     size: int = field(default=0, compare=False)
+    etag: str | None = field(default=None, compare=False)
     wrong: str = ""
 
     @property
@@ -81,15 +84,16 @@ def _list(context: Context, source: str, progress: ProgressCallback) -> Iterator
 
 
 def _below_prefix(context: Context, source: str) -> Iterator[SourceObject]:
-    place = parse_physical_key(source if source.count("/") > 2 else f"{source}/")
-    prefix = place.key if place.key.endswith("/") or not place.key else f"{place.key}/"
-    store, _ = context.stores.for_key(PhysicalKey("s3", place.bucket, prefix))
+    bucket, _, key = source.removeprefix("s3://").partition("/")
+    prefix = unquote(key) if key.endswith("/") or not key else f"{unquote(key)}/"
+    store, _ = context.stores.for_key(PhysicalKey("s3", bucket, prefix))
     for info in store.list_versions(prefix):
         name = info.key[len(prefix) :]
         if _is_media(name):
             identity = f"etag:{info.etag}" if info.etag else f"version:{info.version}:{info.size}"
             address = store.url(info.key, info.version)
-            yield _checked(SourceObject(name, identity, address, _is_video(name), size=info.size))
+            found = SourceObject(name, identity, address, _is_video(name), size=info.size, etag=info.etag)
+            yield _checked(found)
 
 
 def _in_folder(context: Context, folder: Path, progress: ProgressCallback) -> Iterator[SourceObject]:
@@ -114,7 +118,9 @@ def _in_package(source: str) -> Iterator[SourceObject]:
     for entry in Package(source):
         name = entry.logical_key
         if _is_media(name) and entry.is_file():
-            yield SourceObject(name, entry.hash, entry.physical_key, _is_video(name), meta=entry.meta, entry=entry)
+            yield SourceObject(
+                name, entry.hash, entry.physical_key, _is_video(name), meta=entry.meta, entry=entry, size=entry.size
+            )
 
 
 def _is_media(name: str) -> bool:

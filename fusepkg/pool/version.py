@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fusepkg.api.builder import PackageBuilder
 from fusepkg.api.package import Package
 from fusepkg.errors import PackageNotFound, PoolUnfit, TagNotFound, UnsupportedFormat
+from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.opened.version import open_version
+from fusepkg.pool.config import is_prefix
 from fusepkg.pool.sources import OWN
 from fusepkg.publish.upload.many import is_new_directory
 from fusepkg.registry.tags import move_tag, read_tag
@@ -81,11 +82,16 @@ class PoolVersion:
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A picture to be added: its name, the file or object that has it, its metadata."""
+    """A picture to be added: its name, the file or object that has it, its metadata.
+
+    ``size`` and ``etag`` are those of an object in a bucket, as it was listed.
+    """
 
     logical_key: str
     source: str
     meta: Mapping[str, Any]
+    size: int = 0
+    etag: str | None = None
 
 
 def open_pool(context: Context, reference: Reference) -> PoolVersion:
@@ -127,6 +133,8 @@ def push_run(
 
     ``files`` are those of the pool itself, by their names below ``datapool/``.
     """
+    from fusepkg.api.builder import PackageBuilder  # here: without news nothing is published
+
     tag = before.reference.tag
     if before.package is None or anew:
         builder = PackageBuilder(f"{before.reference.package}:{tag}", quiet=True)
@@ -136,7 +144,11 @@ def push_run(
         builder = PackageBuilder.from_package(before.package, quiet=True)
         meta = builder.meta
     for entry in entries:
-        builder.set(entry.logical_key, entry.source, dict(entry.meta))
+        if is_prefix(entry.source):
+            place = parse_physical_key(entry.source)
+            builder.draft.set_object(entry.logical_key, place, entry.size, None, etag=entry.etag, meta=dict(entry.meta))
+        else:
+            builder.set(entry.logical_key, entry.source, dict(entry.meta))
     lines = scratch / "objects.jsonl"
     lines.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in looked_at))
     builder.set(f"{_LOOKED_AT}{header.runs:06}.jsonl", lines)

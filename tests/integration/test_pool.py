@@ -21,6 +21,7 @@ from fusepkg.pool.config import Balance
 from fusepkg.pool.datapool_csv import read_datapool, write_datapool
 from fusepkg.registry.tags import read_tag
 from tests.command import Fusepkg
+from tests.proxy import Proxy
 from tests.rgw import Gateway
 from tests.videos import make_picture, make_video
 
@@ -127,6 +128,17 @@ def test_pictures_and_what_is_broken(registry: str, request: pytest.FixtureReque
     if registry != "local":  # they stay where they lie
         assert run.package.get_entry("a.png").physical_key.startswith(f"s3://{registry}/raw/a.png")
     assert Pool(source, f"{registry}/ns/all", selection=selection).run().objects == ()
+
+
+@pytest.mark.s3
+def test_a_chosen_object_is_asked_for_once(proxy: Proxy, s3: Gateway, tmp_path: Path) -> None:
+    """Its size and ETag come from the listing; its checksum is asked for when the version is made, side by side."""
+    bucket, names = s3.bucket(), ["raw/a.png", "raw/b.png"]
+    for number, name in enumerate(names):
+        body = make_picture(tmp_path / name, time=number).read_bytes()
+        s3.s3.put_object(Bucket=bucket, Key=name, Body=body)
+    Pool(f"s3://{bucket}/", f"{bucket}/p", selection=Selection(n_samples=2)).run()
+    assert sorted(one.key for one in proxy.requests if one.key in names and one.operation == "HeadObject") == names
 
 
 def test_an_object_that_changed_is_looked_at_again(home: Path, tmp_path: Path) -> None:

@@ -198,12 +198,23 @@ class Draft:
         return item
 
     def set_object(
-        self, key: str, place: PhysicalKey, size: int, hashed: Hashed, *, etag: str | None = None, meta: object = None
+        self,
+        key: str,
+        place: PhysicalKey,
+        size: int,
+        hashed: Hashed | None,
+        *,
+        etag: str | None = None,
+        meta: object = None,
     ) -> Item:
-        """Make one name an object that has just been read; its store is not asked again. Raises UsageError."""
+        """Make one name an object that has just been listed or read. Raises UsageError.
+
+        Without a hash its store is asked when all are hashed, many side by side.
+        """
         checked = None if meta is None else checked_meta(meta, repr(key))
         objects = RemoteObjects.of([(place, size)])
-        objects.hashes.put(0, hashed)
+        if hashed is not None:
+            objects.hashes.put(0, hashed)
         if etag is not None and place.version is None:
             objects.etags[0] = etag
         item = self._put_file(FoundSource(objects, (key,), place.readable, key, is_folder=False, is_local=False), key)

@@ -45,7 +45,7 @@ def hash_objects(
 ) -> None:
     """Learn the hash of each object, and its version; what had to be read is kept below ``temporary``, if given.
 
-    Raises: FileChanged for an object of another size than it was added with, and what stores raise.
+    Raises: FileChanged for an object of another size or ETag than it was added with, and what stores raise.
     """
     _ObjectHashing(stores, temporary, hints, stop).run(objects, progress)
 
@@ -102,7 +102,7 @@ class _ObjectHashing:
         place, size = source.objects[number]
         store, key = self._stores.for_key(place)
         info = store.head(key, version=place.version)
-        if info.size != size:
+        if info.size != size or source.etags.get(number, info.etag) != info.etag:
             raise _object_changed(place)
         place = replace(place, version=info.version)
         digest = digest_from_checksums(size, info.checksums)
