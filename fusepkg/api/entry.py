@@ -97,7 +97,7 @@ class PackageEntry:
 
     def get_bytes(self) -> bytes:
         """All bytes, from the cache or the bucket, verified. Raises RemoteError, IntegrityError."""
-        return self._package.source.read(self.record)
+        return self._package.reader.read(self.record)
 
     @overload
     def open(self, mode: Literal["rb", "br"] = ...) -> io.BufferedReader: ...
@@ -119,8 +119,8 @@ class PackageEntry:
         """
         if mode not in ("rb", "br", "r", "rt", "tr"):
             raise UsageError(f"{self.logical_key} cannot be opened with mode {mode!r}: a package is only read")
-        record, source = self.record, self._package.source
-        raw = EntryFile(self.logical_key, record.size, lambda offset, length: source.read(record, offset, length))
+        record, reader = self.record, self._package.reader
+        raw = EntryFile(self.logical_key, record.size, lambda offset, length: reader.read(record, offset, length))
         buffered: io.BufferedReader = io.BufferedReader(raw, BUFFER_BYTES)
         if "b" in mode:
             return buffered

@@ -131,15 +131,15 @@ def _below(directory: str, name: str) -> str:
 def cache_entries(version: OpenVersion, numbers: range, progress: ProgressCallback) -> None:
     """Have these entries in the cache, fetching what is not. Raises RemoteError, IntegrityError, CacheFailure."""
     version.context.cache()  # raises where there is none: reading would go round it
-    entries, source = version.index.entries, version.context.blocking_source(version.reference.bucket)
+    entries, reader = version.index.entries, version.context.blocking_reader(version.reference.bucket)
     counters = PhaseCounters(progress, Phase.DOWNLOAD, total=len(numbers))
 
     def fetch(number: int) -> int:
         entry = entries.entry(number)
-        cached, chunks = source.cached_chunks(entry)
+        cached, chunks = reader.cached_chunks(entry)
         if cached < chunks:
             for offset in range(0, entry.size, _READ_BYTES):
-                source.read(entry, offset, _READ_BYTES)
+                reader.read(entry, offset, _READ_BYTES)
         return entry.size
 
     with ThreadPoolExecutor(FETCHES, thread_name_prefix="fusepkg-cache") as pool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fusepkg.api.results import Changes, Verification
     from fusepkg.app.context import Context
     from fusepkg.app.settings import Flags
-    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.fetch.blocking_reader import BlockingReader
     from fusepkg.index.opening import Index
     from fusepkg.index.reader import Inode
     from fusepkg.query.result import QueryResult
@@ -146,9 +146,9 @@ class Package:
         return self._version.context
 
     @property
-    def source(self) -> BlockingSource:
-        """Where its bytes come from."""
-        return self.context.blocking_source(self.reference.bucket)
+    def reader(self) -> BlockingReader:
+        """Reads the bytes of its entries, also many at a time."""
+        return self.context.blocking_reader(self.reference.bucket)
 
     def __repr__(self) -> str:
         fields = [("name", self.name), ("tophash", self.hash), ("manifest", self.manifest)]
@@ -368,7 +368,7 @@ class Package:
         Equal versions give equal files. Raises UsageError if the file is there, SystemFailure, RemoteError,
         IntegrityError.
         """
-        return write_disk_image(self.index, self.source, Path(file), progress=progress)
+        return write_disk_image(self.index, self.reader, Path(file), progress=progress)
 
     def verify_directory_matches_manifest(
         self, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from fusepkg.app.settings import Settings
     from fusepkg.dvc.package import ImportedRevision
-    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.fetch.blocking_reader import BlockingReader
     from fusepkg.fetch.direct import DirectReader
     from fusepkg.fetch.packs import VersionPacks
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
@@ -79,7 +79,7 @@ class Context:
         self._stores: StoreSet | None = None
         self._cache: Cache | None = None
         self._hints: Hints | None = None
-        self._sources: dict[BucketUrl, BlockingSource] = {}
+        self._readers: dict[BucketUrl, BlockingReader] = {}
         self._replaced: dict[BucketUrl, ReplacedPlaces] = {}
         self._opened: dict[BucketUrl, list[weakref.ref[Index]]] = {}  # whose packs nobody has asked for yet
         self._versions: dict[BucketUrl, list[tuple[weakref.ref[Index], VersionPacks]]] = {}
@@ -117,13 +117,13 @@ class Context:
 
     # --- bytes of entries ------------------------------------------------------------------------------------
 
-    def blob_source(self, registry: BucketUrl, nursery: trio.Nursery) -> BlobSource:
+    def entry_reader(self, registry: BucketUrl, nursery: trio.Nursery) -> EntryReader:
         """The bytes of packages of one registry, for a trio loop. Its owner closes it."""
-        from fusepkg.fetch.source import BlobSource
+        from fusepkg.fetch.reader import EntryReader
 
         store = self.store(registry)
         chunk_list = partial(get_chunk_list, store)
-        return BlobSource(
+        return EntryReader(
             self._open_cache,
             self.stores.for_key,
             chunk_list,
@@ -163,16 +163,16 @@ class Context:
                     self.version_packs(registry, index)
             return [packs for known, packs in self._versions.get(registry, []) if known() is not None]
 
-    def blocking_source(self, registry: BucketUrl) -> BlockingSource:
+    def blocking_reader(self, registry: BucketUrl) -> BlockingReader:
         """The same for any thread."""
-        from fusepkg.fetch.blocking import BlockingSource
+        from fusepkg.fetch.blocking_reader import BlockingReader
 
         with self._lock:
-            source = self._sources.get(registry)
-            if source is None:
-                make = partial(self.blob_source, registry)
-                source = self._sources[registry] = BlockingSource(make)
-            return source
+            reader = self._readers.get(registry)
+            if reader is None:
+                make = partial(self.entry_reader, registry)
+                reader = self._readers[registry] = BlockingReader(make)
+            return reader
 
     def direct_reader(self, registry: BucketUrl) -> DirectReader:
         """The same for installing into a directory; without the cache where that cannot be used."""
@@ -262,10 +262,10 @@ class Context:
     def close(self) -> None:
         """Close what is open. What is asked for later is opened again."""
         with self._lock:
-            sources, cache, hints = list(self._sources.values()), self._cache, self._hints
+            readers, cache, hints = list(self._readers.values()), self._cache, self._hints
             self._start_empty()
-        for source in sources:
-            source.close()
+        for reader in readers:
+            reader.close()
         if cache is not None:
             cache.close()
         if hints is not None:

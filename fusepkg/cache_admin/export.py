@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fusepkg_cache import PlainFiles
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.fetch.blocking_reader import BlockingReader
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
 
@@ -38,7 +38,7 @@ class Exported:
 
 
 def export_version(
-    index: Index, source: BlockingSource, files: PlainFiles, progress: Callable[[int, int], None]
+    index: Index, reader: BlockingReader, files: PlainFiles, progress: Callable[[int, int], None]
 ) -> Exported:
     """Write every blob of a version that is not there yet; ``progress`` hears the bytes that are done, of all.
 
@@ -49,7 +49,7 @@ def export_version(
     written: list[int] = []
 
     def export(entry: Entry) -> tuple[int, list[int]]:
-        return entry.size, _export(entry, source, files, stop)
+        return entry.size, _export(entry, reader, files, stop)
 
     def collect(exported: tuple[int, list[int]]) -> None:
         nonlocal done
@@ -62,27 +62,27 @@ def export_version(
     return Exported(len(written), sum(written))
 
 
-def _export(entry: Entry, source: BlockingSource, files: PlainFiles, stop: StopFlag) -> list[int]:
+def _export(entry: Entry, reader: BlockingReader, files: PlainFiles, stop: StopFlag) -> list[int]:
     """The sizes of the files that were written for one entry."""
     list_name = list_digest(entry) if is_chunked(entry) else None
     if list_name is not None:
-        return _export_chunks(entry, list_name, source, files, stop)
+        return _export_chunks(entry, list_name, reader, files, stop)
     name = cache_name(entry)
     if not entry.size or files.has(name, entry.size):
         return []
-    files.put(name, _pieces(entry, source, stop), size=entry.size)
+    files.put(name, _pieces(entry, reader, stop), size=entry.size)
     return [entry.size]
 
 
 def _export_chunks(
-    entry: Entry, list_name: Digest, source: BlockingSource, files: PlainFiles, stop: StopFlag
+    entry: Entry, list_name: Digest, reader: BlockingReader, files: PlainFiles, stop: StopFlag
 ) -> list[int]:
     """The list is written last, so where it is, the chunks are."""
     if files.has(list_name, chunk_count(entry.size) * DIGEST_BYTES):
         return []
     sizes: list[int] = []
     chunks: list[bytes] = []
-    for piece in _pieces(entry, source, stop):
+    for piece in _pieces(entry, reader, stop):
         digest = chunk_digest(piece)
         chunks.append(digest.value)
         if not files.has(digest, len(piece)):
@@ -93,8 +93,8 @@ def _export_chunks(
     return [*sizes, len(chunk_list)]
 
 
-def _pieces(entry: Entry, source: BlockingSource, stop: StopFlag) -> Iterator[bytes]:
+def _pieces(entry: Entry, reader: BlockingReader, stop: StopFlag) -> Iterator[bytes]:
     size = chunk_size(entry.size)
     for at in range(0, entry.size, size):
         stop.check()
-        yield source.read(entry, at, size)
+        yield reader.read(entry, at, size)

@@ -277,9 +277,9 @@ def export(
     app = app_of(context)
     files = PlainFiles(directory)
     opened = open_package(app, ref)
-    source = app.blocking_source(opened.resolved.reference.bucket)
+    reader = app.blocking_reader(opened.resolved.reference.bucket)
     with progress_bar() as show:
-        written = export_version(opened.index, source, files, partial(show, "Exporting", is_bytes=True))
+        written = export_version(opened.index, reader, files, partial(show, "Exporting", is_bytes=True))
     if as_json:
         print_json({"directory": str(files.directory), "hash": opened.index.top_hash, **asdict(written)})
         return

@@ -32,7 +32,7 @@ def import_repository(app: Context, source: str, ref: str) -> None:
     if reference.top_hash is not None:
         raise UsageError(f"{ref} names a version, which never changes", hint="Leave out the hash")
     opened = open_package(app, source)
-    bytes_of, store = app.blocking_source(of.bucket), app.store(reference.bucket)
+    bytes_of, store = app.blocking_reader(of.bucket), app.store(reference.bucket)
     with tempfile.TemporaryDirectory(prefix="fusepkg-dvc-") as directory, progress_bar() as show:
         index = with_own_hashes(
             opened.index,

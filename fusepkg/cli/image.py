@@ -48,7 +48,7 @@ def image(
         size = file.stat().st_size
     else:
         with progress_bar() as show:
-            size = write_disk_image(index, app.blocking_source(reference.bucket), file, progress=show_phase(show))
+            size = write_disk_image(index, app.blocking_reader(reference.bucket), file, progress=show_phase(show))
     if as_json:
         print_json(
             {"reference": str(reference), "top_hash": index.top_hash, "file": str(file.absolute()), "size": size}

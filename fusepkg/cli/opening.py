@@ -70,9 +70,9 @@ def _warn_if_offline(offline_since_s: float | None) -> None:
 
 def write_entry(app: Context, reference: Reference, entry: Entry, output: BinaryIO) -> None:
     """Write an entry's bytes, verified. Raises RemoteError, IntegrityError."""
-    source = app.blocking_source(reference.bucket)
+    reader = app.blocking_reader(reference.bucket)
     for offset in range(0, entry.size, _PIECE_BYTES):
-        piece = source.read(entry, offset, _PIECE_BYTES)
+        piece = reader.read(entry, offset, _PIECE_BYTES)
         with writing_output():
             output.write(piece)
     with writing_output():

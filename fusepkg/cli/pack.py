@@ -31,10 +31,10 @@ def pack(
     app = app_of(context)
     opened = open_package(app, ref)
     reference, top_hash = opened.resolved.reference, opened.index.top_hash
-    source = app.blocking_source(reference.bucket)
+    reader = app.blocking_reader(reference.bucket)
     with progress_bar() as show:
         report = pack_version(
-            app.store(reference.bucket), opened.index, source.read, check=check, progress=show_phase(show)
+            app.store(reference.bucket), opened.index, reader.read, check=check, progress=show_phase(show)
         )
     for warning in report.warnings:
         note(f"Warning: {warning}")

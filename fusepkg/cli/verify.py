@@ -196,8 +196,8 @@ def _check_registry(app: Context, opened: OpenedPackage, index: Index, *, repair
     if mended:
         note(f"Lists of hashes of {counted(len(mended), 'file')} written again")
     if packs:
-        source = app.blocking_source(opened.resolved.reference.bucket)
-        pack_version(store, index, source.read, check=True)
+        reader = app.blocking_reader(opened.resolved.reference.bucket)
+        pack_version(store, index, reader.read, check=True)
         note(f"{counted(len(packs), 'pack')} written again")
         packs = check_packs(store, index)
     left = [one for one in lists if one.logical_key not in mended]

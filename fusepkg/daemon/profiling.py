@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fusepkg.daemon.control import Question
     from fusepkg.daemon.prefetching import Prefetching
     from fusepkg.fetch.prefetch import PrefetchProgress
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 class Profiling:
     """Records and replays the profiles of one package. ``name`` is the package's, ``store`` its registry."""
 
-    def __init__(self, source: BlobSource, prefetching: Prefetching, store: ObjectStore, name: str) -> None:
-        self._source = source
+    def __init__(self, reader: EntryReader, prefetching: Prefetching, store: ObjectStore, name: str) -> None:
+        self._reader = reader
         self._prefetching = prefetching
         self._store = store
         self._name = name
@@ -49,7 +49,7 @@ class Profiling:
             log.warning("nothing is replayed: %s", exc.message)
             self._refusal = exc
             return
-        replay = self._source.replay(self._prefetching.version, found)
+        replay = self._reader.replay(self._prefetching.version, found)
         self._progress = replay.progress
         self._prefetching.begin(replay)
 
@@ -64,12 +64,12 @@ class Profiling:
                     f"a profile is being recorded here: {self._recording}", hint="`fusepkg profile stop DIR` ends it"
                 )
             self._recording, self._reads = question.path, FirstReads()
-            self._source.first_reads = self._reads
+            self._reader.first_reads = self._reads
         elif self._reads is None:
             raise ControlError("no profile is being recorded here", hint="`fusepkg profile record DIR` begins one")
         facts = self._recorded(self._reads)
         if question.what != "profile_record":
-            self._source.first_reads = None
+            self._reader.first_reads = None
             self._reads.end()
             if question.what == "profile_stop":
                 put = partial(put_profile, self._store, self._name, self._recording, self._reads.document(top_hash))

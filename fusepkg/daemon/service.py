@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from fusepkg.app.context import Context
     from fusepkg.daemon.request import Event, MountRequest
     from fusepkg.engines.mounting import RunningMount
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class MountService:
         self._follower: Follower
         self._prefetching: Prefetching
         self._profiling: Profiling
-        self._source: BlobSource | None = None
+        self._reader: EntryReader | None = None
         self.is_repaired = False
         """Whether a dead mount was taken away to make this one."""
 
@@ -124,19 +124,19 @@ class MountService:
         try:
             await self._serve(announce)
         finally:
-            if self._source is not None:
-                self._source.close()
+            if self._reader is not None:
+                self._reader.close()
 
     async def _serve(self, announce: Callable[[Event], None]) -> None:
         request = self._request
         mount_id = self._resumed.record.mount_id if self._resumed else records.new_mount_id()
         async with trio.open_nursery() as nursery:
             await nursery.start(log_tasks_on_signal)
-            self._source = self._context.blob_source(request.reference.bucket, nursery)
+            self._reader = self._context.entry_reader(request.reference.bucket, nursery)
             version = self._context.version_packs(request.reference.bucket, self._shown.opened.index)
-            self._prefetching = Prefetching(version, self._source.prefetch, nursery)
+            self._prefetching = Prefetching(version, self._reader.prefetch, nursery)
             store = self._context.store(request.reference.bucket)
-            self._profiling = Profiling(self._source, self._prefetching, store, request.reference.name)
+            self._profiling = Profiling(self._reader, self._prefetching, store, request.reference.name)
             del version
             if request.prefetch:
                 self._prefetching.start(_paths_of(request.prefetch), request.prefetch_rate)
@@ -147,7 +147,7 @@ class MountService:
             load_everything(with_s3=self._needs_s3)
             announce(Step("Mounting"))
             try:
-                async with self._mounted(self._source) as mount:
+                async with self._mounted(self._reader) as mount:
                     self._choice = mount.choice
                     self._watch(mount, stop, nursery)
                     await self._introduce(mount, mount_id, nursery)
@@ -169,7 +169,7 @@ class MountService:
     def _needs_s3(self) -> bool:
         return self._request.reference.bucket.scheme == "s3"
 
-    def _mounted(self, source: BlobSource) -> AbstractAsyncContextManager[RunningMount]:
+    def _mounted(self, reader: EntryReader) -> AbstractAsyncContextManager[RunningMount]:
         """Make the mount, or go on with it."""
         request, xattrs = self._request, self._shown.root_xattrs()
         times = one_time_s(request.times)
@@ -177,9 +177,9 @@ class MountService:
         if self._resumed is not None:
             kept = self._resumed.descriptors
             left = LeftSession(self._resumed.engine, kept["device"], kept.get("root", -1))
-            return resumed(left, source, self._choice, options, xattrs, self._open_again)
+            return resumed(left, reader, self._choice, options, xattrs, self._open_again)
         checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
-        return mounted(self._shown.opened.index, source, self._choice, options, xattrs, self._reopen)
+        return mounted(self._shown.opened.index, reader, self._choice, options, xattrs, self._reopen)
 
     def _watch(self, mount: RunningMount, stop: trio.Event, nursery: trio.Nursery) -> None:
         for session_end in (mount.ended.wait, wait_for_session_end):  # whichever notices first
@@ -274,7 +274,7 @@ class MountService:
         return still_mounted(self._mountpoint)
 
     def _served_bytes(self) -> int:
-        return 0 if self._source is None else self._source.counters.served_bytes
+        return 0 if self._reader is None else self._reader.counters.served_bytes
 
     def _reopen(self, top_hash: str) -> Index | None:
         """The index of a version that was shown before; all lie side by side."""
@@ -325,8 +325,8 @@ class MountService:
     def _note_switch(self, now: ShownPackage, device: str) -> None:
         self._shown, self._coming = now, None
         version = self._context.version_packs(now.reference.bucket, now.opened.index)
-        if self._source is not None:
-            self._source.forget_versions()
+        if self._reader is not None:
+            self._reader.forget_versions()
         self._prefetching.exchange(version)
         self._rewrite_record(
             reference=now.name,
@@ -345,7 +345,7 @@ class MountService:
             log.warning("the record cannot be written, `fusepkg mounts` shows an old one: %s", exc)
 
     async def _answer(self, question: control.Question) -> dict[str, Any]:
-        assert self._source is not None, "the control server starts after the source"
+        assert self._reader is not None, "the control server starts after the reader"
         if question.what == "restart":
             return await self._restart()
         if question.what.startswith("prefetch"):
@@ -353,10 +353,10 @@ class MountService:
         if question.what.startswith("profile"):
             return await self._profiling.answer(question, self._shown.top_hash)
         if question.what == "status":
-            return self._status(self._source)
+            return self._status(self._reader)
         if question.what == "stat":
             tree = self._shown.tree
-            return dict(entry_stat(tree, self._source, tree.resolve(question.path)).as_dict())
+            return dict(entry_stat(tree, self._reader, tree.resolve(question.path)).as_dict())
         if question.what in ("plan", "switch", "follow") and self._request.view is not None:
             raise UsageError(
                 f"{self._mountpoint} shows a view of {self._request.shown}, which cannot be switched",
@@ -383,14 +383,14 @@ class MountService:
             self._follower.follow(tag)
             self._rewrite_record(follow=tag)
 
-    def _status(self, source: BlobSource) -> dict[str, Any]:
+    def _status(self, reader: EntryReader) -> dict[str, Any]:
         index = self._shown.opened.index
         return {
             "entries": len(index.entries),
             "total_bytes": index.total_bytes,
-            "counters": source.counters.as_dict(),
-            "waits": source.waits.as_dict(),
-            "cache": _cache_facts(source),
+            "counters": reader.counters.as_dict(),
+            "waits": reader.waits.as_dict(),
+            "cache": _cache_facts(reader),
             "cache_refusal": self._context.cache_refusal,
             "prefetches": self._prefetching.facts(),
             "profile": self._profiling.facts(),
@@ -398,8 +398,8 @@ class MountService:
         }
 
 
-def _cache_facts(source: BlobSource) -> dict[str, Any] | None:
-    cache = source.cache
+def _cache_facts(reader: EntryReader) -> dict[str, Any] | None:
+    cache = reader.cache
     if cache is None:
         return None
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.fetch.blocking_reader import BlockingReader
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
     from fusepkg.work.progress import ProgressCallback
@@ -43,7 +43,7 @@ class _Part(NamedTuple):
 
 
 def write_disk_image(
-    index: Index, source: BlockingSource, file: Path, *, progress: ProgressCallback = no_progress
+    index: Index, reader: BlockingReader, file: Path, *, progress: ProgressCallback = no_progress
 ) -> int:
     """Write a version as one file that the kernel mounts as EROFS; return its size in bytes.
 
@@ -62,7 +62,7 @@ def write_disk_image(
 
         def write(batch: list[_Part]) -> tuple[int, int]:
             stop.check()
-            found = source.read_many([(part.entry, part.offset, part.length) for part in batch])
+            found = reader.read_many([(part.entry, part.offset, part.length) for part in batch])
             for part, data in zip(batch, found, strict=True):
                 if isinstance(data, FusepkgError):
                     raise data

@@ -16,7 +16,7 @@ from fusepkg.vfs.device import DataDevice, ImageFile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
     from fusepkg.vfs.device import RootOwner
 
@@ -32,7 +32,7 @@ class HiddenMount:
         self,
         ready: trio.Event,
         nursery: trio.Nursery,
-        source: BlobSource,
+        reader: EntryReader,
         owner: RootOwner,
         time_s: int | None,
         scratch: Path,
@@ -44,7 +44,7 @@ class HiddenMount:
         self.operations = DeviceOperations(
             ready.set, lambda: self.on_change(), lambda: nursery.start_soon(self._close_later)
         )
-        self._source = source
+        self._reader = reader
         self._owner = owner
         self._time_s = time_s
         self._scratch = scratch
@@ -74,7 +74,7 @@ class HiddenMount:
         self.operations.next_number = facts["next"]
 
     def _files(self, index: Index) -> tuple[ImageFile, DataDevice]:
-        return ImageFile(index, self._owner, self._time_s), DataDevice(index, self._source)
+        return ImageFile(index, self._owner, self._time_s), DataDevice(index, self._reader)
 
     def device(self, place: Path, number: int, name: str) -> ErofsDevice:
         """What EROFS is mounted from; ``place`` is a path to the root."""

@@ -28,7 +28,7 @@ from fusepkg.engines.session_end import session_device
 from fusepkg.engines.shown import ShownVersions
 from fusepkg.engines.tree_operations import TreeOperations
 from fusepkg.errors import EngineUnavailable, MountError, MountFailed, NotMounted
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.index.opening import Index
 from fusepkg.vfs.device import RootOwner
 
@@ -129,7 +129,7 @@ class LeftSession:
 @asynccontextmanager
 async def mounted(
     index: Index,
-    source: BlobSource,
+    reader: EntryReader,
     choice: EngineChoice,
     options: MountOptions,
     root_xattrs: dict[str, str],
@@ -150,9 +150,9 @@ async def mounted(
         running.choice = choice
         try:
             if choice.engine == "erofs":
-                await _start_erofs(index, source, options, running, nursery)
+                await _start_erofs(index, reader, options, running, nursery)
             else:
-                await _start_fuse(index, source, options, root_xattrs, running, nursery, reopen)
+                await _start_fuse(index, reader, options, root_xattrs, running, nursery, reopen)
         except (MountError, OSError) as exc:
             if not choice.may_fall_back:
                 raise
@@ -162,7 +162,7 @@ async def mounted(
             log.warning("erofs failed, mounting with fuse: %s", reason)
             running = RunningMount()
             running.choice = EngineChoice("fuse", f"erofs failed: {reason}")
-            await _start_fuse(index, source, options, root_xattrs, running, nursery, reopen)
+            await _start_fuse(index, reader, options, root_xattrs, running, nursery, reopen)
         del index  # a version lasts as long as it is shown or in use, and no longer
         try:
             yield running
@@ -179,7 +179,7 @@ async def mounted(
 @asynccontextmanager
 async def resumed(
     left: LeftSession,
-    source: BlobSource,
+    reader: EntryReader,
     choice: EngineChoice,
     options: MountOptions,
     root_xattrs: dict[str, str],
@@ -200,15 +200,15 @@ async def resumed(
         operations: ReadOnlyOperations
         if choice.engine == "erofs":
             scratch = next(Path(parent) for parent in _HIDDEN_PARENTS if os.access(parent, os.W_OK))
-            hidden = HiddenMount(ready, nursery, source, _erofs_owner(options), options.time_s, scratch)
+            hidden = HiddenMount(ready, nursery, reader, _erofs_owner(options), options.time_s, scratch)
             hidden.restore(left.facts, open_version)
             hidden.root = left.root
             operations = hidden.operations
             _run_hidden(running, hidden, options, left.device)
         else:
-            versions = ShownVersions(source, open_version)
+            versions = ShownVersions(reader, open_version)
             versions.restore(left.facts, open_version, root_xattrs)
-            operations = _tree_operations(versions, source, options, ready)
+            operations = _tree_operations(versions, reader, options, ready)
             _run_tree(running, versions, left.device, nursery)
         await resume_session(operations, ready, left.device)
         nursery.start_soon(_serve, running.ended)
@@ -242,7 +242,7 @@ def _root_owner(options: MountOptions, mode: int) -> RootOwner:
 
 async def _start_fuse(
     index: Index,
-    source: BlobSource,
+    reader: EntryReader,
     options: MountOptions,
     root_xattrs: dict[str, str],
     running: RunningMount,
@@ -250,12 +250,12 @@ async def _start_fuse(
     reopen: Callable[[str], Index | None],
 ) -> None:
     ready = trio.Event()
-    versions = ShownVersions(source, reopen)
+    versions = ShownVersions(reader, reopen)
     versions.current = versions.add(index, root_xattrs)
     flags = {"default_permissions", *_flags(options)}
     if options.allow_other:
         flags.add("allow_other")
-    _init_session(_tree_operations(versions, source, options, ready), options.mountpoint, flags)
+    _init_session(_tree_operations(versions, reader, options, ready), options.mountpoint, flags)
     nursery.start_soon(_serve, running.ended)
     await ready.wait()
     await trio.to_thread.run_sync(kernel.allow_background, options.mountpoint, MAX_REQUESTS)
@@ -263,10 +263,10 @@ async def _start_fuse(
 
 
 def _tree_operations(
-    versions: ShownVersions, source: BlobSource, options: MountOptions, ready: trio.Event
+    versions: ShownVersions, reader: EntryReader, options: MountOptions, ready: trio.Event
 ) -> TreeOperations:
     owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
-    return TreeOperations(versions, source, owner, options.time_s, ready.set, xattrs=options.xattrs)
+    return TreeOperations(versions, reader, owner, options.time_s, ready.set, xattrs=options.xattrs)
 
 
 def _run_tree(running: RunningMount, versions: ShownVersions, device: int, nursery: trio.Nursery) -> None:
@@ -287,11 +287,11 @@ def _run_tree(running: RunningMount, versions: ShownVersions, device: int, nurse
 
 
 async def _start_erofs(
-    index: Index, source: BlobSource, options: MountOptions, running: RunningMount, nursery: trio.Nursery
+    index: Index, reader: EntryReader, options: MountOptions, running: RunningMount, nursery: trio.Nursery
 ) -> None:
     ready = trio.Event()
     place = _hidden_directory()
-    hidden = HiddenMount(ready, nursery, source, _erofs_owner(options), options.time_s, place.parent)
+    hidden = HiddenMount(ready, nursery, reader, _erofs_owner(options), options.time_s, place.parent)
     has_session = False
     try:
         try:

@@ -22,7 +22,7 @@ from fusepkg.vfs.tree import PackageTree
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ def place_of(inode: int) -> tuple[int, int]:
 class ShownVersions:
     """Used on one trio thread. ``reopen`` opens the index of a version again, by its number and top hash."""
 
-    def __init__(self, source: BlobSource, reopen: Callable[[str], Index | None]) -> None:
-        self._source = source
+    def __init__(self, reader: EntryReader, reopen: Callable[[str], Index | None]) -> None:
+        self._reader = reader
         self._reopen = reopen
         self._top_hashes: list[str] = []
         self._root_xattrs: dict[int, dict[str, str]] = {}
@@ -78,7 +78,7 @@ class ShownVersions:
 
     def _put(self, number: int, index: Index, uses: int) -> ShownVersion:
         tree = PackageTree(index)
-        xattrs = XattrSource(tree, self._source, self._root_xattrs.get(number, {}))
+        xattrs = XattrSource(tree, self._reader, self._root_xattrs.get(number, {}))
         self._open[number] = ShownVersion(number, tree, xattrs, uses)
         return self._open[number]
 

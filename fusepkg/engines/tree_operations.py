@@ -12,7 +12,7 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, InodeT, R
 from fusepkg.engines.handlers import FOREVER_S, ReadOnlyOperations, guarded, read_only_handle
 from fusepkg.engines.shown import ShownVersion, ShownVersions, inode_number
 from fusepkg.errors import NoEntry
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.index.erofs import BLOCK_BYTES
 from fusepkg.index.reader import Inode
 from fusepkg.vfs.device import RootOwner
@@ -27,7 +27,7 @@ class TreeOperations(ReadOnlyOperations):
     def __init__(
         self,
         versions: ShownVersions,
-        source: BlobSource,
+        reader: EntryReader,
         owner: RootOwner,
         time_s: int | None,
         on_ready: Callable[[], None],
@@ -37,7 +37,7 @@ class TreeOperations(ReadOnlyOperations):
         super().__init__(on_ready)
         self._xattrs = xattrs
         self._versions = versions
-        self._source = source
+        self._reader = reader
         self._owner = owner
         self._time_s = time_s
 
@@ -86,7 +86,7 @@ class TreeOperations(ReadOnlyOperations):
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Bytes the page cache does not have."""
         version, nid = self._versions.find_handle(fh)
-        return await self._source.read(version.tree.entry(nid), off, size)
+        return await self._reader.read(version.tree.entry(nid), off, size)
 
     @guarded
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:

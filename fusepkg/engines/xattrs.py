@@ -11,7 +11,7 @@ from fusepkg.errors import NoAttribute
 from fusepkg.vfs.entry_stat import entry_stat
 
 if TYPE_CHECKING:
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.vfs.tree import PackageTree
 
 PREFIX = b"user.fusepkg."
@@ -20,9 +20,9 @@ PREFIX = b"user.fusepkg."
 class XattrSource:
     """Extended attributes of a package's inodes; those of the root are in ``package``, by name."""
 
-    def __init__(self, tree: PackageTree, source: BlobSource, package: dict[str, str]) -> None:
+    def __init__(self, tree: PackageTree, reader: EntryReader, package: dict[str, str]) -> None:
         self._tree = tree
-        self._source = source
+        self._reader = reader
         self._package = package
 
     def get(self, nid: int, name: bytes) -> bytes:
@@ -37,5 +37,5 @@ class XattrSource:
         inode = self._tree.inode(nid)
         if inode.entry_number is None:
             return self._package if nid == self._tree.root else {}
-        found = entry_stat(self._tree, self._source, inode)
+        found = entry_stat(self._tree, self._reader, inode)
         return {name: str(value) for name, value in found.as_dict().items()}

@@ -206,7 +206,7 @@ def check_package(
     """
     if sample is not None and sample < 1:
         raise SpecInvalid(f"a sample of {sample} files", hint="Write a number above 0")
-    before = package.source.fetched_bytes()
+    before = package.reader.fetched_bytes()
     check = _Check(package, task, sample, progress, Reading(package), Problems(task.document))
     check.run()
     return Report(
@@ -215,7 +215,7 @@ def check_package(
         package.size,
         len(check.looked_into),
         check.reading.read_bytes,
-        package.source.fetched_bytes() - before,
+        package.reader.fetched_bytes() - before,
     )
 
 

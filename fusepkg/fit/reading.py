@@ -28,7 +28,7 @@ class Reading:
     """Reads entries of a package. ``read_bytes`` is what was looked at; more may have been fetched to verify it."""
 
     def __init__(self, package: Package) -> None:
-        self._source = package.source
+        self._reader = package.reader
         self.read_bytes = 0
 
     def heads(
@@ -37,7 +37,7 @@ class Reading:
         """Yield entries with their first bytes, or the error that kept these away."""
         waiting = iter(entries)
         while some := list(islice(waiting, _SIDE_BY_SIDE)):
-            found = self._source.read_many([(entry.record, 0, min(length, entry.size)) for entry in some])
+            found = self._reader.read_many([(entry.record, 0, min(length, entry.size)) for entry in some])
             for entry, data in zip(some, found, strict=True):
                 if not isinstance(data, FusepkgError):
                     self.read_bytes += len(data)
@@ -45,7 +45,7 @@ class Reading:
 
     def whole(self, entry: PackageEntry) -> bytes:
         """Return all bytes of an entry. Raises RemoteError, IntegrityError."""
-        data = self._source.read(entry.record)
+        data = self._reader.read(entry.record)
         self.read_bytes += len(data)
         return data
 
@@ -54,7 +54,7 @@ class Reading:
         record = entry.record
 
         def read_at(offset: int, length: int) -> bytes:
-            data = self._source.read(record, offset, length)
+            data = self._reader.read(record, offset, length)
             self.read_bytes += len(data)
             return data
 

@@ -189,10 +189,10 @@ class PackageFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec shi
                 found[number] = exc
                 continue
             first, stop, _ = slice(start, end).indices(entry.size)
-            source = version.context.blocking_source(version.reference.bucket)
-            batches.setdefault(source, []).append((number, (entry, first, max(0, stop - first))))
-        for source, wanted in batches.items():
-            for (number, _), data in zip(wanted, source.read_many([one for _, one in wanted]), strict=True):
+            reader = version.context.blocking_reader(version.reference.bucket)
+            batches.setdefault(reader, []).append((number, (entry, first, max(0, stop - first))))
+        for reader, wanted in batches.items():
+            for (number, _), data in zip(wanted, reader.read_many([one for _, one in wanted]), strict=True):
                 found[number] = data
         return found
 
@@ -210,11 +210,11 @@ class PackageFile(io.BufferedReader):
     def __init__(
         self, fs: PackageFileSystem, path: str, version: OpenVersion, entry: Entry, block_size: int | None
     ) -> None:
-        source = version.context.blocking_source(version.reference.bucket)
+        reader = version.context.blocking_reader(version.reference.bucket)
 
         def read_at(offset: int, length: int) -> bytes:
             try:
-                return source.read(entry, offset, length)
+                return reader.read(entry, offset, length)
             except FusepkgError as exc:
                 fs.failed_reads.append(exc)
                 raise _as_read_error(path, exc) from exc

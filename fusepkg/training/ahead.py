@@ -113,5 +113,5 @@ def _cut(entries: Iterable[PackageEntry]) -> Iterator[list[PackageEntry]]:
 
 def _read(samples: Samples, batch: list[PackageEntry]) -> list[Read]:
     records = [entry.record for entry in batch]
-    found = samples.package.source.read_many([(record, 0, record.size) for record in records])
+    found = samples.package.reader.read_many([(record, 0, record.size) for record in records])
     return list(zip(batch, found, strict=True))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from fusepkg.app.context import Context
-    from fusepkg.fetch.blocking import BlockingSource
+    from fusepkg.fetch.blocking_reader import BlockingReader
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
@@ -44,7 +44,7 @@ class SourcePackage(Protocol):
         ...
 
     @property
-    def source(self) -> BlockingSource:
+    def reader(self) -> BlockingReader:
         """Where its bytes come from."""
         ...
 

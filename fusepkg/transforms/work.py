@@ -90,7 +90,7 @@ class Work:
         """Bring the bytes of a batch into the cache, side by side; an error shows where they are read."""
         entries = [self.source.index.entries.entry(number) for part in batch for number in part.numbers]
         if len(entries) > 1 and sum(entry.size for entry in entries) <= _AHEAD_BYTES:
-            self.source.source.read_many([(entry, 0, entry.size) for entry in entries])
+            self.source.reader.read_many([(entry, 0, entry.size) for entry in entries])
 
     def _keys(self, part: Part) -> tuple[str, ...]:
         entries = self.source.index.entries

@@ -15,7 +15,7 @@ from fusepkg.index import erofs
 from fusepkg.index.erofs import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
 
@@ -92,10 +92,10 @@ class _Piece:
 class DataDevice:
     """All data of a package as one read-only device."""
 
-    def __init__(self, index: Index, source: BlobSource) -> None:
+    def __init__(self, index: Index, reader: EntryReader) -> None:
         self.size = index.data_blocks * BLOCK_BYTES
         self._entries = index.entries
-        self._source = source
+        self._reader = reader
 
     async def read(self, offset: int, length: int) -> bytes:
         """Bytes of the device, verified, zeros between files. Raises RemoteError, IntegrityError, CacheFailure."""
@@ -103,7 +103,7 @@ class DataDevice:
         pieces = self._pieces(offset, length)
         if len(pieces) == 1:
             piece = pieces[0]
-            data = await self._source.read(piece.entry, piece.offset, piece.length)
+            data = await self._reader.read(piece.entry, piece.offset, piece.length)
             return data if len(data) == length else (bytes(piece.at) + data).ljust(length, b"\0")
         answer = bytearray(length)
         async with trio.open_nursery() as nursery:
@@ -112,7 +112,7 @@ class DataDevice:
         return bytes(answer)
 
     async def _fill(self, answer: bytearray, piece: _Piece) -> None:
-        data = await self._source.read(piece.entry, piece.offset, piece.length)
+        data = await self._reader.read(piece.entry, piece.offset, piece.length)
         answer[piece.at : piece.at + len(data)] = data
 
     def _pieces(self, offset: int, length: int) -> list[_Piece]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.reader import Inode
     from fusepkg.vfs.tree import PackageTree
 
@@ -30,10 +30,10 @@ class EntryStat:
         return asdict(self)
 
 
-def entry_stat(tree: PackageTree, source: BlobSource, inode: Inode) -> EntryStat:
+def entry_stat(tree: PackageTree, reader: EntryReader, inode: Inode) -> EntryStat:
     """Return what is known of a file or symbolic link. Raises IsADirectory."""
     entry = tree.entry(inode.nid)
-    cached, chunks = source.cached_chunks(entry)
+    cached, chunks = reader.cached_chunks(entry)
     return EntryStat(
         logical_key=entry.logical_key,
         hash=str(entry.digest),

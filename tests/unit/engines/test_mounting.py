@@ -24,7 +24,7 @@ from fusepkg_cache.errors import CacheUnusable
 from fusepkg.engines import erofs_mount, mounting
 from fusepkg.engines.mounting import EngineChoice, MountOptions, mounted
 from fusepkg.errors import EngineUnavailable, MountFailed
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.index.opening import open_index
 
 root, top_hash, place, what = sys.argv[1:]
@@ -42,7 +42,7 @@ async def main():
         erofs_mount.mount_erofs = no_mount
         choice = EngineChoice("erofs", "chosen", may_fall_back=True)
     async with trio.open_nursery() as nursery:
-        source = BlobSource(no_cache, None, None, nursery)
+        source = EntryReader(no_cache, None, None, nursery)
         options = MountOptions(Path(place), "local/x, y:v1")
         async with mounted(index, source, choice, options, {}) as mount:
             names = await trio.to_thread.run_sync(os.listdir, place)
@@ -99,7 +99,7 @@ import trio
 from fusepkg_cache.errors import CacheUnusable
 from fusepkg.engines import notifications
 from fusepkg.engines.mounting import EngineChoice, MountOptions, mounted
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.index.opening import open_index
 
 root, first, second, place, what = sys.argv[1:]
@@ -117,7 +117,7 @@ def look():
 
 async def main():
     async with trio.open_nursery() as nursery:
-        source = BlobSource(no_cache, None, None, nursery)
+        source = EntryReader(no_cache, None, None, nursery)
         options = MountOptions(Path(place), "local/x:v1")
         async with mounted(open_index(Path(root), first), source, EngineChoice("fuse", ""), options, {}) as mount:
             print(await trio.to_thread.run_sync(look), flush=True)

@@ -13,7 +13,7 @@ from fusepkg_cache.digest import MIN_CHUNK_BYTES, Algorithm, compute_digest
 from trio.testing import wait_all_tasks_blocked
 
 from fusepkg.fetch.packs import VersionPacks
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.registry.layout import block_list_key, chunk_list_key
@@ -67,10 +67,10 @@ class Desk:
     @asynccontextmanager
     async def source(
         self, open_cache: Callable[[], Cache] | None = None, *, settle: bool = True
-    ) -> AsyncIterator[BlobSource]:
+    ) -> AsyncIterator[EntryReader]:
         """A source of its own, as of another process."""
         async with trio.open_nursery() as nursery:
-            source = BlobSource(
+            source = EntryReader(
                 open_cache or self.open_cache,
                 lambda place: (self.store, place.key),
                 lambda digest: get_chunk_list(self.store, digest),
@@ -94,14 +94,14 @@ class Desk:
         return sum(not key.startswith(".quilt/") for call, key in self.store.calls if call in ("get", "stream"))
 
 
-async def settled(source: BlobSource) -> None:
+async def settled(source: EntryReader) -> None:
     """Wait until all that was fetched is kept, or could not be."""
     with trio.fail_after(30):
         while source.under_way:
             await wait_all_tasks_blocked()
 
 
-async def read_in_pages(source: BlobSource, entry: Entry) -> bytes:
+async def read_in_pages(source: EntryReader, entry: Entry) -> bytes:
     """A whole entry as a kernel reads it; what was fetched for a page is settled before the next."""
     pages = []
     for offset in range(0, entry.size, PAGE):

@@ -11,7 +11,7 @@ from pathlib import Path
 from fusepkg_cache.digest import Algorithm, compute_digest
 
 from fusepkg.fetch.packs import VersionPacks
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.index.build import build_index
 from fusepkg.index.opening import Index, open_index
 from fusepkg.model.entry import Entry
@@ -93,7 +93,7 @@ class PackedDesk(Desk):
         )
 
     @asynccontextmanager
-    async def packed_source(self) -> AsyncIterator[BlobSource]:
+    async def packed_source(self) -> AsyncIterator[EntryReader]:
         """A source that knows the version, its table loaded."""
         version = self.version()
         await version.load_table()
@@ -101,7 +101,7 @@ class PackedDesk(Desk):
         async with self.source() as source:
             yield source
 
-    async def read(self, source: BlobSource, number: int) -> bytes:
+    async def read(self, source: EntryReader, number: int) -> bytes:
         """Read an entry, and see that the bytes are right."""
         entry = self.entries[number]
         data = await source.read(entry, 0, entry.size)

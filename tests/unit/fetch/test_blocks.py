@@ -14,7 +14,7 @@ from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.model.block_hashes import (
     BLOCK_BYTES,
     block_hashes,
@@ -51,7 +51,7 @@ def put_with_blocks(
     return replace(entry, meta=with_block_root({}, root)), root, block_list
 
 
-def data_bytes(source: BlobSource) -> int:
+def data_bytes(source: EntryReader) -> int:
     return source.counters.fetched_bytes
 
 
@@ -105,7 +105,7 @@ async def test_without_a_cache_blocks_are_held_for_their_readers(desk: Desk):
 # --- nothing in a list is believed -----------------------------------------------------------------------------
 
 
-async def reads_right(desk: Desk, entry: Entry) -> BlobSource:
+async def reads_right(desk: Desk, entry: Entry) -> EntryReader:
     async with desk.source() as source:
         for offset in (0, 5_000_000, CHUNK - 3, len(BYTES) - 9):
             assert await source.read(entry, offset, 8) == BYTES[offset : offset + 8]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fusepkg.errors import AccessDenied, FusepkgError, ObjectMissing, RemoteUnavailable
 from fusepkg.fetch.packs import MISSES_BEFORE
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.packs.pack import EntrySpan, pack_of, segment_of
 from fusepkg.packs.table import PackedSpan, write_table
 from fusepkg.registry.layout import pack_key, pack_table_key
@@ -37,7 +37,7 @@ def desk(tmp_path: Path) -> PackedDesk:
     return PackedDesk.make(tmp_path)
 
 
-async def read_all(desk: PackedDesk, source: BlobSource, order: list[int], *, readers: int = 8) -> None:
+async def read_all(desk: PackedDesk, source: EntryReader, order: list[int], *, readers: int = 8) -> None:
     waiting = iter(order)
 
     async def read() -> None:
@@ -122,7 +122,7 @@ async def test_a_blob_within_a_range_under_way_is_not_asked_for_again(desk: Pack
     assert len(single) <= 1
 
 
-def _here(desk: PackedDesk, source: BlobSource) -> set[int]:
+def _here(desk: PackedDesk, source: EntryReader) -> set[int]:
     assert source.cache is not None
     return {number for number, entry in enumerate(desk.entries[:10]) if entry.digest in source.cache}
 

@@ -17,8 +17,8 @@ from trio.testing import wait_all_tasks_blocked
 from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteUnavailable
 from fusepkg.fetch import pipeline
 from fusepkg.fetch.bucket import HASHING_THREADS
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.fetch.slots import LARGE_SLOTS, SMALL_BYTES, SMALL_SLOTS
-from fusepkg.fetch.source import BlobSource
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.registry.layout import chunk_list_key
@@ -211,7 +211,7 @@ async def test_the_end_fails_those_who_wait_and_waits_for_no_request(desk: Desk)
     entry, gate, failures = desk.put("small", SMALL), Gate(), []
     desk.store.add(Fault("get", gate=gate))
 
-    async def read(source: BlobSource) -> None:
+    async def read(source: EntryReader) -> None:
         try:
             await source.read(entry, 0, 10)
         except RemoteUnavailable as exc:

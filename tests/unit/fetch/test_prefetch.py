@@ -13,7 +13,7 @@ from fusepkg_cache.errors import CacheReadOnly
 from fusepkg.errors import EntryNotFound, ObjectMissing
 from fusepkg.fetch.packs import VersionPacks
 from fusepkg.fetch.prefetch import PrefetchProgress, numbers_below
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.registry.layout import chunk_list_key, pack_table_key
 from fusepkg.store.faulty import Fault, Gate
 from tests.unit.fetch.desk import LARGE, settled
@@ -25,7 +25,9 @@ def desk(tmp_path: Path) -> PackedDesk:
     return PackedDesk.make(tmp_path, files=300)
 
 
-async def prefetch(source: BlobSource, version: VersionPacks, *paths: str, rate: int | None = None) -> PrefetchProgress:
+async def prefetch(
+    source: EntryReader, version: VersionPacks, *paths: str, rate: int | None = None
+) -> PrefetchProgress:
     numbers = [numbers_below(version.entries, path) for path in paths or ("",)]
     one = source.prefetch(version, numbers, rate)
     with trio.fail_after(60):

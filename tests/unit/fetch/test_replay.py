@@ -12,8 +12,8 @@ from fusepkg.errors import UnsupportedFormat
 from fusepkg.fetch import replay
 from fusepkg.fetch.first_reads import FirstReads
 from fusepkg.fetch.prefetch import PrefetchProgress
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.fetch.replay import find_reads
-from fusepkg.fetch.source import BlobSource
 from fusepkg.model.access_profile import (
     FORMAT,
     MAX_READS,
@@ -39,7 +39,7 @@ def profile_of(*paths: str) -> AccessProfile:
     return read_profile(write_profile(header, [FirstRead(at, path) for at, path in enumerate(paths)]))
 
 
-async def replayed(desk: PackedDesk, source: BlobSource, *paths: str) -> PrefetchProgress:
+async def replayed(desk: PackedDesk, source: EntryReader, *paths: str) -> PrefetchProgress:
     one = source.replay(desk.version(), profile_of(*paths))
     with trio.fail_after(60):
         await one.run()

@@ -13,8 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from fusepkg.errors import RemoteUnavailable
 from fusepkg.fetch import lower_cache
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.fetch.slots import SMALL_SLOTS
-from fusepkg.fetch.source import BlobSource
 from fusepkg.model.cache_names import cache_name, list_digest
 from fusepkg.model.entry import Entry
 from fusepkg.store.faulty import Fault, Gate
@@ -41,7 +41,7 @@ async def test_sources_that_read_the_same_fetch_it_once(desk: Desk, kind: str):
     entry = {"small": lambda: desk.put("small", SMALL), "large": desk.put_large,
              "unlisted": lambda: desk.put("unlisted", LARGE)}[kind]()  # fmt: skip
     data = SMALL if kind == "small" else LARGE
-    sources: list[BlobSource] = []
+    sources: list[EntryReader] = []
 
     async def reader(number: int) -> None:
         async with desk.source() as source:

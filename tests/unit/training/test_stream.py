@@ -127,7 +127,7 @@ def test_a_sampler_caches_what_comes(package: Package, monkeypatch: pytest.Monke
     assert next(numbers) == order[0]
     assert fetched.wait(60)
     close_contexts()  # keeps what has arrived
-    cached = [package.source.cached_chunks(samples.entry(at).record)[0] for at in order]
+    cached = [package.reader.cached_chunks(samples.entry(at).record)[0] for at in order]
     assert cached[:20] == [1] * 20
     assert cached[-1] == 0
     assert list(numbers) == order[1:]

@@ -13,7 +13,7 @@ import trio
 from fusepkg_cache import Cache
 
 from fusepkg.errors import ObjectMissing
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.index.build import build_index
 from fusepkg.index.erofs import BLOCK_BYTES
 from fusepkg.index.opening import Index, open_index
@@ -56,7 +56,7 @@ async def device_of(index: Index, tmp_path: Path) -> AsyncIterator[tuple[DataDev
         store.inner.overwrite(key, data)
     with Cache(tmp_path / "cache") as cache:
         async with trio.open_nursery() as nursery:
-            source = BlobSource(lambda: cache, lambda place: (store, place.key), lambda _: [], nursery)
+            source = EntryReader(lambda: cache, lambda place: (store, place.key), lambda _: [], nursery)
             yield DataDevice(index, source), store
             source.close()
 

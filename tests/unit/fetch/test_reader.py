@@ -17,8 +17,8 @@ from fusepkg_cache.errors import CacheFull
 from trio.testing import wait_all_tasks_blocked
 
 from fusepkg.errors import AccessDenied, CacheFailure, DigestMismatch, ObjectMissing, RemoteUnavailable
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.fetch.slots import SMALL_SLOTS
-from fusepkg.fetch.source import BlobSource
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.registry.layout import chunk_list_key
@@ -37,7 +37,7 @@ class Bench:
 
     store: FaultyStore
     cache: Cache
-    source: BlobSource
+    source: EntryReader
 
     def put(self, key: str, data: bytes, *, algorithm: Algorithm = Algorithm.SHA2_256_CHUNKED) -> Entry:
         """Put an object, and give its entry; no chunk list."""
@@ -69,7 +69,7 @@ async def bench(tmp_path: Path, make_cache: Callable[[Path], Cache] = Cache) -> 
     store = FaultyStore(MemoryStore())
     with make_cache(tmp_path / "cache") as cache:
         async with trio.open_nursery() as nursery:
-            source = BlobSource(
+            source = EntryReader(
                 lambda: cache,
                 lambda place: (store, place.key),
                 lambda digest: get_chunk_list(store, digest),
@@ -274,7 +274,7 @@ async def test_the_end_does_not_wait_for_a_bucket_that_does_not_answer(tmp_path:
 
         async def mount() -> None:
             async with trio.open_nursery() as nursery:
-                source = BlobSource(lambda: at.cache, lambda place: (at.store, place.key), lambda _: [], nursery)
+                source = EntryReader(lambda: at.cache, lambda place: (at.store, place.key), lambda _: [], nursery)
                 nursery.start_soon(source.read, entry, 0, 10)
                 await arrived.wait()
                 nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""The one door to an entry's bytes: which pieces a read touches, out of the cache or through the pipeline, verified.
+"""Read parts of entries, verified: from the cache, or fetched through the pipeline piece by piece.
 
 A blob of one chunk (8 MiB) is fetched whole. Of a larger one only the touched chunks are fetched, each checked against
 the blob's chunk list, which itself hashes to the entry's own value; and only blocks of them (64 KiB) for small reads
@@ -50,8 +50,8 @@ CHUNK_LISTS_KEPT = 256
 """Chunk lists held in memory: a list of a 80 GB blob has 320 KB, most have a few hundred bytes."""
 
 
-class BlobSource:
-    """Bytes of entries. ``open_cache`` may raise CacheError: then reads go to the bucket until it succeeds later.
+class EntryReader:
+    """Reads of entries. ``open_cache`` may raise CacheError: then reads go to the bucket until it succeeds later.
 
     ``chunk_list`` asks the registry (ObjectMissing where it has none), blocking. ``note_damaged`` hears of objects that
     are missing or wrong, in any thread; ``elsewhere`` may say where the bytes of such a one lie now, blocking.

@@ -13,8 +13,8 @@ from fusepkg_cache import Cache
 from fusepkg_cache.digest import Algorithm, compute_digest
 
 from fusepkg.errors import CacheFailure, DigestMismatch, RemoteUnavailable
-from fusepkg.fetch.blocking import BlockingSource
-from fusepkg.fetch.source import BlobSource
+from fusepkg.fetch.blocking_reader import BlockingReader
+from fusepkg.fetch.reader import EntryReader
 from fusepkg.model.entry import Entry
 from fusepkg.model.physical_key import PhysicalKey
 from fusepkg.registry.manifests import get_chunk_list
@@ -30,9 +30,9 @@ def store() -> FaultyStore:
 
 
 @pytest.fixture
-def source(store: FaultyStore, tmp_path: Path) -> Iterator[BlockingSource]:
-    source = BlockingSource(
-        lambda nursery: BlobSource(
+def source(store: FaultyStore, tmp_path: Path) -> Iterator[BlockingReader]:
+    source = BlockingReader(
+        lambda nursery: EntryReader(
             lambda: Cache(tmp_path / "cache"),
             lambda place: (store, place.key),
             lambda digest: get_chunk_list(store, digest),
@@ -48,7 +48,7 @@ def put(store: FaultyStore, key: str, data: bytes = DATA) -> Entry:
     return Entry(key, PhysicalKey("s3", "memory", key), len(data), compute_digest(Algorithm.SHA2_256_CHUNKED, data), {})
 
 
-def test_any_part_from_any_thread_with_one_fetch(source: BlockingSource, store: FaultyStore) -> None:
+def test_any_part_from_any_thread_with_one_fetch(source: BlockingReader, store: FaultyStore) -> None:
     entry = put(store, "a")
     parts = [(0, None), (10, 100), (len(DATA) - 1, 10), (len(DATA), 1), (len(DATA) + 1, None)] * 20
     with ThreadPoolExecutor(16) as pool:
@@ -58,7 +58,7 @@ def test_any_part_from_any_thread_with_one_fetch(source: BlockingSource, store: 
     assert source.cached_chunks(entry) == (1, 1)
 
 
-def test_errors_reach_the_caller_and_the_source_goes_on(source: BlockingSource, store: FaultyStore) -> None:
+def test_errors_reach_the_caller_and_the_source_goes_on(source: BlockingReader, store: FaultyStore) -> None:
     entry = put(store, "a")
     store.add(Fault("get", spoil=flip(0), times=2))
     with pytest.raises(DigestMismatch):
@@ -67,7 +67,7 @@ def test_errors_reach_the_caller_and_the_source_goes_on(source: BlockingSource, 
 
 
 def test_many_ranges_side_by_side_with_an_error_in_the_place_of_what_it_kept_away(
-    source: BlockingSource, store: FaultyStore
+    source: BlockingReader, store: FaultyStore
 ) -> None:
     good, bad = put(store, "good"), put(store, "bad", DATA[1:])
     store.inner.overwrite("bad", DATA[2:] + b"!")
@@ -78,7 +78,7 @@ def test_many_ranges_side_by_side_with_an_error_in_the_place_of_what_it_kept_awa
     assert source.read_many([(good, at, 1) for at in range(2000)]) == [DATA[n : n + 1] for n in range(2000)]
 
 
-def test_closing_ends_those_who_wait_and_the_next_call_starts_anew(source: BlockingSource, store: FaultyStore) -> None:
+def test_closing_ends_those_who_wait_and_the_next_call_starts_anew(source: BlockingReader, store: FaultyStore) -> None:
     gate, errors = Gate(), []
     store.add(Fault("get", gate=gate))
     entry = put(store, "a")
@@ -100,16 +100,16 @@ def test_closing_ends_those_who_wait_and_the_next_call_starts_anew(source: Block
 
 
 def test_a_source_that_cannot_be_made_says_why() -> None:
-    def fail(_nursery: object) -> BlobSource:
+    def fail(_nursery: object) -> EntryReader:
         raise CacheFailure("no cache today")
 
-    source = BlockingSource(fail)
+    source = BlockingReader(fail)
     for _ in range(2):
         with pytest.raises(CacheFailure, match="no cache today"):
             source.cached_chunks(put(FaultyStore(MemoryStore()), "a"))
 
 
-def test_a_forked_child_reads_by_itself_and_its_parent_goes_on(source: BlockingSource, store: FaultyStore) -> None:
+def test_a_forked_child_reads_by_itself_and_its_parent_goes_on(source: BlockingReader, store: FaultyStore) -> None:
     entry, other = put(store, "a"), put(store, "b")
     assert source.read(entry) == DATA
     child = os.fork()

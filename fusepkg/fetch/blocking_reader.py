@@ -1,4 +1,4 @@
-"""The source of bytes for programs that are not a mount: one call, the bytes, from any thread.
+"""Read entries from ordinary threads: the asynchronous reader runs in a thread of its own.
 
 A forked child has none of its parent's threads and must not touch its parent's clients, so the first call in a child
 opens new ones; inherited ones are neither used nor closed.
@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -20,7 +20,7 @@ from fusepkg.errors import FusepkgError, RemoteUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from fusepkg.fetch.source import BlobSource
+    from fusepkg.fetch.reader import EntryReader
     from fusepkg.model.entry import Entry
 
 _T = TypeVar("_T")
@@ -36,14 +36,14 @@ _SIDE_BY_SIDE = 1024
 """Ranges of one call that are waited for at a time: more than the pipeline fetches at once."""
 
 
-class BlockingSource:
+class BlockingReader:
     """Bytes of entries, cached and verified. Safe for many threads, under any other event loop, and across forks.
 
-    ``make_source`` is called on the loop's thread, once in each process that reads.
+    ``make_reader`` is called on the loop's thread, once in each process that reads.
     """
 
-    def __init__(self, make_source: Callable[[trio.Nursery], BlobSource]) -> None:
-        self._make_source = make_source
+    def __init__(self, make_reader: Callable[[trio.Nursery], EntryReader]) -> None:
+        self._make_reader = make_reader
         self._lock = threading.Lock()
         self._loop: _Loop | None = None
         self._pid = os.getpid()
@@ -54,7 +54,7 @@ class BlockingSource:
         Raises: RemoteError, DigestMismatch, CacheFailure.
         """
         wanted = entry.size - offset if length is None else length
-        return self._call(lambda source: source.read(entry, offset, max(0, wanted)))
+        return self._call(lambda reader: reader.read(entry, offset, max(0, wanted)))
 
     def read_many(self, wanted: Sequence[tuple[Entry, int, int]]) -> list[bytes | FusepkgError]:
         """The bytes of many ranges (entry, offset, length), fetched side by side.
@@ -69,18 +69,18 @@ class BlockingSource:
     def cached_chunks(self, entry: Entry) -> tuple[int, int]:
         """How many of the entry's chunks the cache holds, and how many there are."""
 
-        async def ask(source: BlobSource) -> tuple[int, int]:
+        async def ask(reader: EntryReader) -> tuple[int, int]:
             await trio.lowlevel.checkpoint()
-            return source.cached_chunks(entry)
+            return reader.cached_chunks(entry)
 
         return self._call(ask)
 
     def fetched_bytes(self) -> int:
         """Return how many bytes of data came from the bucket so far."""
 
-        async def ask(source: BlobSource) -> int:
+        async def ask(reader: EntryReader) -> int:
             await trio.lowlevel.checkpoint()
-            return source.counters.fetched_bytes
+            return reader.counters.fetched_bytes
 
         return self._call(ask)
 
@@ -93,8 +93,8 @@ class BlockingSource:
         if loop is not None:
             loop.end()
 
-    def _call(self, what: Callable[[BlobSource], Awaitable[_T]]) -> _T:
-        return self._running().submit(what).result()
+    def _call(self, what: Callable[[EntryReader], Awaitable[_T]]) -> _T:
+        return self._running().call(what)
 
     def _running(self) -> _Loop:
         if self._pid != os.getpid():
@@ -102,18 +102,18 @@ class BlockingSource:
             self._lock, self._loop, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._loop is None:
-                self._loop = _Loop(self._make_source)
+                self._loop = _Loop(self._make_reader)
             return self._loop
 
 
 async def _read_side_by_side(
-    wanted: Sequence[tuple[Entry, int, int]], source: BlobSource
+    wanted: Sequence[tuple[Entry, int, int]], reader: EntryReader
 ) -> list[bytes | FusepkgError]:
     found: list[bytes | FusepkgError] = [b""] * len(wanted)
 
     async def read(number: int, entry: Entry, offset: int, length: int) -> None:
         try:
-            found[number] = await source.read(entry, offset, length)
+            found[number] = await reader.read(entry, offset, length)
         except FusepkgError as exc:
             found[number] = exc
 
@@ -124,28 +124,24 @@ async def _read_side_by_side(
 
 
 class _Loop:
-    """A trio loop in a daemon thread, with one source in it."""
+    """A trio loop in a daemon thread, with one reader in it."""
 
-    def __init__(self, make_source: Callable[[trio.Nursery], BlobSource]) -> None:
-        self._make_source = make_source
-        self._started: Future[tuple[trio.lowlevel.TrioToken, trio.Nursery, BlobSource]] = Future()
-        self._lock = threading.Lock()
-        self._calls: set[Future[Any]] = set()
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="fusepkg-fetch", daemon=True)
+    def __init__(self, make_reader: Callable[[trio.Nursery], EntryReader]) -> None:
+        self._started: Future[tuple[trio.lowlevel.TrioToken, trio.Nursery, EntryReader]] = Future()
+        self._thread = threading.Thread(
+            target=trio.run, args=(self._main, make_reader), name="fusepkg-fetch", daemon=True
+        )
         self._thread.start()
-        self._token, self._nursery, self._source = self._started.result()
+        self._token, self._nursery, self._reader = self._started.result()
 
-    def submit(self, what: Callable[[BlobSource], Awaitable[_T]]) -> Future[_T]:
-        """Have it done on the loop. Raises RemoteUnavailable where that has ended."""
+    def call(self, what: Callable[[EntryReader], Awaitable[_T]]) -> _T:
+        """Run ``what`` on the loop and return its result. Raises RemoteUnavailable if the loop has ended, or ends."""
         future: Future[_T] = Future()
-        with self._lock:
-            if self._ended:
-                raise _closed()
-            self._calls.add(future)
-        with suppress(trio.RunFinishedError):  # then the future has its error
+        try:
             self._token.run_sync_soon(self._start, what, future)
-        return future
+        except trio.RunFinishedError:
+            raise _closed() from None
+        return future.result()
 
     def end(self) -> None:
         """Keep what has arrived, cancel what is under way, and wait for the thread."""
@@ -153,55 +149,45 @@ class _Loop:
             self._token.run_sync_soon(self._start_end)
         self._thread.join(_END_TIMEOUT_S)
 
+    async def _main(self, make_reader: Callable[[trio.Nursery], EntryReader]) -> None:
+        reader: EntryReader | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    reader = make_reader(nursery)
+                except Exception as exc:  # noqa: BLE001 - raised to the thread that starts the loop
+                    self._started.set_exception(exc)
+                    return
+                self._started.set_result((trio.lowlevel.current_trio_token(), nursery, reader))
+                await trio.sleep_forever()
+        finally:
+            if reader is not None:
+                reader.close()
+
+    def _start(self, what: Callable[[EntryReader], Awaitable[_T]], future: Future[_T]) -> None:
+        try:
+            self._nursery.start_soon(self._answer, what, future)
+        except RuntimeError:  # the nursery has ended
+            future.set_exception(_closed())
+
+    async def _answer(self, what: Callable[[EntryReader], Awaitable[_T]], future: Future[_T]) -> None:
+        try:
+            future.set_result(await what(self._reader))
+        except Exception as exc:  # noqa: BLE001 - raised to the caller
+            future.set_exception(exc)
+        except BaseException:  # cancelled: the loop ends
+            future.set_exception(_closed())
+            raise
+
     def _start_end(self) -> None:
-        if not self._ended:
+        with suppress(RuntimeError):  # the nursery has ended
             self._nursery.start_soon(self._keep_and_end)
 
     async def _keep_and_end(self) -> None:
         with trio.move_on_after(_KEEP_TIMEOUT_S):
-            await self._source.wait_until_kept()
+            await self._reader.wait_until_kept()
         self._nursery.cancel_scope.cancel()
-
-    def _run(self) -> None:
-        trio.run(self._main)
-
-    async def _main(self) -> None:
-        source: BlobSource | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                try:
-                    source = self._make_source(nursery)
-                except Exception as exc:  # noqa: BLE001 - handed to whoever waits for the start
-                    self._started.set_exception(exc)
-                    return
-                self._started.set_result((trio.lowlevel.current_trio_token(), nursery, source))
-                await trio.sleep_forever()
-        finally:
-            with self._lock:
-                self._ended = True
-                calls, self._calls = self._calls, set()
-            if source is not None:
-                source.close()
-            for future in calls:
-                future.set_exception(_closed())
-
-    def _start(self, what: Callable[[BlobSource], Awaitable[_T]], future: Future[_T]) -> None:
-        if not self._ended:
-            self._nursery.start_soon(self._answer, what, future)
-
-    async def _answer(self, what: Callable[[BlobSource], Awaitable[_T]], future: Future[_T]) -> None:
-        try:
-            result = await what(self._source)
-        except Exception as exc:  # noqa: BLE001 - handed to the caller, who raises it
-            self._take(future).set_exception(exc)
-        else:
-            self._take(future).set_result(result)
-
-    def _take(self, future: Future[_T]) -> Future[_T]:
-        with self._lock:
-            self._calls.discard(future)
-        return future
 
 
 def _closed() -> RemoteUnavailable:
-    return RemoteUnavailable("the source of bytes was closed while it was read from")
+    return RemoteUnavailable("the package was closed while it was read from")
