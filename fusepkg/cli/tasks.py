@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +12,8 @@ import typer
 
 from fusepkg.cli.options import JsonOption, app_of, settings_of
 from fusepkg.cli.output import counted, note, print_json, print_table, say
-from fusepkg.cli.task_kinds import handlers
-from fusepkg.errors import TaskError
+from fusepkg.cli.task_kinds import check_wanted, handlers, is_wanted
+from fusepkg.errors import TaskError, UsageError
 from fusepkg.model.reference import parse_bucket
 from fusepkg.opened.contexts import current_context, use_flags
 from fusepkg.tasks.lease import LEASE_S
@@ -62,6 +64,8 @@ def show(context: typer.Context, bucket: _Bucket, number: _Number, as_json: Json
         return
     say(f"Task {task.number}: {task.status}")
     say(f"What: {task.kind} {task.about}".rstrip())
+    if isinstance(words := task.parameters.get("command"), list):
+        say(f"Command: {shlex.join(map(str, words))}")
     say(f"Submitted: {task.submitted} by {task.submitted_by}")
     say(f"Last heard of: {task.changed} by {task.changed_by}")
     if task.attempt > 1:
@@ -69,7 +73,7 @@ def show(context: typer.Context, bucket: _Bucket, number: _Number, as_json: Json
     if word := _last_word(task):
         say(f"Says: {word}")
     for one in task.result if isinstance(task.result, list) else [task.result] * (task.result is not None):
-        say(f"Result: {one}")
+        say(f"Result: {one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)}")
 
 
 def run(
@@ -82,6 +86,10 @@ def run(
     lease: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long this worker may be silent before another takes over.")
     ] = LEASE_S,
+    command: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Also do transforms that run this very command. May be repeated."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do a task, or all that nobody works on. Takes over those whose worker has fallen silent.
@@ -90,12 +98,22 @@ def run(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the task is given back at once, as with Ctrl-C
     use_flags(settings_of(context).flags)
-    store = _store(current_context(), bucket)
+    store, commands = _store(current_context(), bucket), [_words(text) for text in command or ()]
+    does = handlers(commands)
     if number is None:
-        done = run_all(store, handlers(), lease_s=lease, follow=follow, report=_report, waits=_note_wait)
+        done = run_all(
+            store,
+            does,
+            lease_s=lease,
+            follow=follow,
+            wants=lambda task: is_wanted(task, commands),
+            report=_report,
+            waits=_note_wait,
+        )
         note(counted(done, "task") + " done")
         return
-    task = run_task(store, number, handlers(), lease_s=lease, waits=_note_wait)
+    check_wanted(read_task(store, number), commands)
+    task = run_task(store, number, does, lease_s=lease, waits=_note_wait)
     if as_json:
         print_json(facts_of(task))
     else:
@@ -115,6 +133,16 @@ def cancel_(context: typer.Context, bucket: _Bucket, number: _Number) -> None:
 def facts_of(task: Task) -> dict[str, Any]:
     """Return a task as JSON shows it, without what is only for workers."""
     return {name: value for name, value in asdict(task).items() if name not in ("worker", "record")}
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as exc:
+        raise UsageError(f"the command {command!r} cannot be read: {exc}", hint="Quote it as for a shell") from exc
+    if not words:
+        raise UsageError("the command is empty", hint="Write it as `fusepkg tasks show` tells it")
+    return words
 
 
 def _store(app: Context, bucket: str) -> ObjectStore:

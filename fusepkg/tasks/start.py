@@ -13,6 +13,8 @@ from fusepkg.errors import SystemFailure
 from fusepkg.work.private import make_private_directories
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusepkg.app.settings import Flags, Settings
     from fusepkg.model.reference import BucketUrl
 
@@ -20,9 +22,12 @@ _PROGRAM = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); fr
 """The new interpreter finds fusepkg where this one did."""
 
 
-def start_worker(bucket: BucketUrl, number: int, settings: Settings) -> Path:
-    """Run a task in a process of its own, which outlives this one, and return its log. Raises SystemFailure."""
-    words = ["tasks", "run", str(bucket), str(number), *words_of(settings.flags)]
+def start_worker(bucket: BucketUrl, number: int, settings: Settings, more: Sequence[str] = ()) -> Path:
+    """Run a task in a process of its own, which outlives this one, and return its log. Raises SystemFailure.
+
+    ``more`` are words for `tasks run`.
+    """
+    words = ["tasks", "run", str(bucket), str(number), *more, *words_of(settings.flags)]
     path = settings.cache_dir.absolute() / "logs" / f"task-{str(bucket).rpartition('/')[2]}-{number}.log"
     try:
         make_private_directories(path.parent)

@@ -112,13 +112,14 @@ def run_all(
     *,
     lease_s: float = LEASE_S,
     follow: bool = False,
+    wants: Callable[[Task], bool] = lambda _task: True,
     report: Callable[[Task], None] = lambda _task: None,
     waits: Callable[[Task], None] = lambda _task: None,
 ) -> int:
     """Do the tasks of a bucket that nobody works on, oldest first, and return how many; with ``follow`` for ever.
 
     Those of others are waited for, in case their worker has died; ``waits`` is told of each, once. Tasks of kinds that
-    nobody here can do are left alone. Raises RemoteError.
+    nobody here can do, and those that ``wants`` refuses, are left alone. Raises RemoteError.
     """
     check_lease(lease_s)
     watch, stop = Watch(), threading.Event()
@@ -127,7 +128,7 @@ def run_all(
     while True:
         waiting: list[float] = []
         for task in reversed(list_tasks(store, limit=_LOOKED_AT)):
-            if task.is_over or task.kind not in handlers:
+            if task.is_over or task.kind not in handlers or not wants(task):
                 continue
             wait_s = watch.wait_s(task)
             if wait_s:

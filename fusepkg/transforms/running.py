@@ -31,7 +31,7 @@ def run_batches(
 ) -> None:
     """Run batches; ``collect`` hears what came of each, ``lost`` of each part whose worker did not come back.
 
-    Raises AccessDenied and BucketNotFound, which all others would meet too.
+    What ``collect`` raises ends the run. Raises AccessDenied and BucketNotFound, which all others would meet too.
     """
     waiting = deque(batches)
     suspects: list[tuple[Part, str]] = []
@@ -69,12 +69,14 @@ def _round(
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 batch = running.pop(future)
                 try:
-                    collect(future.result())
+                    done = future.result()
                 except (AccessDenied, BucketNotFound):
                     raise
                 except Exception as exc:  # noqa: BLE001 - each executor has errors of its own
                     broken = broken or (_said(exc) if isinstance(exc, _LOST) else "")
                     suspects += [(part, _said(exc)) for part in batch]
+                else:
+                    collect(done)
     finally:
         for future in running:
             future.cancel()
@@ -91,13 +93,15 @@ def _alone(
 ) -> None:
     """Run one part with nothing beside it, so that a worker that dies dies of it."""
     try:
-        collect(workers.executor.submit(work, (part,)).result())
+        done = workers.executor.submit(work, (part,)).result()
     except (AccessDenied, BucketNotFound):
         raise
     except Exception as exc:  # noqa: BLE001 - as above
         lost(part, f"its worker was lost: {_said(exc) or why}")
         if isinstance(exc, BrokenExecutor | CancelledError | RuntimeError) and workers.can_restart:
             workers.restart()
+    else:
+        collect(done)
 
 
 def _said(exc: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from fusepkg.model.reference import parse_bucket
 from fusepkg.opened.contexts import current_context
 from fusepkg.store.protocol import ObjectStore
 from fusepkg.tasks.lease import claim
-from fusepkg.tasks.task import Event, Status, list_tasks, read_task, submit
+from fusepkg.tasks.task import Event, Status, add_record, list_tasks, make_record, read_task, submit
 from tests.command import Fusepkg
 from tests.rgw import Gateway
 from tests.samples.media import picture, video
@@ -61,8 +62,8 @@ def is_gone(number: int) -> bool:
     return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def start_worker(stuck: Path, lease_s: float) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "fusepkg", "tasks", "run", "local", "1", "--lease", str(lease_s)]
+def start_worker(stuck: Path, lease_s: float, *more: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "fusepkg", "tasks", "run", "local", "1", "--lease", str(lease_s), *more]
     path = f"{stuck}:{os.environ['PATH']}"
     worker = subprocess.Popen(
         words, env=os.environ | {"PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -116,12 +117,19 @@ def test_a_task_asks_for_nothing_beyond_its_bucket(
     submit(elsewhere, "pool-run", pool)
     submit(elsewhere, "pool-run", pool | {"source": f"file://{tmp_path}/bucket/x", "embedder": "os:system"})
     submit(elsewhere, "pool-run", {"target": 3})
-    fusepkg("tasks", "run", f"file://{tmp_path}/bucket")
-    reasons = [read_task(elsewhere, number).reason for number in (1, 2, 3, 4)]
+    copies = {"source": dataset.reference, "out": f"file://{tmp_path}/bucket/x", "command": ["cp", "{in}", "{out}"]}
+    submit(elsewhere, "transform", copies)
+    submit(elsewhere, "transform", copies | {"by": "all"})
+    submit(elsewhere, "transform", copies | {"command": ["rm", "{in}", "{out}"]})
+    fusepkg("tasks", "run", f"file://{tmp_path}/bucket", "--command", "cp '{in}' '{out}'")
+    reasons = [read_task(elsewhere, number).reason for number in (1, 2, 3, 4, 5, 6)]
     assert "local/films:latest lies in another bucket than task 1" in reasons[0]
     assert "local/films lies in another bucket than task 2" in reasons[1]
     assert "a task has the embedder histogram" in reasons[2]
     assert "it is no run of a datapool" in reasons[3]
+    assert "local/films:latest lies in another bucket than task 5" in reasons[4]
+    assert "it is no transform" in reasons[5]
+    assert read_task(elsewhere, 7).status is Status.SUBMITTED  # nobody told this worker to run that
 
 
 def test_a_datapool_runs_as_a_task(store: ObjectStore, tmp_path: Path, fusepkg: Fusepkg) -> None:
@@ -131,15 +139,49 @@ def test_a_datapool_runs_as_a_task(store: ObjectStore, tmp_path: Path, fusepkg: 
     file = tmp_path / "pool.toml"
     file.write_text('source = "local/street"\ntarget = "local/chosen"\n[selection]\nn_samples = 2\n')
     assert fusepkg("pool", "submit", file, "--no-start").stdout == "1\n"
+    assert add_record(store, 1, 2, make_record(Event.CLAIMED, attempt=1, lease_s=0.5))  # a worker that dies at once
     fusepkg("tasks", "run", "local")
     task = read_task(store, 1)
-    assert task.status is Status.DONE, task.reason
+    assert (task.status, task.attempt) == (Status.DONE, 2), task.reason
     assert (task.result["chosen"], task.result["total"]) == (2, 2)
     assert len(fusepkg("ls", "local/chosen").stdout.splitlines()) >= 2
     file.write_text(f'source = "{tmp_path}/street"\ntarget = "local/chosen"\n[selection]\nn_samples = 2\n')
     refused = fusepkg("pool", "submit", file, check=False)
     assert refused.returncode == 2
     assert "is a folder of one machine" in refused.stderr
+
+
+def test_a_killed_transform_is_taken_over(store: ObjectStore, tmp_path: Path, fusepkg: Fusepkg) -> None:
+    """Its command is run by workers that were told it; what the killed one has done is not done again."""
+    (folder := tmp_path / "in").mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.txt").write_text(f"{number}\n")
+    fusepkg("push", folder, "local/in:v1")
+    script = tmp_path / "twice.sh"
+    blocks = (
+        f"[ -e {tmp_path}/go ] || {{ echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 1000; }}"
+    )
+    script.write_text(f'case $1 in */20.txt) {blocks};; esac\ncat "$1" "$1" > "$2"\n')
+    words = ["sh", str(script), "{in}", "{out}"]
+    asked = ["transform", "local/in:v1", "--to", "local/out:v1", "-m", "twice"]
+    assert fusepkg(*asked, "--no-start", "--", *words).stdout == "1\n"
+    told = f"--command={shlex.join(words)}"
+    assert fusepkg("tasks", "run", "local").stderr == "0 tasks done\n"
+    refused = fusepkg("tasks", "run", "local", "1", check=False)
+    assert (refused.returncode, f"add: --command {shlex.quote(shlex.join(words))}" in refused.stderr) == (2, True)
+
+    worker = start_worker(tmp_path, 1, told)
+    worker.send_signal(signal.SIGKILL)
+    worker.communicate()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    (tmp_path / "go").touch()
+    done = fusepkg("tasks", "run", "local", "1", told)
+    assert (done.stdout, "it is taken over after 1 s of silence" in done.stderr) == ("Task 1: DONE\n", True)
+    task = read_task(store, 1)
+    assert (task.attempt, task.result["entries"], task.result["failed"]) == (2, 40, 0)
+    assert 0 < task.result["reused"] < 40 == task.result["reused"] + task.result["done"]
+    fusepkg(*asked[:3], "local/undisturbed:v1", "-m", "twice", "--", *words)
+    assert fusepkg("hash", "local/undisturbed:v1").stdout == fusepkg("hash", "local/out:v1").stdout
 
 
 @pytest.mark.s3

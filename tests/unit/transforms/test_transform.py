@@ -12,7 +12,7 @@ import pytest
 
 from fusepkg import Package
 from fusepkg.api.entry import PackageEntry
-from fusepkg.errors import KeyCollision, PublishError, UsageError
+from fusepkg.errors import KeyCollision, PublishError, TaskStopped, UsageError
 from tests.command import Fusepkg
 from tests.unit.transforms.functions import COUNT, Lossy, dies_at_first, doubled, told
 
@@ -65,6 +65,17 @@ def test_what_fails_is_listed_and_tried_again(package: Package) -> None:
     wrong.clear()
     made = package.map(picky, out="local/out:v1", names="in/00?.txt")
     assert (made.done, made.reused, made.failures, len(made.package)) == (1, 9, (), 9)
+
+
+def test_what_progress_raises_ends_the_run(package: Package) -> None:
+    """A task that was cancelled stops so."""
+
+    def stop(_done: int, _total: int) -> None:
+        raise TaskStopped("cancelled")
+
+    with pytest.raises(TaskStopped):
+        package.map(lambda entry: entry.get_bytes(), out="local/out:v1", progress=stop)
+    assert Package("local/in:v1").map(lambda entry: entry.get_bytes(), out="local/out:v1").done == COUNT
 
 
 def test_results_that_are_gone_are_made_again(package: Package, home: Path) -> None:
