@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fusepkg.cli.options import JsonErrorsOption, JsonOption, app_of
 from fusepkg.cli.output import EXIT_DIFFERENT, counted, note, print_json, say
-from fusepkg.gitdata.worktree import have_git_ignore
 from fusepkg.pipeline import run as pipelines
-from fusepkg.pipeline.stages import Out, add_stage, parse_stages, write_pipeline
-
-if TYPE_CHECKING:
-    from fusepkg.pipeline.stages import Stage
+from fusepkg.pipeline.adding import add_stage, write_pipeline
+from fusepkg.pipeline.lock import LOCK
+from fusepkg.pipeline.repository import ignore_outputs, pipeline_with, read_pipeline, require_here
+from fusepkg.pipeline.stages import PIPELINE, Out
 
 
 def register(app: typer.Typer) -> None:
@@ -55,18 +55,35 @@ def add(
     written = [*(Out(path) for path in outs or ()), *(Out(path, is_cached=False) for path in outs_no_cache or ())]
     said = command[0] if len(command) == 1 else shlex.join(command)
     text = add_stage(here, name, said, deps or (), written, params or (), force=force)
-    stages = parse_stages(text, here)
-    pipelines.pipeline_of(here, stages)
+    stage = pipeline_with(here, text).stages[name]
     write_pipeline(here, text)
-    ignored = _have_git_ignore(stages[name])
+    ignored = ignore_outputs(stage)
     say(f"Added stage {name} to dvc.yaml")
     note(f"  To keep that in git: git add {' '.join(['dvc.yaml', *ignored])}")
 
 
-def status(context: typer.Context, as_json: JsonOption = False) -> None:
+_NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[STAGE...]",
+        help="Stages, with what they need: NAME, DIR/dvc.yaml:NAME, DIR/dvc.yaml, an output; default: all here.",
+    ),
+]
+_EverywhereOption = Annotated[
+    bool, typer.Option("--all-pipelines", "-P", help="All stages of the repository, not only of this directory.")
+]
+
+
+def status(
+    context: typer.Context,
+    names: _NamesArgument = None,
+    everywhere: _EverywhereOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Tell which stages would run, and why. Exit 1 if any would."""
     facts = []
-    for state in pipelines.states(app_of(context), pipelines.read_pipeline(Path.cwd())):
+    pipeline = read_pipeline(Path.cwd())
+    for state in pipelines.states(app_of(context), pipeline, names or (), everywhere=everywhere):
         facts.append({"stage": state.name, "is_frozen": state.is_frozen, "why": list(state.why)})
         if not as_json:
             say(f"{state.name}: {', '.join(state.why) or ('frozen' if state.is_frozen else 'up to date')}")
@@ -78,34 +95,50 @@ def status(context: typer.Context, as_json: JsonOption = False) -> None:
 
 def repro(
     context: typer.Context,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE...]", help="Stages, with what they need; default: all.")
-    ] = None,
+    names: _NamesArgument = None,
+    everywhere: _EverywhereOption = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Stages that run at a time.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Run stages that have not changed, too.")] = False,
+    no_run_cache: Annotated[
+        bool, typer.Option("--no-run-cache", help="Run what has changed, even if its results are known.")
+    ] = False,
     _json_errors: JsonErrorsOption = False,
 ) -> None:
     """Run the stages of dvc.yaml whose command, dependencies or parameters have changed, and note that in dvc.lock.
 
     The stages and files are those of DVC: what one of the two has run is up to date for the other.
     """
-    pipeline = pipelines.read_pipeline(Path.cwd())
+    pipeline = read_pipeline(Path.cwd())
     for number in (signal.SIGTERM, signal.SIGHUP):  # commands are in groups of their own: nothing else would end them
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    done = pipelines.repro(app_of(context), pipeline, names or (), jobs=jobs, force=force, tell=_say_now)
-    ran = sum(one.has_run for one in done)
-    note(f"{counted(ran, 'stage')} run, {len(done) - ran:,} not" if done else "dvc.yaml has no stages")
-    if ran:
-        note("  To keep that in git: git add dvc.yaml dvc.lock")
+    done = pipelines.repro(
+        app_of(context),
+        pipeline,
+        names or (),
+        everywhere=everywhere,
+        jobs=jobs,
+        force=force,
+        use_run_cache=not no_run_cache,
+        tell=_say_now,
+    )
+    ran, restored = sum(one.has_run for one in done), sum(one.entry is not None and not one.has_run for one in done)
+    known = f"{restored:,} taken from the run cache, " if restored else ""
+    note(f"{counted(ran, 'stage')} run, {known}{len(done) - ran - restored:,} not" if done else "There are no stages")
+    if ran or restored:
+        homes = {pipeline.stages[one.name].home for one in done if one.entry is not None}
+        files = [os.path.relpath(home / name) for home in sorted(homes) for name in (PIPELINE, LOCK)]
+        note(f"  To keep that in git: git add {' '.join(files)}")
 
 
-def dag(as_json: JsonOption = False) -> None:
+def dag(names: _NamesArgument = None, everywhere: _EverywhereOption = False, as_json: JsonOption = False) -> None:
     """List the stages of dvc.yaml in the order in which they run, each with those it needs."""
-    pipeline = pipelines.read_pipeline(Path.cwd())
-    ordered = {name: pipeline.needed[name] for name in pipeline.in_order()}
+    pipeline = read_pipeline(Path.cwd())
+    if not names and not everywhere:
+        require_here(pipeline)
+    ordered = {name: pipeline.needed[name] for name in pipeline.in_order(names or (), everywhere=everywhere)}
     if as_json:
-        print_json([{"stage": name, "needs": needed} for name, needed in ordered.items()])
+        print_json([{"stage": name, "needs": list(needed)} for name, needed in ordered.items()])
         return
     for name, needed in ordered.items():
         say(f"{name} <- {', '.join(needed)}" if needed else name)
@@ -115,18 +148,3 @@ def _say_now(line: str) -> None:
     """Print a line before what commands print."""
     say(line)
     sys.stdout.flush()
-
-
-def _have_git_ignore(stage: Stage) -> list[str]:
-    """Have git ignore the outputs that DVC's cache keeps; return the files that say so."""
-    here = stage.directory.resolve()
-    if not any((above / ".git").exists() for above in (here, *here.parents)):
-        return []
-    ignored = []
-    for out in stage.outs:
-        if out.is_cached:
-            place = stage.place(out.path)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            have_git_ignore(place)
-            ignored.append(str(Path(out.path).parent / ".gitignore"))
-    return sorted(set(ignored))

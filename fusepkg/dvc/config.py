@@ -66,6 +66,10 @@ class Config:
             found = self._sections.setdefault(section.strip("'"), {})
             found.update({option: (value.strip(), base) for option, value in parser[section].items()})
 
+    def section(self, name: str) -> dict[str, str]:
+        """Return the options of a section."""
+        return {option: value for option, (value, _) in self._sections.get(name, {}).items()}
+
     @property
     def default_remote(self) -> str:
         """The remote that outputs are in unless they name another; empty if there is none."""

@@ -5,6 +5,8 @@ They are read as they are written; what is not as DVC writes it is refused with 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import posixpath
 import re
 from dataclasses import dataclass
@@ -142,6 +144,16 @@ def _remotes_of(stage: dict[str, Any], directory: str) -> dict[str, str]:
                 if isinstance(options, dict) and isinstance(options.get("remote"), str):
                     found[posixpath.normpath(posixpath.join(directory, path))] = options["remote"]
     return found
+
+
+def listed_hash(files: list[Any]) -> str | None:
+    """Return the MD5 of a directory by the files in it, as versioned remotes list them; None if it is no such list."""
+    try:
+        listed = [{"md5": str(one["md5"]), "relpath": str(one["relpath"])} for one in files]
+    except (KeyError, TypeError):
+        return None
+    text = json.dumps(sorted(listed, key=lambda one: one["relpath"]), sort_keys=True).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() + DIRECTORY_SUFFIX
 
 
 # --- parts ---------------------------------------------------------------------------------------------------

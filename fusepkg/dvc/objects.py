@@ -187,6 +187,14 @@ def _in_directory(directory: Path, md5: str, *, is_old: bool) -> LocatedObject |
     return LocatedObject(PhysicalKey("file", "", path), status.st_size) if stat.S_ISREG(status.st_mode) else None
 
 
+def listed_files(data: bytes, md5: str) -> list[tuple[str, str]] | None:
+    """Return the files in DVC's list of a directory: path in it, MD5; None if that is not the list of that MD5.
+
+    Raises RepositoryUnfit for a list that DVC has not written.
+    """
+    return _parse_directory(data, PhysicalKey("file", "", f"/{md5}")) if _is_list(data, md5) else None
+
+
 def _is_list(data: bytes, md5: str) -> bool:
     return hashlib.md5(data, usedforsecurity=False).hexdigest() == md5.removesuffix(DIRECTORY_SUFFIX)
 

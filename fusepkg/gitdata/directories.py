@@ -139,6 +139,14 @@ def _bring(app: Context, directory: Path, pointer: Pointer, way: str, progress: 
     return f"is another version now ({_files(len(changes))} changed)"
 
 
+def bring_to(app: Context, pointer: Pointer, place: Path) -> None:
+    """Put the files of a version at a path where there is nothing. Raises what opening and installing raise."""
+    reference = where_it_is(app, pointer)
+    opened = app.open_package(reference)
+    place.mkdir(parents=True)
+    install(opened.index, str(reference), place, app.direct_reader(reference.bucket), app.settings.data_dir)
+
+
 def _drop(app: Context, worktree: Worktree, name: str, brought: CheckedOut) -> DirectoryOutcome:
     """Remove a directory whose pointer is gone, if what it holds is a version that is kept somewhere."""
     directory = worktree.root / name

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fusepkg.dvc.files import parse_yaml
+from fusepkg.dvc.files import listed_hash, parse_yaml
+from fusepkg.dvc.templates import PARAMS
 from fusepkg.errors import RepositoryUnfit
 from fusepkg.gitdata.worktree import write_whole
+from fusepkg.pipeline.adding import yaml_bytes
 from fusepkg.pipeline.params import values_of
-from fusepkg.pipeline.stages import PARAMS, yaml_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,8 +75,13 @@ def differences(stage: Stage, locked: Mapping[str, Any] | None, versions: Versio
     return found + _changed("output", stage, [out.path for out in stage.outs], locked.get("outs"), versions)
 
 
+def md5_of(fact: Mapping[str, Any]) -> str | None:
+    """Return the MD5 that `dvc.lock` has of a path; of a directory whose files it lists, that of the list."""
+    return listed_hash(fact["files"]) if isinstance(fact.get("files"), list) else fact.get("md5")
+
+
 def _changed(what: str, stage: Stage, paths: Iterable[str], listed: Any, versions: Versions) -> list[str]:  # noqa: ANN401 - YAML
-    before = {str(one.get("path")): one.get("md5") for one in listed or () if isinstance(one, dict)}
+    before = {str(one.get("path")): md5_of(one) for one in listed or () if isinstance(one, dict)}
     found = []
     for path in paths:
         place = stage.place(path)

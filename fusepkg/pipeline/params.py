@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from typing import TYPE_CHECKING, Any
 
-from fusepkg.dvc.files import parse_yaml
+from fusepkg.dvc.values import read_values
 from fusepkg.errors import RepositoryUnfit
 
 if TYPE_CHECKING:
@@ -57,17 +56,4 @@ def _read(file: Path, name: str) -> dict[str, Any]:
         text = file.read_bytes()
     except FileNotFoundError as exc:
         raise RepositoryUnfit(f"the file of parameters {name} is not there", hint="Put it there") from exc
-    try:
-        if file.suffix == ".json":
-            content = json.loads(text)
-        elif file.suffix == ".toml":
-            content = tomllib.loads(text.decode())
-        elif file.suffix == ".py":
-            raise RepositoryUnfit(f"{name} holds parameters in Python, which fusepkg does not read")
-        else:
-            content = parse_yaml(text, name, "safe") or {}
-    except ValueError as exc:
-        raise RepositoryUnfit(f"{name} cannot be read: {exc}") from exc
-    if not isinstance(content, dict):
-        raise RepositoryUnfit(f"{name} has no keys: it is no mapping")
-    return content
+    return read_values(text, name)

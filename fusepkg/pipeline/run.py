@@ -1,47 +1,33 @@
-"""Running a pipeline: each stage whose inputs have changed, after those it needs; side by side where none waits."""
+"""Running pipelines: each stage whose inputs have changed, after those it needs; side by side where none waits."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fusepkg.errors import FusepkgError, TaskError
+from fusepkg.errors import FusepkgError, RepositoryUnfit, TaskError
 from fusepkg.pipeline.commands import Commands
-from fusepkg.pipeline.graph import check_inputs, check_outputs, chosen, needs
-from fusepkg.pipeline.hashes import cache_of, check_ignores, hash_path, root_of
-from fusepkg.pipeline.lock import differences, entry_of, read_lock, write_entry
+from fusepkg.pipeline.graph import check_inputs
+from fusepkg.pipeline.lock import differences, read_lock, write_entry
 from fusepkg.pipeline.params import values_of
-from fusepkg.pipeline.stages import read_stages
+from fusepkg.pipeline.repository import ignore_outputs, require_here
+from fusepkg.pipeline.stage_run import StageRun
 from fusepkg.pipeline.versions import versions_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
     from fusepkg.app.context import Context
-    from fusepkg.pipeline.hashes import OutputHash
+    from fusepkg.pipeline.repository import Pipeline, PipelineTree
+    from fusepkg.pipeline.stage_run import StageOutcome
     from fusepkg.pipeline.stages import Stage
-    from fusepkg.pipeline.versions import Versions
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """The stages of one `dvc.yaml`, checked, and the stages that each needs."""
-
-    directory: Path
-    root: Path
-    stages: Mapping[str, Stage]
-    needed: Mapping[str, list[str]]
-
-    def in_order(self) -> list[str]:
-        """Return the names of all stages, each after those it needs."""
-        return list(TopologicalSorter(self.needed).static_order())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +39,19 @@ class StageState:
     why: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StageOutcome:
-    """A stage that was looked at: ``has_run``, and what is noted in `dvc.lock` of it then."""
+def states(
+    app: Context, pipeline: Pipeline, names: Sequence[str] = (), *, everywhere: bool = False
+) -> Iterator[StageState]:
+    """Yield how stages are, in the order in which they run. What a stage before it would change does not count.
 
-    name: str
-    has_run: bool
-    entry: Mapping[str, Any]
-
-
-def pipeline_of(directory: Path, stages: Mapping[str, Stage]) -> Pipeline:
-    """Check stages of a `dvc.yaml`. Raises RepositoryUnfit."""
-    root = root_of(directory)
-    check_outputs(stages, root)
-    return Pipeline(directory, root, stages, needs(stages))
-
-
-def read_pipeline(directory: Path) -> Pipeline:
-    """Read and check the `dvc.yaml` of a directory. Raises RepositoryUnfit, MissingExtra."""
-    return pipeline_of(directory, read_stages(directory))
-
-
-def states(app: Context, pipeline: Pipeline) -> Iterator[StageState]:
-    """Yield how each stage is, in the order in which they run. What a stage before it would change does not count.
-
-    Raises RepositoryUnfit, and what hashing raises.
+    Raises UsageError for an unknown stage, RepositoryUnfit, and what hashing raises.
     """
-    _check(pipeline, pipeline.stages)
-    versions, locked = versions_at(app, pipeline.directory), read_lock(pipeline.directory)
-    for name in pipeline.in_order():
-        stage = pipeline.stages[name]
-        why = () if stage.is_frozen else tuple(differences(stage, locked.get(name), versions))
-        yield StageState(name, stage.is_frozen, why)
+    picked = _picked(pipeline, names, everywhere=everywhere)
+    _check(pipeline, picked)
+    versions, locks = versions_at(app, pipeline.tree), _Locks()
+    for stage in picked.values():
+        why = () if stage.is_frozen else tuple(differences(stage, locks.of(stage), versions))
+        yield StageState(stage.name, stage.is_frozen, why)
 
 
 def repro(
@@ -92,36 +59,45 @@ def repro(
     pipeline: Pipeline,
     names: Sequence[str] = (),
     *,
+    everywhere: bool = False,
     jobs: int = 1,
     force: bool = False,
+    use_run_cache: bool = True,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> list[StageOutcome]:
     """Run stages that have changed and what they need; return those that were looked at, in that order.
 
-    ``jobs`` stages run at a time. ``force`` runs those that have not changed, too. `dvc.lock` is written as each ends.
+    ``jobs`` stages run at a time. ``force`` runs those that have not changed, too, and takes nothing from the run
+    cache; ``everywhere`` means all stages of the repository. `dvc.lock` is written as each ends.
 
     Raises UsageError for an unknown stage, RepositoryUnfit, and TaskError if a stage fails: those that run are
     finished and noted, others are not begun.
     """
-    wanted = chosen(pipeline.needed, names)
-    picked = {name: stage for name, stage in pipeline.stages.items() if name in wanted}
-    with _alone(pipeline.directory):
+    picked = _picked(pipeline, names, everywhere=everywhere)
+    with _alone(pipeline.tree.root):
         _check(pipeline, picked)
-        run = _Run(
-            pipeline,
-            versions_at(app, pipeline.directory),
-            read_lock(pipeline.directory),
-            cache_of(pipeline.root),
-            Commands(pipeline.root),
-            force,
-            tell,
+        locks = _Locks()
+        run = StageRun(
+            pipeline.tree,
+            versions_at(app, pipeline.tree),
+            {name: locks.of(stage) for name, stage in picked.items()},
+            Commands(pipeline.tree.root),
+            force=force,
+            use_run_cache=use_run_cache,
+            tell=tell,
         )
-        return _in_threads(run, wanted, jobs)
+        return _in_threads(run, pipeline, picked, jobs)
 
 
-def _in_threads(run: _Run, wanted: set[str], jobs: int) -> list[StageOutcome]:
+def _picked(pipeline: Pipeline, names: Sequence[str], *, everywhere: bool) -> dict[str, Stage]:
+    if not names and not everywhere:
+        require_here(pipeline)
+    return {name: pipeline.stages[name] for name in pipeline.in_order(names, everywhere=everywhere)}
+
+
+def _in_threads(run: StageRun, pipeline: Pipeline, picked: Mapping[str, Stage], jobs: int) -> list[StageOutcome]:
     """Look at stages, each when those it needs are done."""
-    sorter = TopologicalSorter({name: run.pipeline.needed[name] for name in wanted})
+    sorter = TopologicalSorter({name: pipeline.needed[name] for name in picked})
     sorter.prepare()
     threads = ThreadPoolExecutor(jobs, thread_name_prefix="fusepkg-stage")
     pending: dict[Future[StageOutcome], str] = {}
@@ -130,7 +106,7 @@ def _in_threads(run: _Run, wanted: set[str], jobs: int) -> list[StageOutcome]:
     try:
         while True:
             if not failed:
-                pending |= {threads.submit(run.look_at, name): name for name in sorted(sorter.get_ready())}
+                pending |= {threads.submit(run.look_at, picked[name]): name for name in sorted(sorter.get_ready())}
             if not pending:
                 break
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -144,8 +120,9 @@ def _in_threads(run: _Run, wanted: set[str], jobs: int) -> list[StageOutcome]:
                     for other in pending:
                         other.cancel()
                     continue
-                if one.has_run:
-                    write_entry(run.pipeline.directory, name, one.entry)
+                if one.entry is not None:
+                    write_entry(picked[name].home, picked[name].key, one.entry)
+                    ignore_outputs(picked[name])
                 done.append(one)
                 sorter.done(name)
     except BaseException:
@@ -160,78 +137,50 @@ def _in_threads(run: _Run, wanted: set[str], jobs: int) -> list[StageOutcome]:
     return done
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One run of a pipeline; ``locked`` is what `dvc.lock` said before it. Safe for many threads."""
-
-    pipeline: Pipeline
-    versions: Versions
-    locked: Mapping[str, Any]
-    cache: Path | None
-    commands: Commands
-    force: bool
-    tell: Callable[[str], None]
-
-    def look_at(self, name: str) -> StageOutcome:
-        """Run a stage if it has changed. Raises TaskError, RepositoryUnfit, and what hashing raises."""
-        stage = self.pipeline.stages[name]
-        if stage.is_frozen:
-            self.tell(f"{name} is frozen")
-            return StageOutcome(name, False, {})
-        why = ["it was asked for"] if self.force else differences(stage, self.locked.get(name), self.versions)
-        if not why:
-            self.tell(f"{name} is up to date")
-            return StageOutcome(name, False, {})
-        self.tell(f"{name} runs: {', '.join(why)}")
-        return StageOutcome(name, True, self._run(stage))
-
-    def _run(self, stage: Stage) -> dict[str, Any]:
-        """Run a stage; return what is noted of it. Its inputs are hashed before, so that a change meanwhile shows."""
-        check_inputs({stage.name: stage})
-        deps = {path: self.versions.hash(stage.place(path)) for path in stage.deps}
-        params = values_of(stage)
-        for out in stage.outs:
-            place = stage.place(out.path)
-            self.versions.refuse_mounted(place, stage.name)
-            if not out.persists:
-                _remove(place)
-        self.commands.run(stage)
-        outs: dict[str, OutputHash] = {}
-        for out in stage.outs:
-            place = stage.place(out.path)
-            if not place.exists():
-                raise TaskError(
-                    f"stage {stage.name} ended without an error, but {out.path} is not there",
-                    hint="Its command has to write all its outputs",
-                )
-            outs[out.path] = hash_path(place, self.cache if out.is_cached else None)
-        return entry_of(stage, deps, params, outs)
-
-
 def _check(pipeline: Pipeline, picked: Mapping[str, Stage]) -> None:
     """Refuse, before anything runs, what is missing. Outputs of all stages count as there: who makes them runs."""
-    check_inputs(picked)
-    made = {pipeline.stages[name].place(out.path) for name in pipeline.stages for out in pipeline.stages[name].outs}
+    for stage in picked.values():
+        if stage.refused:
+            raise RepositoryUnfit(stage.refused, hint="Run this pipeline with `dvc repro`")
+    check_inputs(picked, pipeline.stages)
+    made = {stage.place(out.path) for stage in pipeline.stages.values() for out in stage.outs}
     for stage in picked.values():
         if not stage.directory.is_dir():
             raise TaskError(f"stage {stage.name} runs in {stage.directory}, which is no directory")
-        if not any(stage.place(path) in made for path, _ in stage.params):
+        if not stage.is_frozen and not any(stage.place(path) in made for path, _ in stage.params):
             values_of(stage)
-    places = [stage.place(path) for stage in picked.values() for path in stage.deps]
-    places += [stage.place(out.path) for stage in picked.values() for out in stage.outs]
-    check_ignores(pipeline.root, places)
+        for path in (*stage.deps, *(out.path for out in stage.outs)):
+            _check_seen(pipeline.tree, stage, path)
 
 
-def _remove(place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    else:
-        place.unlink(missing_ok=True)
+def _check_seen(tree: PipelineTree, stage: Stage, path: str) -> None:
+    place = stage.place(path)
+    if not place.is_relative_to(tree.root) or place == tree.root:
+        return
+    inside = place.relative_to(tree.root).as_posix()
+    if tree.ignores.leaves_out(inside, is_directory=place.is_dir()):
+        raise RepositoryUnfit(
+            f"stage {stage.name} has {path}, which is left out by a .dvcignore",
+            hint="Take it out of one of the two",
+        )
+
+
+class _Locks:
+    """What the `dvc.lock` beside each `dvc.yaml` says, each read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, dict[str, Any]] = {}
+
+    def of(self, stage: Stage) -> dict[str, Any] | None:
+        """Return what is noted of a stage. Raises RepositoryUnfit."""
+        if stage.home not in self._read:
+            self._read[stage.home] = read_lock(stage.home)
+        return self._read[stage.home].get(stage.key)
 
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Hold the directory of a pipeline for one run. Raises TaskError if another has it."""
+    """Hold a repository for one run. Raises TaskError if another has it."""
     held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:

@@ -1,56 +1,66 @@
-"""The stages of a `dvc.yaml`: read, checked, and added to without touching the rest of the file."""
+"""The stages of a `dvc.yaml`, read and checked; what DVC knows and fusepkg does not run is kept with its line."""
 
 from __future__ import annotations
 
-import io
 import os
-import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusepkg.dvc.files import parse_yaml
-from fusepkg.errors import RepositoryUnfit, UsageError
-from fusepkg.gitdata.worktree import write_whole
+from fusepkg.dvc.templates import PARAMS, Variables, expand
+from fusepkg.dvc.yaml_file import read_document
+from fusepkg.errors import RepositoryUnfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping
+
+    from fusepkg.dvc.templates import Expanded
+    from fusepkg.dvc.yaml_file import YamlFile, YamlPlace
 
 PIPELINE = "dvc.yaml"
-PARAMS = "params.yaml"
 
-_NAME = re.compile(r"[\w-]+")
+_NAME = re.compile(r"[^@:$/\\\s]+")
 _KEYS = {"cmd", "wdir", "deps", "params", "outs", "metrics", "plots", "frozen", "always_changed", "meta", "desc"}
-_TOP_KEYS = {"stages", "plots", "metrics", "params", "artifacts"}
-_TEMPLATE = "${"
-_LINE_WIDTH = 1 << 20  # so that a long command stays on one line
+_TOP_KEYS = {"stages", "vars", "plots", "metrics", "params", "artifacts", "datasets"}
+_PLOT_KEYS = {"template", "x", "y", "x_label", "y_label", "title", "header"}
+_OUT_KEYS = {"cache", "persist", "remote", "push", "desc", "type", "labels", "meta", "checkpoint"} | _PLOT_KEYS
 
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """One output. ``is_cached``: DVC keeps a copy of it in its cache; ``persists``: it is not removed before a run."""
+    """One output. ``is_cached``: DVC keeps a copy of it in its cache; ``persists``: it is not removed before a run.
+
+    ``is_shown``: it is a metric or a plot.
+    """
 
     path: str
     is_cached: bool = True
     persists: bool = False
+    is_shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage; paths are as the file has them, relative to ``directory``.
 
-    ``command`` is one text or several. ``params`` has the keys wanted of each file; None: all of it.
+    ``name`` is how it is named from here, ``key`` how its `dvc.yaml` in ``home`` names it, ``group`` that of its
+    `foreach` or `matrix`. ``command`` is one text or several. ``params`` has the keys wanted of each file; None: all of
+    it. ``refused`` says what of it fusepkg cannot do, with the line; empty if nothing.
     """
 
     name: str
     directory: Path
     command: str | list[str]
+    home: Path
+    key: str
+    group: str = ""
     deps: tuple[str, ...] = ()
     outs: tuple[Out, ...] = ()
     params: tuple[tuple[str, tuple[str, ...] | None], ...] = ()
     is_frozen: bool = False
     always_runs: bool = False
+    refused: str = ""
 
     def place(self, path: str) -> Path:
         """Return where a path of the stage lies; symbolic links above it are followed."""
@@ -63,170 +73,138 @@ class Stage:
         return (*self.deps, *(path for path, _ in self.params))
 
 
-def read_stages(directory: Path) -> dict[str, Stage]:
-    """Read the `dvc.yaml` of a directory. Raises RepositoryUnfit, with the stage that is wrong; MissingExtra."""
-    path = directory / PIPELINE
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError as exc:
-        raise RepositoryUnfit(f"{directory} has no {PIPELINE}", hint="`fusepkg stage add` begins one") from exc
-    return _stages_of(text, directory)
+def parse_stages(text: bytes, home: Path, address: str = "", options: Mapping[str, str] | None = None) -> list[Stage]:
+    """Read the text of the `dvc.yaml` of a directory; ``address`` is its path for people, if it is not that of here.
 
-
-def add_stage(
-    directory: Path,
-    name: str,
-    command: str,
-    deps: Iterable[str],
-    outs: Sequence[Out],
-    params: Sequence[str],
-    force: bool,
-) -> bytes:
-    """Return the text of the `dvc.yaml` with one more stage, comments and order as they were. Nothing is written.
-
-    ``params`` are `KEY[,KEY...]` of `params.yaml`, or `FILE:[KEY,...]`. With ``force`` one of that
-    name is replaced. Raises UsageError, RepositoryUnfit, MissingExtra.
+    ``options`` are those of `[parsing]` in DVC's configuration. Raises RepositoryUnfit, with the line that is wrong;
+    MissingExtra.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot be the name of a stage", hint="Use letters, digits, - and _")
-    text = (directory / PIPELINE).read_bytes() if (directory / PIPELINE).exists() else b"stages: {}\n"
-    known = _stages_of(text, directory)
-    if name in known and not force:
-        raise UsageError(f"{PIPELINE} has a stage {name} already", hint="--force replaces it")
-    content = parse_yaml(text, PIPELINE, "rt") or {}
-    if not content.get("stages"):
-        content["stages"] = {}
-    kept = sorted(outs, key=lambda out: _normal(out.path))
-    parts = {
-        "deps": sorted({_normal(path) for path in deps}),
-        "params": [one for param in params for one in _param(param)],
-        "outs": [_normal(out.path) if out.is_cached else {_normal(out.path): {"cache": False}} for out in kept],
-    }
-    content["stages"][name] = {"cmd": command} | {key: value for key, value in parts.items() if value}
-    return yaml_bytes(content)
+    document = read_document(text, address or PIPELINE)
+    check_top(document)
+
+    def read(path: str) -> bytes | None:
+        try:
+            return (home / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    variables = Variables(read, options or {})
+    return [_stage(expanded, home, address) for expanded in expand(document, variables)]
 
 
-def write_pipeline(directory: Path, text: bytes) -> None:
-    """Write a `dvc.yaml`, as a whole or not at all."""
-    write_whole(directory / PIPELINE, text.decode())
-
-
-def yaml_bytes(content: Any) -> bytes:  # noqa: ANN401 - YAML
-    """Return YAML as DVC writes it: one entry a line, unless it was read otherwise."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = _LINE_WIDTH
-    written = io.BytesIO()
-    yaml.dump(content, written)
-    return written.getvalue()
-
-
-def parse_stages(text: bytes, directory: Path) -> dict[str, Stage]:
-    """Read the text of a `dvc.yaml`. Raises as ``read_stages``."""
-    return _stages_of(text, directory)
-
-
-def _stages_of(text: bytes, directory: Path) -> dict[str, Stage]:
-    content = parse_yaml(text, PIPELINE, "safe") or {}
+def check_top(document: YamlFile) -> None:
+    """Refuse a file that is no `dvc.yaml`. Raises RepositoryUnfit."""
+    content = document.content if document.content is not None else {}
     if not isinstance(content, dict):
-        raise RepositoryUnfit(f"{PIPELINE} is no mapping with `stages`")
-    if unknown := set(content) - _TOP_KEYS:
-        raise _unread(PIPELINE, unknown)
+        raise RepositoryUnfit(f"{document.name} is no mapping with `stages`")
+    if unknown := sorted(str(key) for key in content if key not in _TOP_KEYS):
+        raise _unread(document.top.at(unknown[0]), document.name, unknown)
     stages = content.get("stages") or {}
     if not isinstance(stages, dict):
-        raise RepositoryUnfit(f"`stages` of {PIPELINE} is no mapping")
-    return {str(name): _stage(str(name), entry, directory) for name, entry in stages.items()}
+        raise RepositoryUnfit(f"{document.top.at('stages')}: `stages` is no mapping")
+    for name in stages:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise RepositoryUnfit(
+                f"{document.top.at('stages', name)}: {str(name)[:80]!r} cannot be the name of a stage",
+                hint="Use letters, digits, - and _",
+            )
 
 
-def _stage(name: str, entry: Any, directory: Path) -> Stage:  # noqa: ANN401 - YAML
-    where = f"stage {name} of {PIPELINE}"
-    if not _NAME.fullmatch(name):
-        raise RepositoryUnfit(f"{where}: names are made of letters, digits, - and _")
-    if not isinstance(entry, dict):
-        raise RepositoryUnfit(f"{where} is no mapping")
-    if unknown := set(entry) - _KEYS:
-        raise _unread(where, unknown)
-    if _TEMPLATE in str({key: value for key, value in entry.items() if key not in ("meta", "desc")}):
-        raise RepositoryUnfit(
-            f"{where} has `{_TEMPLATE}...}}`, a template of DVC, which fusepkg does not fill in",
-            hint="Run it with `dvc repro`; a variable of the shell can be written $NAME",
-        )
+def _stage(expanded: Expanded, home: Path, address: str) -> Stage:
+    entry, place, key = expanded.entry, expanded.place, expanded.name
+    if unknown := sorted(str(one) for one in entry if one not in _KEYS):
+        raise _unread(place.at(unknown[0]), f"stage {key}", unknown)
     command = entry.get("cmd")
     lines = command if isinstance(command, list) else [command]
     if not lines or not all(isinstance(line, str) and line.strip() for line in lines):
-        raise RepositoryUnfit(f"{where} has no command: `cmd`")
+        raise RepositoryUnfit(f"{place.at('cmd')}: stage {key} has no command: `cmd`")
     wdir = entry.get("wdir") or "."
     if not isinstance(wdir, str):
-        raise RepositoryUnfit(f"{where}: `wdir` is no path")
-    outs = [out for kind in ("outs", "metrics", "plots") for out in _list(entry, kind, where)]
+        raise RepositoryUnfit(f"{place.at('wdir')}: `wdir` of stage {key} is no path")
+    for flag in ("frozen", "always_changed"):
+        if not isinstance(entry.get(flag, False), bool):
+            raise RepositoryUnfit(f"{place.at(flag)}: `{flag}` of stage {key} is neither true nor false")
+    refused: list[str] = []
+    outs = tuple(
+        out
+        for kind in ("outs", "metrics", "plots")
+        for number, one in enumerate(_list(entry, kind, place))
+        for out in _outs(one, place.at(kind, number), kind, refused)
+    )
+    deps = tuple(
+        _path(dep, place.at("deps", number), refused) for number, dep in enumerate(_list(entry, "deps", place))
+    )
+    params = _params(_list(entry, "params", place), place.at("params"), refused)
     return Stage(
-        name,
-        Path(os.path.normpath(directory / wdir)),
+        f"{address}:{key}" if address else key,
+        Path(os.path.normpath(home / wdir)),
         command if isinstance(command, (str, list)) else "",
-        tuple(_path(dep, where) for dep in _list(entry, "deps", where)),
-        tuple(_out(out, where) for out in outs),
-        _params(_list(entry, "params", where), where),
-        bool(entry.get("frozen")),
-        bool(entry.get("always_changed")),
+        home,
+        key,
+        expanded.group,
+        deps,
+        outs,
+        params,
+        entry.get("frozen", False),
+        entry.get("always_changed", False) or not (deps or params or outs),
+        refused[0] if refused else "",
     )
 
 
-def _unread(where: str, keys: set[Any]) -> RepositoryUnfit:
+def _unread(place: YamlPlace, what: str, keys: list[str]) -> RepositoryUnfit:
     return RepositoryUnfit(
-        f"{where} has {', '.join(sorted(f'`{key}`' for key in keys))}, which fusepkg does not read",
-        hint="Run it with `dvc repro`",
+        f"{place}: {what} has {', '.join(f'`{key}`' for key in keys)}, which fusepkg does not read",
+        hint="Correct it, or run the pipeline with `dvc repro`",
     )
 
 
-def _list(entry: dict[str, Any], key: str, where: str) -> list[Any]:
+def _list(entry: dict[str, Any], key: str, place: YamlPlace) -> list[Any]:
     found = entry.get(key)
     if found is None:
         return []
     if not isinstance(found, list):
-        raise RepositoryUnfit(f"{where}: `{key}` is no list")
+        raise RepositoryUnfit(f"{place.at(key)}: `{key}` is no list")
     return found
 
 
-def _path(value: Any, where: str) -> str:  # noqa: ANN401 - YAML
-    if not isinstance(value, str) or not value or "://" in value:
-        raise RepositoryUnfit(f"{where}: {str(value)[:80]!r} is no path on this machine")
+def _path(value: Any, place: YamlPlace, refused: list[str]) -> str:  # noqa: ANN401 - YAML
+    if not isinstance(value, str) or not value:
+        raise RepositoryUnfit(f"{place}: {str(value)[:80]!r} is no path")
+    if "://" in value:
+        refused.append(f"{place}: {value[:80]!r} is no path on this machine")
     return value
 
 
-def _out(value: Any, where: str) -> Out:  # noqa: ANN401 - YAML
-    if not isinstance(value, dict):
-        return Out(_path(value, where))
-    options = next(iter(value.values()), None)
-    if len(value) != 1 or not isinstance(options, dict | list | None):
-        raise RepositoryUnfit(f"{where}: {str(value)[:80]!r} is no output")
-    told = options if isinstance(options, dict) else {}
-    return Out(_path(next(iter(value)), where), told.get("cache", True) is not False, bool(told.get("persist")))
+def _outs(value: Any, place: YamlPlace, kind: str, refused: list[str]) -> list[Out]:  # noqa: ANN401 - YAML
+    told = {value: {}} if isinstance(value, str) else value
+    if not isinstance(told, dict) or not told:
+        raise RepositoryUnfit(f"{place}: {str(value)[:80]!r} is no output")
+    found = []
+    for path, options in told.items():
+        given = {} if options is None or (kind == "plots" and isinstance(options, list)) else options
+        if not isinstance(given, dict):
+            raise RepositoryUnfit(f"{place}: what {str(path)[:80]!r} is to be is no mapping")
+        if unknown := sorted(str(one) for one in given if one not in _OUT_KEYS):
+            raise _unread(place.at(path, unknown[0]), f"the output {path}", unknown)
+        for flag in ("cache", "persist"):
+            if not isinstance(given.get(flag, True), bool):
+                raise RepositoryUnfit(f"{place.at(path, flag)}: `{flag}` of {path} is neither true nor false")
+        is_cached, persists = given.get("cache", True), given.get("persist", False)
+        found.append(Out(_path(path, place, refused), is_cached, persists, kind != "outs"))
+    return found
 
 
-def _params(values: list[Any], where: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
+def _params(values: list[Any], place: YamlPlace, refused: list[str]) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
     found: dict[str, tuple[str, ...] | None] = {}
-    for value in values:
+    for number, value in enumerate(values):
+        at = place.at(number)
         for path, keys in value.items() if isinstance(value, dict) else [(PARAMS, [value])]:
             if not isinstance(keys, list | None) or not all(isinstance(key, str) for key in keys or ()):
-                raise RepositoryUnfit(f"{where}: {str(value)[:80]!r} names no parameters")
+                raise RepositoryUnfit(f"{at}: {str(value)[:80]!r} names no parameters")
             if any(set(key) & set("*?[") for key in keys or ()):
-                raise RepositoryUnfit(f"{where}: the parameter {str(value)[:80]!r} is a pattern; name the keys")
-            known = found.get(_path(path, where), ())
+                raise RepositoryUnfit(f"{at}: the parameter {str(value)[:80]!r} is a pattern; name the keys")
+            known = found.get(_path(path, at, refused), ())
+            if path.endswith(".py"):
+                refused.append(f"{at}: {path} holds parameters in Python, which fusepkg does not read")
             found[path] = None if not keys or known is None else (*known, *keys)
     return tuple(found.items())
-
-
-def _normal(path: str) -> str:
-    return posixpath.normpath(path)
-
-
-def _param(text: str) -> list[Any]:
-    path, colon, keys = text.rpartition(":")
-    names = [key for key in keys.split(",") if key]
-    if colon and path != PARAMS:
-        return [{path: names or None}]
-    if not names:
-        raise UsageError(f"{text!r} names no parameter", hint="Write KEY,KEY or FILE:KEY,KEY")
-    return list(names)

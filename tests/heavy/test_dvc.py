@@ -13,6 +13,8 @@ from fusepkg import Package
 from tests.command import Fusepkg
 from tests.dvc_repositories import EXPECTED, make, run, unpack, write
 
+GOLDEN = Path(__file__).parents[1] / "golden/dvc/pipeline"
+
 DVC = shutil.which("dvc", path=str(Path(sys.executable).parent)) or shutil.which("dvc")
 pytestmark = pytest.mark.skipif(DVC is None, reason="DVC is not in this environment: make test-heavy")
 
@@ -118,3 +120,66 @@ def test_pipelines_over_data_that_fusepkg_tracks_agree(pipeline: Path, fusepkg: 
         assert "3 stages run" in fusepkg("repro", cwd=pipeline).stderr
         assert "0 stages run" in fusepkg("repro", cwd=pipeline).stderr
         assert json.loads(run(pipeline, DVC, "status", "--json")) == {}
+
+
+# --- all that a dvc.yaml may hold, and the run cache ---------------------------------------------------------
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """A repository of DVC with the golden pipelines, of which none has run."""
+    assert DVC is not None
+    made = tmp_path / "golden"
+    shutil.copytree(GOLDEN, made, ignore=shutil.ignore_patterns("dvc.lock", "runs.txt"))
+    run(made, "git", "init", "-q", "--template=", "-b", "main")
+    ignored = (made / ".dvcignore").read_text()
+    (made / ".dvcignore").unlink()
+    run(made, DVC, "init", "-q")
+    (made / ".dvcignore").write_text(ignored)
+    return made
+
+
+def test_the_golden_pipelines_are_what_dvc_makes_of_them_today(golden: Path, fusepkg: Fusepkg) -> None:
+    assert DVC is not None
+    run(golden, DVC, "repro", "-q", "-P")
+    for name in ("dvc.lock", "sub/deep/dvc.lock"):
+        assert (golden / name).read_text() == (GOLDEN / name).read_text()
+    runs = golden / ".dvc/cache/runs"
+    kept = sorted(str(path.relative_to(runs)) for path in runs.rglob("*") if path.is_file())
+    assert kept == (GOLDEN / "runs.txt").read_text().split()
+    told = fusepkg("stage", "status", "-P", "--json", cwd=golden, check=False).stdout
+    assert {one["stage"] for one in json.loads(told) if one["why"]} == {"always", "callback"}
+
+
+def test_golden_pipelines_that_fusepkg_has_run_are_up_to_date_for_dvc(golden: Path, fusepkg: Fusepkg) -> None:
+    assert DVC is not None
+    (golden / "raw/editor.tmp").touch()
+    fusepkg("repro", "-P", "-j", "2", cwd=golden)
+    assert set(json.loads(run(golden, DVC, "status", "--json"))) == {"always", "callback"}
+    assert run(golden, DVC, "repro", "-P").count("Running stage") == 2
+
+
+@pytest.mark.parametrize("first", ["dvc", "fusepkg"])
+def test_each_takes_results_from_the_run_cache_that_the_other_filled(
+    golden: Path, fusepkg: Fusepkg, first: str
+) -> None:
+    assert DVC is not None
+    shutil.rmtree(golden / "sub")
+    pipeline = "stages:\n  a: {cmd: 'cp -r raw out; echo >> runs', deps: [raw], outs: [out]}\n"
+    (golden / "dvc.yaml").write_text(pipeline)
+    made = []
+    for text in ("first", "second"):
+        (golden / "raw/a").write_text(text)
+        if first == "dvc":
+            run(golden, DVC, "repro", "-q")
+        else:
+            fusepkg("repro", cwd=golden)
+        made.append((golden / "dvc.lock").read_text())
+    (golden / "raw/a").write_text("first")
+    said = fusepkg("repro", cwd=golden).stdout if first == "dvc" else run(golden, DVC, "repro")
+    assert ("is taken from the run cache" if first == "dvc" else "is cached - skipping run") in said
+    assert (golden / "out/a").read_text() == "first"
+    assert (golden / "runs").read_text() == "\n\n"
+    assert (golden / "dvc.lock").read_text() == made[0]
+    assert json.loads(run(golden, DVC, "status", "--json")) == {}
+    assert fusepkg("stage", "status", cwd=golden).returncode == 0

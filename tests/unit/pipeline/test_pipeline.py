@@ -20,8 +20,10 @@ from fusepkg.dvc.files import parse_yaml
 from fusepkg.errors import FusepkgError, RepositoryUnfit, TaskError, UsageError
 from fusepkg.pipeline import run as pipelines
 from fusepkg.pipeline import versions
+from fusepkg.pipeline.adding import add_stage
 from fusepkg.pipeline.hashes import hash_path
-from fusepkg.pipeline.stages import Out, add_stage
+from fusepkg.pipeline.repository import read_pipeline
+from fusepkg.pipeline.stages import Out
 from fusepkg.pipeline.versions import versions_at
 from tests.command import Fusepkg
 
@@ -67,7 +69,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def repro(app: Context, place: Path, *names: str, **options: Any) -> list[str]:
     """Run it; return the stages that ran."""
-    return [one.name for one in pipelines.repro(app, pipelines.read_pipeline(place), names, **options) if one.has_run]
+    return [one.name for one in pipelines.repro(app, read_pipeline(place), names, **options) if one.has_run]
 
 
 def lock(place: Path) -> Any:
@@ -237,7 +239,8 @@ def test_a_failing_stage_lets_those_beside_it_end(app: Context, place: Path) -> 
     os.mkfifo(place / "meet")
     stages(
         place,
-        "  a: {cmd: 'cat meet > out', outs: [out]}\n  b: {cmd: 'echo met > meet; exit 1'}\n"
+        "  a: {cmd: 'read b < meet; while kill -0 $b; do sleep 0.1; done; touch out', outs: [out]}\n"
+        "  b: {cmd: 'echo $$ > meet; exit 1'}\n"
         "  c: {cmd: 'touch c', deps: [out], outs: [c]}\n",
     )
     with pytest.raises(TaskError, match="stage b failed"):
@@ -277,9 +280,10 @@ def test_two_runs_at_a_time_are_refused(app: Context, place: Path, fusepkg: Fuse
 
 def test_a_version_is_hashed_once(app: Context, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(versions, "hash_path", lambda path: read.append(path) or hash_path(path))
-    mounted = replace(versions_at(app, place), mounts=((place / "raw", "1" * 64),))
-    assert mounted.hash(place / "raw") == mounted.hash(place / "raw") == hash_path(place / "raw")
+    monkeypatch.setattr(versions, "hash_path", lambda path, *where: read.append(path) or hash_path(path, *where))
+    tree = read_pipeline(place).tree
+    mounted = replace(versions_at(app, tree), mounts=((place / "raw", "1" * 64),))
+    assert mounted.hash(place / "raw") == mounted.hash(place / "raw") == hash_path(place / "raw", place, tree.ignores)
     assert mounted.hash(place / "raw/a").md5 == hashlib.md5(b"a").hexdigest()
     assert read == [place / "raw", place / "raw/a"]
     other = replace(mounted, mounts=((place / "raw", "2" * 64),))
@@ -297,7 +301,7 @@ def test_tracked_data_is_hashed_once_for_each_version(
     fusepkg("track", "raw", cwd=place)
     assert repro(app, place) == ["clean", "count"]
     read: list[Path] = []
-    monkeypatch.setattr(versions, "hash_path", lambda path: read.append(path) or hash_path(path))
+    monkeypatch.setattr(versions, "hash_path", lambda path, *where: read.append(path) or hash_path(path, *where))
     assert repro(app, place) == []
     assert place / "raw" not in read
     (place / "raw/a").write_text("changed, and not tracked again")
@@ -324,14 +328,23 @@ def test_tracked_data_is_hashed_once_for_each_version(
         ("  a: {cmd: x, outs: [.]}\n", "no file or directory of its own"),
         ("  a: {cmd: x, outs: [/etc]}\n", "no file or directory of its own"),
         ("  a: {cmd: x, outs: [.git/x]}\n", "no file or directory of its own"),
-        ("  a: {cmd: x, deps: ['s3://b/k']}\n", "stage a of dvc.yaml: 's3://b/k' is no path on this machine"),
-        ("  a: {cmd: 'echo ${item}'}\n", "stage a of dvc.yaml has `\\${...}`"),
-        ("  a: {foreach: [1], do: {cmd: x}}\n", "stage a of dvc.yaml has `do`, `foreach`"),
-        ("  a: {deps: [raw]}\n", "stage a of dvc.yaml has no command"),
-        ("  a: {cmd: x, outs: raw}\n", "stage a of dvc.yaml: `outs` is no list"),
-        ("  a: [x]\n", "stage a of dvc.yaml is no mapping"),
+        ("  a: {cmd: x, deps: ['s3://b/k']}\n", r"dvc.yaml, line 3: 's3://b/k' is no path on this machine"),
+        ("  a: {cmd: 'echo ${item}'}\n", r"dvc.yaml, line 3: there is no value for `\${item}`"),
+        ("  a: {cmd: 'echo ${a b.}'}\n", r"dvc.yaml, line 3: `\${a b.}` is no template"),
+        ("  a: {foreach: [1]}\n", "dvc.yaml, line 3: stage a needs `foreach` and `do`"),
+        ("  a:\n    foreach: 1\n    do: {cmd: x}\n", "dvc.yaml, line 4: `foreach` of stage a is neither"),
+        ("  a: {matrix: {b: 1}, cmd: x}\n", "dvc.yaml, line 3: `matrix` of stage a is no mapping of lists"),
+        ("  a: {deps: [raw]}\n", "dvc.yaml, line 3: stage a has no command"),
+        ("  a:\n    cmd: x\n    outs: raw\n", "dvc.yaml, line 5: `outs` is no list"),
+        ("  a: {cmd: x, outs: [c: {cach: false}]}\n", "dvc.yaml, line 3: the output c has `cach`"),
+        ("  a: {cmd: x, frozen: 1}\n", "dvc.yaml, line 3: `frozen` of stage a is neither true nor false"),
+        ("  a: {cmd: x, params: [p.py: [b]]}\n", "dvc.yaml, line 3: p.py holds parameters in Python"),
+        ("  a: [x]\n", "dvc.yaml, line 3: stage a is no mapping"),
         ("  a: {cmd: x\n", "dvc.yaml, line . is not YAML"),
-        ("  a: {cmd: x}\nvars: [x.yaml]\n", "dvc.yaml has `vars`"),
+        ("  a@b: {cmd: x}\n", "dvc.yaml, line 3: 'a@b' cannot be the name of a stage"),
+        ("  a: {cmd: x}\nvars: [x.yaml]\n", "dvc.yaml, line 4: x.yaml is not there"),
+        ("  a: {cmd: x}\nvars: [model: {rate: 1}]\n", "dvc.yaml, line 4: `model.rate` has a value already"),
+        ("  a: {cmd: x}\nstage: {}\n", "dvc.yaml, line 4: dvc.yaml has `stage`"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_runs(app: Context, place: Path, text: str, message: str) -> None:
@@ -355,15 +368,21 @@ def test_a_stage_that_would_break_the_pipeline_is_not_added(place: Path, fusepkg
         add_stage(place, "a b", "true", [], [Out("x")], [], force=False)
 
 
-def test_patterns_of_dvcignore_are_refused(app: Context, place: Path) -> None:
-    (place / ".dvcignore").write_text("# only words\n\n")
+def test_dvcignore_leaves_files_out_of_hashes(app: Context, place: Path) -> None:
+    (place / ".dvcignore").write_text("# of editors\n*.tmp\n/raw/cache/\n!kept.tmp\n")
     repro(app, place)
+    (place / "raw/cache").mkdir()
+    for name in ("a.tmp", "cache/x"):
+        (place / "raw" / name).touch()
+    assert repro(app, place) == []
+    (place / "raw/kept.tmp").touch()
+    assert repro(app, place) == ["clean"]
     (place / "raw/.dvcignore").touch()
     with pytest.raises(RepositoryUnfit, match=r"raw has a \.dvcignore"):
         repro(app, place)
     (place / "raw/.dvcignore").unlink()
-    (place / ".dvcignore").write_text("*.tmp\n")
-    with pytest.raises(RepositoryUnfit, match=r"\.dvcignore has patterns"):
+    (place / ".dvcignore").write_text("clean.*\n")
+    with pytest.raises(RepositoryUnfit, match=r"stage clean has clean.txt, which is left out by a \.dvcignore"):
         repro(app, place)
 
 
