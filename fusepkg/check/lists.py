@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, chunk_count, chunk_size, combine_chunks
+from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, chunk_count, chunk_size
 
 from fusepkg.check.directory import Difference, DifferenceKind
-from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing, ObjectTooLarge, PackTableInvalid
+from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing, PackTableInvalid
+from fusepkg.fetch.verified import expected_object, take_object
 from fusepkg.model.block_hashes import (
     block_hashes,
     block_root,
@@ -27,7 +28,6 @@ from fusepkg.registry.block_lists import get_block_list, put_block_list
 from fusepkg.registry.layout import pack_key
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
 from fusepkg.registry.packs import get_pack_table, has_pack
-from fusepkg.store.protocol import no_more_than
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
@@ -97,16 +97,17 @@ def mend_lists(store: ObjectStore, entry: Entry, open_place: Callable[[PhysicalK
     """Read a large object and put its lists again; False if it is not the entry's object, so that nothing was put."""
     chunks: list[bytes] = []
     parts: list[bytes] = []
-    size = chunk_size(entry.size)
-    try:
-        theirs, key = open_place(entry.physical_key)
-        pieces = theirs.stream(key, version=entry.physical_key.version, piece_bytes=size)
-        for piece in no_more_than(entry.size, pieces, str(entry.physical_key)):
+
+    def hash_chunks(pieces: Iterator[bytes]) -> None:
+        chunks.clear()
+        parts.clear()
+        for piece in pieces:
             chunks.append(hashlib.sha256(piece).digest())
             parts.append(block_hashes(piece))
-    except (ObjectMissing, ObjectTooLarge):
-        return False
-    if combine_chunks(chunks) != entry.digest:
+
+    try:
+        take_object(expected_object(entry), open_place, hash_chunks, piece_bytes=chunk_size(entry.size))
+    except (ObjectMissing, DigestMismatch):
         return False
     put_chunk_list(store, entry.digest, chunks)
     root, data = write_list(entry.digest, entry.size, parts)

@@ -10,12 +10,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Hashing
-
 from fusepkg.check.directory import Difference, DifferenceKind
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
+from fusepkg.fetch.verified import expected_object, is_right
 from fusepkg.model.checksums import matches_checksums
-from fusepkg.store.protocol import no_more_than
 from fusepkg.work.progress import Phase, PhaseCounters, no_progress
 from fusepkg.work.threads import StopFlag, run_threads
 
@@ -32,9 +30,6 @@ ASK_THREADS = 32
 
 READ_THREADS = 8
 """Objects read at a time: hashing is all CPU, and more would only share the line."""
-
-_PIECE_BYTES = 1 << 20
-"""Read and hashed at a time."""
 
 
 @dataclass(slots=True)
@@ -119,7 +114,7 @@ class _Check:
             if proven is not None:
                 return _Outcome(entry, None if proven else _wrong_contents(entry), by_checksum=True)
             with self._readers:
-                return self._read(entry, store, key)
+                return self._read(entry)
         except ObjectMissing:
             return _Outcome(entry, f"is missing: {place}", DifferenceKind.MISSING)
         except (RemoteError, IntegrityError) as exc:
@@ -127,20 +122,9 @@ class _Check:
                 raise
             return _Outcome(entry, f"cannot be read: {exc.message}")
 
-    def _read(self, entry: Entry, store: ObjectStore, key: str) -> _Outcome:
-        hashing = Hashing(entry.digest.algorithm, entry.size)
-        size = 0
-        pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=_PIECE_BYTES)
-        for piece in no_more_than(entry.size, pieces, str(entry.physical_key)):
-            self._stop.check()
-            size += len(piece)
-            hashing.update(piece)
-        problem = None
-        if size != entry.size:
-            problem = _wrong_size(entry, size)
-        elif not entry.digest.matches(hashing.digest()):
-            problem = _wrong_contents(entry)
-        return _Outcome(entry, problem, read_bytes=size)
+    def _read(self, entry: Entry) -> _Outcome:
+        right = is_right(expected_object(entry), self._store_for, self._stop.check)
+        return _Outcome(entry, None if right else _wrong_contents(entry), read_bytes=entry.size)
 
 
 def _wrong_size(entry: Entry, size: int) -> str:

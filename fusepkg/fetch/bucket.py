@@ -17,6 +17,7 @@ from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMis
 from fusepkg.fetch.flight import RangeFlight
 from fusepkg.fetch.piece import Kind
 from fusepkg.fetch.slots import SLOW_SMALL, SMALL_BYTES, SMALL_SLOTS
+from fusepkg.fetch.verified import MISMATCH_TRIES, expected_object, mismatch, of_size, until_right
 from fusepkg.fetch.workers import DaemonThreads
 from fusepkg.store.protocol import Wanted
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MISMATCH_TRIES = 2
-"""Fetches of an object whose bytes are wrong, before giving up: the damage may lie in the transfer."""
-
 HASHING_THREADS = 32
 """Most threads that hash large pieces."""
 
@@ -48,14 +46,6 @@ Outcome: TypeAlias = "Verified | bytes | list[Verified | None] | FusepkgError"
 error."""
 
 _T = TypeVar("_T")
-
-
-def mismatch(entry: Entry) -> DigestMismatch:
-    """Return the error for bytes that are not an entry's."""
-    return DigestMismatch(
-        f"{entry.physical_key} does not hold the {entry.size} bytes that the manifest names as {entry.digest}",
-        hint="The object was changed, truncated or replaced; restore it, or push the file again",
-    )
 
 
 class BucketReader:
@@ -131,20 +121,22 @@ class BucketReader:
             yield self._outcomes.popleft()
 
     def give(self, entry: Entry, take: Callable[[Iterator[bytes]], _T]) -> _T:
-        """Return what ``take`` makes of a whole object, in pieces, which it checks. Blocks.
+        """Return what ``take`` makes of a whole object, in pieces, which it checks; perhaps twice. Blocks.
 
         Raises: RemoteError, DigestMismatch, and what ``take`` raises.
         """
+
+        expected = expected_object(entry)
 
         def stream() -> _T:
             store, key = self._store_for(entry.physical_key)
             pieces = store.stream(key, version=entry.physical_key.version, piece_bytes=chunk_size(entry.size))
             try:
-                return take(_no_more_than(entry, pieces))
+                return take(of_size(expected, pieces))
             except WrongBytes as exc:
-                raise mismatch(entry) from exc
+                raise mismatch(expected) from exc
 
-        return self._contained(entry, stream)
+        return self._contained(entry, partial(until_right, expected, stream))
 
     # --- in threads of the store or of our own -----------------------------------------------------------------
 
@@ -205,7 +197,7 @@ class BucketReader:
         self._count_wrong()
         flight.wrong += 1
         if flight.wrong >= MISMATCH_TRIES:
-            raise mismatch(flight.entry)
+            raise mismatch(expected_object(flight.entry))
         log.warning("%s: wrong bytes from %s, fetching again", piece.entry.logical_key, flight.entry.physical_key)
         self.submit([flight])
         return None
@@ -265,15 +257,3 @@ class BucketReader:
 def is_transient(error: FusepkgError) -> bool:
     """Whether the same request may succeed later without anybody changing anything."""
     return isinstance(error, RemoteError) and error.retryable
-
-
-def _no_more_than(entry: Entry, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the pieces, as long as they are no more than the entry has: a huge object must not fill the disk."""
-    room = entry.size
-    for piece in pieces:
-        room -= len(piece)
-        if room < 0:
-            raise mismatch(entry)
-        yield piece
-    if room:
-        raise mismatch(entry)

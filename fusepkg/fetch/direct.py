@@ -9,12 +9,12 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Hashing, chunk_count, chunk_size, combine_chunks, compute_digest
+from fusepkg_cache.digest import Hashing, chunk_count, chunk_size, combine_chunks
 
 from fusepkg.errors import AccessDenied, DigestMismatch, ObjectMissing
-from fusepkg.fetch.bucket import MISMATCH_TRIES, mismatch
 from fusepkg.fetch.chunks import nth_digest
 from fusepkg.fetch.pack_reader import PackReader
+from fusepkg.fetch.verified import expected_object, get_range, mismatch
 from fusepkg.model.cache_names import cache_name, list_digest
 
 if TYPE_CHECKING:
@@ -112,26 +112,15 @@ class DirectReader:
             hashing.update(piece)
             yield piece
         if not entry.digest.matches(hashing.digest()):
-            raise mismatch(entry)
+            raise mismatch(expected_object(entry))
 
-    def _fetch(self, entry: Entry, offset: int, length: int, expected: Digest | None) -> bytes:
+    def _fetch(self, entry: Entry, offset: int, length: int, digest: Digest | None) -> bytes:
+        expected = expected_object(entry)
         try:
-            return self._fetch_from(entry, offset, length, expected)
+            return get_range(expected, self.store_for, offset, length, digest)
         except (ObjectMissing, DigestMismatch):
             self.note_damaged(entry.physical_key)
             place = self.elsewhere(entry)
             if place is None:
                 raise
-            return self._fetch_from(replace(entry, physical_key=place), offset, length, expected)
-
-    def _fetch_from(self, entry: Entry, offset: int, length: int, expected: Digest | None) -> bytes:
-        store, key = self.store_for(entry.physical_key)
-        version = entry.physical_key.version
-        for attempt in range(1, MISMATCH_TRIES + 1):
-            # One byte more than a whole blob has tells a longer object from the right one.
-            data = store.get(key, version=version, offset=offset, length=length + (length == entry.size))
-            if len(data) == length and (expected is None or expected.matches(compute_digest(expected.algorithm, data))):
-                return data
-            if attempt < MISMATCH_TRIES:
-                log.warning("%s: wrong bytes from %s, fetching again", entry.logical_key, entry.physical_key)
-        raise mismatch(entry)
+            return get_range(replace(expected, place=place), self.store_for, offset, length, digest)

@@ -20,7 +20,6 @@ from fusepkg_cache.digest import chunk_count
 from fusepkg.errors import CacheFailure
 from fusepkg.fetch.ahead import Ahead
 from fusepkg.fetch.blocks import BlockReads
-from fusepkg.fetch.bucket import mismatch
 from fusepkg.fetch.cache_tier import CacheTier
 from fusepkg.fetch.caching import RETRY_TIMEOUT_S
 from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
@@ -30,6 +29,7 @@ from fusepkg.fetch.pipeline import FetchPipeline
 from fusepkg.fetch.prefetch import Prefetch
 from fusepkg.fetch.readahead import MAX_AHEAD, Readahead
 from fusepkg.fetch.replay import Replay
+from fusepkg.fetch.verified import expected_object, mismatch
 from fusepkg.fetch.waits import Waits
 from fusepkg.model.cache_names import cache_name, list_digest
 
@@ -277,7 +277,7 @@ class EntryReader:
                 hint="This blob has no chunk list, so it needs room in the cache; see `fusepkg cache info`",
             )
         if len(data) != end - offset:
-            raise mismatch(entry)
+            raise mismatch(expected_object(entry))
         self._whole.add(name)
         return data
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import Algorithm, chunk_count, chunk_size, combine_chunks
 
 from fusepkg.check.directory import hash_found
-from fusepkg.fetch.bucket import mismatch
+from fusepkg.fetch.verified import expected_object, mismatch
 from fusepkg.install.target import Blocked, cannot_write
 from fusepkg.model.entry import EntryKind
 from fusepkg.model.links import blunted
@@ -257,7 +257,7 @@ class Writer:
         large.close()
         if entry.digest.algorithm is Algorithm.SHA2_256_CHUNKED and combine_chunks(large.values) != entry.digest:
             self._target.drop(large.name)
-            raise mismatch(entry)
+            raise mismatch(expected_object(entry))
         return self._place(large.job, large.name)
 
     def _write_chunk(self, large: LargeFile, index: int) -> bytes:

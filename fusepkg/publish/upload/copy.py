@@ -9,22 +9,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Hashing
-
 from fusepkg.errors import CopyUnsupported, DigestMismatch
+from fusepkg.fetch.verified import ExpectedObject, take_object
 from fusepkg.model.checksums import matches_checksums
-from fusepkg.store.protocol import no_more_than
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.upload.blobs import StoredBlob
     from fusepkg.store.protocol import ObjectInfo, ObjectStore
     from fusepkg.work.threads import StopFlag
-
-_PIECE_BYTES = 1 << 20
-"""Bytes read, hashed and written at a time."""
 
 
 def copy_blob(
@@ -58,19 +53,20 @@ def _copy_through_here(
     open_place: Callable[[PhysicalKey], tuple[ObjectStore, str]],
     stop: StopFlag,
 ) -> ObjectInfo:
-    source, source_key = open_place(blob.place)
-    hashing = Hashing(blob.hashed.digest.algorithm, blob.size)
-    done = 0
     with tempfile.NamedTemporaryFile(prefix="fusepkg-copy-") as file:
-        pieces = source.stream(source_key, version=blob.place.version, piece_bytes=_PIECE_BYTES)
-        for piece in no_more_than(blob.size, pieces, blob.place.readable):
-            stop.check()
-            hashing.update(piece)
-            file.write(piece)
-            done += len(piece)
-        file.flush()
-        if done != blob.size or not blob.hashed.digest.matches(hashing.digest()):
-            raise _changed(blob)
+
+        def write(pieces: Iterator[bytes]) -> None:
+            file.seek(0)
+            file.truncate()
+            for piece in pieces:
+                stop.check()
+                file.write(piece)
+            file.flush()
+
+        try:
+            take_object(ExpectedObject(blob.place, blob.size, blob.hashed.digest), open_place, write)
+        except DigestMismatch as exc:
+            raise _changed(blob) from exc
         return store.create(key, Path(file.name), metadata=metadata)
 
 

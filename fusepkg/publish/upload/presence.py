@@ -14,17 +14,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import Digest, Hashing
-
 from fusepkg.errors import IntegrityError, ObjectMissing, RemoteError
+from fusepkg.fetch.verified import ExpectedObject, is_right
 from fusepkg.model.checksums import matches_checksums
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.registry.manifests import names_local_files
-from fusepkg.store.protocol import no_more_than
 from fusepkg.work.threads import StopFlag, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from fusepkg_cache.digest import Digest
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.protocol import ObjectStore
@@ -37,9 +37,6 @@ ASK_THREADS = 16
 
 _LISTED_PER_OBJECT, _LISTED_MORE = 4, 2_000
 """Keys listed at most, for each object looked for and beyond: a prefix may hold far more than one package."""
-
-_PIECE_BYTES = 1 << 20
-"""Read and hashed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,8 @@ class Presence:
                 return None
             proven = matches_checksums(named.size, info.checksums, named.digest)
             if proven is None:
-                proven = _has_digest(store, key, place.version, named, stop)
+                expected = ExpectedObject(place, named.size, named.digest)
+                proven = is_right(expected, self.open_place, stop.check)
         except ObjectMissing:
             return "is missing"
         except (RemoteError, IntegrityError) as exc:
@@ -201,16 +199,6 @@ def _is_there(named: NamedObject) -> bool:
     except (OSError, ValueError):
         return False
     return stat.S_ISREG(status.st_mode) and status.st_size == named.size
-
-
-def _has_digest(store: ObjectStore, key: str, version: str | None, named: NamedObject, stop: StopFlag) -> bool:
-    assert named.digest is not None
-    hashing = Hashing(named.digest.algorithm, named.size)
-    pieces = store.stream(key, version=version, piece_bytes=_PIECE_BYTES)
-    for piece in no_more_than(named.size, pieces, named.url):
-        stop.check()
-        hashing.update(piece)
-    return named.digest.matches(hashing.digest())
 
 
 def _common_directory(one: str, other: str) -> str:

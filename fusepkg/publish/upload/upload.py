@@ -8,7 +8,6 @@ in parts, so a large blob gets a key that its hash is part of: only the same byt
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -18,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import chunk_size, combine_chunks
-
 from fusepkg.errors import DigestMismatch, FileChanged, FolderUnfit, ObjectCollision, ObjectExists, ObjectMissing
+from fusepkg.fetch.verified import ExpectedObject, is_right
+from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.publish.hash.files import hash_bytes, hash_files
 from fusepkg.publish.hash.read import check_unchanged, file_changed, is_surely_unchanged, read_whole, unreadable
 from fusepkg.publish.upload.blobs import LocalBlob, StoredBlob
@@ -28,7 +27,7 @@ from fusepkg.publish.upload.copy import copy_blob
 from fusepkg.publish.upload.keys import candidate_keys, is_named_by_content
 from fusepkg.publish.upload.presence import NamedObject
 from fusepkg.registry.manifests import get_chunk_list, put_chunk_list
-from fusepkg.store.protocol import ObjectInfo, no_more_than
+from fusepkg.store.protocol import ObjectInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
@@ -204,12 +203,9 @@ class Uploader:
         try:
             get_chunk_list(self._store, blob.hashed.digest)
         except (ObjectMissing, DigestMismatch):
-            hashes = []
-            pieces = self._store.stream(found.key, version=found.version, piece_bytes=chunk_size(found.size))
-            for piece in no_more_than(found.size, pieces, self._store.url(found.key)):
-                self._stop.check()
-                hashes.append(hashlib.sha256(piece).digest())
-            return combine_chunks(hashes) == blob.hashed.digest
+            place = parse_physical_key(self._store.url(found.key, found.version))
+            expected = ExpectedObject(place, found.size, blob.hashed.digest)
+            return is_right(expected, lambda _: (self._store, found.key), self._stop.check)
         return True
 
     def _head(self, key: str, blob: LocalBlob | StoredBlob) -> ObjectInfo | None:

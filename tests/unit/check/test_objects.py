@@ -136,7 +136,7 @@ class Endless(MemoryStore):
 def test_an_object_without_an_end_is_read_no_further_than_its_size() -> None:
     store = FaultyStore(Endless("bucket"))
     (difference,) = check(store, entry(store, "a")).differences
-    assert "is larger than the 10 bytes" in difference.reason
+    assert "has other contents" in difference.reason
 
 
 def test_a_manifest_without_an_end_is_read_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
