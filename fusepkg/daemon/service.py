@@ -224,6 +224,7 @@ class MountService:
         place = records.record_path(self._record.mount_id)
         link = self._resumed.link if self._resumed else None
         self._supervision = Supervision(place, self._tell_next, self._descriptors, self._note_supervisor, link)
+        self._mount.is_kept = lambda: self._supervision.pid is not None
         self._mount.on_change = self._supervision.changed
         self._mount.on_root_closed = lambda: self._supervision.close("root")
         if self._request.supervised or link is not None:

@@ -163,6 +163,7 @@ class Switcher:
         opened = await trio.to_thread.run_sync(partial(context.open_package, exact, temporary=self._until_end))
         new = shown(reference, opened, str(reference))
         device = await trio.to_thread.run_sync(self._checked_device)
+        await self._mount.get_ready()
         started = time.monotonic()
         self._on_coming(new)
         try:

@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyfuse3
 import trio
 
 from fusepkg.engines import erofs_mount, kernel, notifications
+from fusepkg.engines.forgetting import Forgetting, ForgettingProcess, OwnForgetting
 from fusepkg.engines.handlers import ReadOnlyOperations
 from fusepkg.engines.helper_words import keep_words
 from fusepkg.engines.hidden_mount import HiddenMount
@@ -100,6 +101,10 @@ class RunningMount:
         self.show: ShowVersion
         """Show another version of the package at the same place. What is opened from then on is of that version; what
         is open stays as it is. Raises MountFailed; then everything is as it was."""
+        self.get_ready: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        """Start what ``show`` needs, so that it takes milliseconds. Raises MountFailed."""
+        self.is_kept: Callable[[], bool] = lambda: False
+        """Tells whether another process takes this one's place when it dies."""
         self.facts: Callable[[], dict[str, object]]
         """What another process needs to go on serving, with ``descriptors``, by name."""
         self.descriptors: Callable[[], dict[str, int]]
@@ -270,17 +275,32 @@ def _tree_operations(
 
 
 def _run_tree(running: RunningMount, versions: ShownVersions, device: int, nursery: trio.Nursery) -> None:
+    made: list[Forgetting] = []
+
+    async def get_ready() -> None:
+        if made:
+            return
+        kind = OwnForgetting if running.is_kept() else ForgettingProcess
+        try:
+            made.append(await trio.to_thread.run_sync(kind, device))
+        except OSError as exc:
+            raise MountFailed(f"the process that a switch needs cannot be started: {exc}") from exc
+
     async def show(index: Index, source_name: str, root_xattrs: dict[str, str]) -> None:
         before = versions.current
         version = versions.add(index, root_xattrs)
         running.on_change()
+        await get_ready()
+        forgetting = made.pop()
         try:
-            await versions.switch(device, version)
+            await versions.switch(device, version, forgetting)
         except OSError as exc:
             raise MountFailed(f"the kernel did not let {source_name} be shown: {exc}") from exc
-        if versions.current is not before:
-            nursery.start_soon(versions.let_go, device, before)
+        finally:
+            is_shown = versions.current is not before
+            nursery.start_soon(versions.let_go, before if is_shown else None, forgetting)
 
+    running.get_ready = get_ready
     running.show = show
     running.facts = versions.facts
     running.descriptors = lambda: {"device": device}

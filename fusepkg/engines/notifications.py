@@ -35,10 +35,20 @@ def forget_name(device: int, parent: int, name: bytes) -> None:
     Returns after all lookups and listings of that directory that are under way. So call it in a thread.
     """
     try:
-        _tell(device, _INVAL_ENTRY, struct.pack("=QII", parent, len(name), 0), name, b"\0")
+        os.write(device, forget_name_message(parent, name))
     except OSError as exc:
-        if exc.errno not in (errno.ENOENT, errno.ENOTDIR):  # names and directories that it does not know
-            raise
+        check_forgotten(exc.errno or errno.EIO)
+
+
+def forget_name_message(parent: int, name: bytes) -> bytes:
+    """Return what ``forget_name`` writes."""
+    return _message(_INVAL_ENTRY, struct.pack("=QII", parent, len(name), 0), name, b"\0")
+
+
+def check_forgotten(number: int) -> None:
+    """Raise OSError for an errno that writing it gave; not for names and directories that the kernel does not know."""
+    if number not in (0, errno.ENOENT, errno.ENOTDIR):
+        raise OSError(number, os.strerror(number))
 
 
 def forget_attributes(device: int, inode: int) -> None:
@@ -53,5 +63,9 @@ def ask_again(device: int) -> None:
 
 
 def _tell(device: int, code: int, *parts: bytes) -> None:
+    os.write(device, _message(code, *parts))
+
+
+def _message(code: int, *parts: bytes) -> bytes:
     body = b"".join(parts)
-    os.write(device, _HEADER.pack(_HEADER.size + len(body), code, 0) + body)
+    return _HEADER.pack(_HEADER.size + len(body), code, 0) + body

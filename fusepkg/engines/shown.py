@@ -7,7 +7,6 @@ listed and a working directory keep their version when the mount moves to anothe
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from fusepkg.vfs.tree import PackageTree
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusepkg.engines.forgetting import Forgetting
     from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
 
@@ -133,12 +133,12 @@ class ShownVersions:
             log.info("nothing of %s is in use any more", self._top_hashes[version.number])
             del self._open[version.number]
 
-    async def switch(self, device: int, version: ShownVersion) -> None:
+    async def switch(self, device: int, version: ShownVersion, forgetting: Forgetting) -> None:
         """Show another version: what is looked up from some moment on is of it. ``device`` is the session's."""
         self._is_switching = True
         try:
             # After this, the kernel has taken in all listings of the root that may be kept.
-            await trio.to_thread.run_sync(notifications.forget_name, device, pyfuse3.ROOT_INODE, _NO_NAME)
+            await trio.to_thread.run_sync(forgetting.forget, pyfuse3.ROOT_INODE, _NO_NAME)
             # No checkpoint between these two: no lookup is answered in between.
             is_at_once = notifications.forget_all_names(device)
             before, self.current = self.current, version
@@ -146,24 +146,33 @@ class ShownVersions:
             self._is_switching = False
         await trio.to_thread.run_sync(notifications.forget_attributes, device, pyfuse3.ROOT_INODE)
         if not is_at_once:
-            await trio.to_thread.run_sync(_forget_root, device, version.tree)
-            await trio.to_thread.run_sync(_forget_root, device, before.tree)
+            await trio.to_thread.run_sync(_forget_root, forgetting, version.tree)
+            await trio.to_thread.run_sync(_forget_root, forgetting, before.tree)
 
-    async def let_go(self, device: int, version: ShownVersion) -> None:
-        """Make the kernel let go of what no program uses of an old version. A failure costs descriptors only."""
+    async def let_go(self, version: ShownVersion | None, forgetting: Forgetting) -> None:
+        """Make the kernel let go of what no program uses of an old version, if there is one; close ``forgetting``.
+
+        A failure costs descriptors only.
+        """
+        if version is None:
+            await trio.to_thread.run_sync(forgetting.close, abandon_on_cancel=True)
+            return
         try:
-            await trio.to_thread.run_sync(_forget_root, device, version.tree, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(_forget_root_and_close, forgetting, version.tree, abandon_on_cancel=True)
         except (OSError, FusepkgError) as exc:  # the session may have ended
             log.info("old names are left to the kernel: %s", exc)
         if self._open.get(version.number) is version:
             self._close_unused(version)
 
 
-def _forget_root(device: int, tree: PackageTree) -> None:
-    """Make the kernel forget the names in a root, which takes with them whatever is below."""
-    own = os.dup(device)  # the session may end meanwhile
+def _forget_root_and_close(forgetting: Forgetting, tree: PackageTree) -> None:
     try:
-        for name, _nid, _following in tree.readdir(tree.root):
-            notifications.forget_name(own, pyfuse3.ROOT_INODE, name)
+        _forget_root(forgetting, tree)
     finally:
-        os.close(own)
+        forgetting.close()
+
+
+def _forget_root(forgetting: Forgetting, tree: PackageTree) -> None:
+    """Make the kernel forget the names in a root, which takes with them whatever is below."""
+    for name, _nid, _following in tree.readdir(tree.root):
+        forgetting.forget(pyfuse3.ROOT_INODE, name)

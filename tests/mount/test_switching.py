@@ -6,8 +6,12 @@ import json
 import mmap
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -241,6 +245,53 @@ def test_a_thousand_switches(mount: MountFactory):
     """As above, a thousand times."""
     with mount("small:v1") as mounted:
         switch_storm(mounted, 1000)
+
+
+LISTING = """
+import os, sys
+root = sys.argv[1]
+number = 0
+while True:
+    os.listdir(root)
+    os.path.exists(f"{root}/nothing{number}")
+    with open(root + "/run.sh", "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        file.read()
+    number += 1
+"""
+
+
+def switch_until_killed(mounted: Mount) -> None:
+    number = 0
+    with suppress(FusepkgError):
+        while True:
+            switch(mounted, "v1" if number % 2 else "v2")
+            number += 1
+
+
+def test_kill9_mid_switch(folder: Place, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A mount without a supervisor that is killed while it is switched ends: its readers get errors, none hangs."""
+    for name, value in folder.settings.items():
+        monkeypatch.setenv(name, value)
+    for moment_s in (0.2, 0.3):
+        with ExitStack() as until_end, mount_at(folder.reference("small:v1"), tmp_path / "m", engine) as mounted:
+            command = [sys.executable, "-c", LISTING, mounted.root]
+            readers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(4)]
+            for reader in readers:
+                until_end.enter_context(reader)
+                until_end.callback(reader.kill)
+            for version in ("v2", "v1"):
+                switch(mounted, version)  # both indexes are built
+            thread = threading.Thread(target=switch_until_killed, args=(mounted,))
+            thread.start()
+            try:
+                thread.join(moment_s)
+                os.kill(mounted.record.pid, signal.SIGKILL)
+                assert ended(mounted.record.pid)
+                wait_until(lambda: all(one.poll() is not None for one in readers), "readers get errors")  # noqa: B023
+            finally:
+                subprocess.run(["umount", "-f", mounted.root], capture_output=True, check=False)  # whoever hangs
+                thread.join()
 
 
 @pytest.fixture
