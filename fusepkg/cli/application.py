@@ -42,6 +42,7 @@ _WORDS = {
     "cache": ("cache",),
     "top": ("top",),
     "metrics": ("metrics",),
+    "csi": ("csi", "csi-mounter"),
     "doctor": ("doctor",),
     "completion": ("completion",),
 }

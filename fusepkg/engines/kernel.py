@@ -34,6 +34,8 @@ _CAP_SYS_ADMIN = 1 << 21
 
 MNT_DETACH = 2
 
+MS_BIND = 4096
+
 MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT = 429, 430, 431, 432
 """System calls, of the same numbers on all processors."""
 
@@ -146,6 +148,16 @@ def system_call(number: int, *arguments: bytes | int | None) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def bind(mountpoint: Path, target: Path) -> None:
+    """Show what is mounted at one directory at another one too, with the same restrictions. Raises MountFailed."""
+    if libc().mount(bytes(mountpoint), bytes(target), None, ctypes.c_ulong(MS_BIND), None):
+        reason = os.strerror(ctypes.get_errno())
+        raise MountFailed(
+            f"{mountpoint} cannot be shown at {target}: {reason}",
+            hint="That takes root and the capability CAP_SYS_ADMIN",
+        )
 
 
 def detach(mountpoint: Path) -> None:

@@ -39,6 +39,8 @@ MODULES = [
     ("PIL", "fusepkg/pool/libraries.py", "pool"),
     ("matplotlib", "fusepkg/pool/libraries.py", "pool"),
     ("prometheus_client", "fusepkg/metrics/exposition.py", "metrics"),
+    ("grpc", "fusepkg/csi/libraries.py", "csi"),
+    ("google.protobuf", "fusepkg/csi/libraries.py", "csi"),
 ]
 """Libraries, the module that asks for each, and the extra that brings it."""
 

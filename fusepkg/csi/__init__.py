@@ -1,0 +1,1 @@
+"""The driver by which Kubernetes mounts packages: identity and node services of the Container Storage Interface."""
