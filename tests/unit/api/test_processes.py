@@ -40,7 +40,7 @@ def test_worker_processes_read_through_the_package(package: Package, method: str
 
 def _opened_by_its_parent(package: Package) -> bool:
     context = package.context
-    return any((context._cache, context._stores, context._hints, context._sources))
+    return any((context._cache, context._stores, context._hints, context._readers))
 
 
 def test_a_forked_worker_touches_nothing_that_its_parent_has_open(package: Package) -> None:
