@@ -59,6 +59,7 @@ if [ "$level" != run ]; then
   want radosgw command -v radosgw
   want rsync command -v rsync
   want ffmpeg command -v ffmpeg
+  want prometheus command -v promtool
   want sqlite3 command -v sqlite3
   want git command -v git
   want erofs-utils command -v fsck.erofs
