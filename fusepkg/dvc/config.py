@@ -21,7 +21,8 @@ _SYSTEM_CONFIG = Path("/etc/xdg/dvc/config")
 class Remote:
     """One remote: in S3 ``bucket`` and ``path`` as prefix, else ``path`` is a directory of this machine.
 
-    ``options`` are DVC's for S3, those that fusepkg follows. ``is_endpoint_foreign``: the endpoint among them was named
+    ``options`` are DVC's for S3, those that fusepkg follows. ``keeps_versions``: its objects are named by paths, and
+    the files that track them name versions of the bucket. ``is_endpoint_foreign``: the endpoint among them was named
     by a repository of another machine, which others write, and not by a file of this one.
     """
 
@@ -29,6 +30,7 @@ class Remote:
     bucket: str
     path: str
     options: tuple[tuple[str, str], ...] = ()
+    keeps_versions: bool = False
     is_endpoint_foreign: bool = False
 
     def __str__(self) -> str:
@@ -92,11 +94,7 @@ class Config:
             raise RepositoryUnfit(
                 f"{self._shown} has no remote {name!r}", hint=f"It has {', '.join(known)}" if known else "It has none"
             )
-        if any(options.get(one, ("", None))[0].lower() == "true" for one in ("version_aware", "worktree")):
-            raise RepositoryUnfit(
-                f"the remote {name!r} of {self._shown} keeps versions by itself (version_aware or worktree)",
-                hint="Only remotes of objects named by their hash can be read",
-            )
+        keeps_versions = any(options.get(one, ("", None))[0].lower() == "true" for one in ("version_aware", "worktree"))
         url, base = options["url"]
         scheme, separator, rest = url.partition("://")
         if not separator:
@@ -113,7 +111,7 @@ class Config:
             above, _, path_in_it = rest.partition("/")
             base_remote = self.remote(above, (*seen, name))
             path = "/".join(filter(None, (base_remote.path, path_in_it)))
-            return replace(base_remote, name=name, path=path)
+            return replace(base_remote, name=name, path=path, keeps_versions=keeps_versions)
         if scheme != "s3":
             raise RepositoryUnfit(
                 f"the remote {name!r} of {self._shown} is at {scheme}://; fusepkg reads those in S3 and in folders",
@@ -122,7 +120,7 @@ class Config:
         bucket, _, prefix = rest.partition("/")
         told = tuple((one, options[one][0]) for one in _S3_OPTIONS if one in options)
         is_endpoint_foreign = options.get("endpointurl", ("", Path()))[1] is None
-        return Remote(name, bucket, prefix.strip("/"), told, is_endpoint_foreign)
+        return Remote(name, bucket, prefix.strip("/"), told, keeps_versions, is_endpoint_foreign)
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What DVC's files say is tracked: `.dvc` files, and `dvc.yaml` with its `dvc.lock`.
+"""What DVC's files say is tracked: `.dvc` files, and what they have in common with `dvc.lock`.
 
 They are read as they are written; what is not as DVC writes it is refused with the name of the file.
 """
@@ -22,6 +22,7 @@ DIRECTORY_SUFFIX = ".dir"
 """End of the hash of a directory: what it names is a list of files."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+_VERSION = re.compile(r"[\x20-\x7e]{0,1024}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,27 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionedFile:
+    """A file in a remote that keeps versions: ``path`` in the output (empty: it is the output), and the version's name.
+
+    ``version`` is empty where the bucket keeps only one.
+    """
+
+    path: str
+    md5: str
+    size: int
+    remote: str
+    version: str
+    is_executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One tracked file or directory: ``path`` from the top of git, ``said_by`` the file that tells of it.
 
     ``md5`` ends with ``.dir`` for a directory. ``is_dos2unix``: it is a hash of DVC before 3.0, whose
-    objects lie in the older layout. ``size`` is None where it is not told.
+    objects lie in the older layout. ``size`` is None where it is not told. ``versions`` are its files in a remote that
+    keeps versions.
     """
 
     path: str
@@ -49,6 +66,7 @@ class Output:
     is_executable: bool = False
     remote: str = ""
     source: Import | None = None
+    versions: tuple[VersionedFile, ...] = ()
 
     @property
     def is_directory(self) -> bool:
@@ -86,64 +104,24 @@ def parse_yaml(text: bytes, name: str, kind: str = "base") -> Any:  # noqa: ANN4
 
 def outputs_of_dvc_file(text: bytes, name: str) -> Iterator[Output]:
     """Yield what a `.dvc` file tracks. Raises RepositoryUnfit."""
-    content = _mapping(parse_yaml(text, name), name)
-    directory = _directory_of(name, content)
+    content = as_mapping(parse_yaml(text, name), name)
+    directory = directory_of(name, content)
     source = _import_of(content, name)
-    for out in _list(content.get("outs"), name):
-        found = _output(_mapping(out, name), directory, name, source)
+    for out in as_list(content.get("outs"), name):
+        found = output_of(as_mapping(out, name), directory, name, source)
         if found is not None:
             yield found
 
 
 def _import_of(content: dict[str, Any], name: str) -> Import | None:
     """Return where `dvc import` took the outputs from. Those of `dvc import-url` are like any other."""
-    for dep in _list(content.get("deps"), name):
-        found = _mapping(dep, name)
+    for dep in as_list(content.get("deps"), name):
+        found = as_mapping(dep, name)
         if "repo" in found:
-            repo = _mapping(found["repo"], name)
+            repo = as_mapping(found["repo"], name)
             revision = repo.get("rev_lock") or repo.get("rev") or ""
             return Import(_text(repo, "url", name), str(revision), _text(found, "path", name))
     return None
-
-
-# --- dvc.yaml and dvc.lock -----------------------------------------------------------------------------------
-
-
-def outputs_of_lock(pipeline: bytes, lock: bytes, name: str) -> Iterator[Output]:
-    """Yield the outputs of the stages of a `dvc.yaml` (``name``), as its `dvc.lock` has them. Raises RepositoryUnfit.
-
-    Stages that were never run, and those of older pipelines that the lock remembers, have none.
-    """
-    lock_name = posixpath.join(posixpath.dirname(name), "dvc.lock")
-    locked = _mapping(parse_yaml(lock, lock_name) or {}, lock_name)
-    locked = _mapping(locked["stages"] if "schema" in locked else locked, lock_name)
-    stages = _mapping(_mapping(parse_yaml(pipeline, name) or {}, name).get("stages") or {}, name)
-    for stage_name, entry in locked.items():
-        stage = stages.get(stage_name, stages.get(stage_name.partition("@")[0]))
-        if stage is None:
-            continue
-        stage = _mapping(stage, name)
-        directory = _directory_of(name, _mapping(stage.get("do", stage), name))
-        remotes = _remotes_of(stage, directory)
-        for out in _list(_mapping(entry, lock_name).get("outs"), lock_name):
-            found = _output(_mapping(out, lock_name), directory, lock_name, None)
-            if found is not None:
-                remote = remotes.get(found.path, "")
-                yield Output(
-                    found.path, found.md5, lock_name, found.size, found.is_dos2unix, found.is_executable, remote
-                )
-
-
-def _remotes_of(stage: dict[str, Any], directory: str) -> dict[str, str]:
-    """Return the remotes that a stage names for single outputs, by path."""
-    found = {}
-    for kind in ("outs", "metrics", "plots"):
-        outs = stage.get(kind)
-        for out in outs if isinstance(outs, list) else ():
-            for path, options in out.items() if isinstance(out, dict) else ():
-                if isinstance(options, dict) and isinstance(options.get("remote"), str):
-                    found[posixpath.normpath(posixpath.join(directory, path))] = options["remote"]
-    return found
 
 
 def listed_hash(files: list[Any]) -> str | None:
@@ -159,7 +137,7 @@ def listed_hash(files: list[Any]) -> str | None:
 # --- parts ---------------------------------------------------------------------------------------------------
 
 
-def _output(out: dict[str, Any], directory: str, name: str, source: Import | None) -> Output | None:
+def output_of(out: dict[str, Any], directory: str, name: str, source: Import | None) -> Output | None:
     """Return one output; None for one that has not been computed or fetched yet, so that there is nothing of it."""
     path = _text(out, "path", name)
     place = posixpath.normpath(posixpath.join(directory, path))
@@ -172,16 +150,18 @@ def _output(out: dict[str, Any], directory: str, name: str, source: Import | Non
         check_logical_key(place)
     except ManifestInvalid as exc:
         raise RepositoryUnfit(f"{name} tracks {path!r}, which is no path in the repository") from exc
-    if "md5" not in out:
-        if any(kind in out for kind in ("etag", "checksum", "files")):
-            raise RepositoryUnfit(
-                f"{name} tracks {path!r} without an MD5: its remote keeps versions by itself",
-                hint="Remotes with version_aware or worktree cannot be read yet",
-            )
+    versions = _versions(out, path, name)
+    if "files" in out:
+        md5 = listed_hash(as_list(out["files"], name)) or ""
+    elif "md5" in out:
+        md5 = _md5(out, path, name)
+    elif any(kind in out for kind in ("etag", "checksum")):
+        raise RepositoryUnfit(
+            f"{name} tracks {path!r} without an MD5, by what its source says of it",
+            hint="`dvc update` brings the data, `dvc push` puts it into a remote",
+        )
+    else:
         return None
-    md5 = _text(out, "md5", name)
-    if not _MD5.fullmatch(md5):
-        raise RepositoryUnfit(f"{name}: {md5[:80]!r} of {path!r} is no MD5", hint="Was it edited by hand?")
     size = str(out.get("size", ""))
     return Output(
         place,
@@ -192,10 +172,44 @@ def _output(out: dict[str, Any], directory: str, name: str, source: Import | Non
         is_executable=out.get("isexec") == "true",
         remote=str(out.get("remote") or ""),
         source=source,
+        versions=versions,
     )
 
 
-def _directory_of(name: str, content: dict[str, Any]) -> str:
+def _md5(said: dict[str, Any], path: str, name: str) -> str:
+    md5 = _text(said, "md5", name)
+    if not _MD5.fullmatch(md5):
+        raise RepositoryUnfit(f"{name}: {md5[:80]!r} of {path!r} is no MD5", hint="Was it edited by hand?")
+    return md5
+
+
+def _versions(out: dict[str, Any], path: str, name: str) -> tuple[VersionedFile, ...]:
+    """Return what a remote that keeps versions has of an output; empty if it is in none. Raises RepositoryUnfit."""
+    if "files" not in out:
+        return (_versioned("", out, path, name),) if "cloud" in out else ()
+    found = []
+    for one in as_list(out["files"], name):
+        said = as_mapping(one, name)
+        relative = _text(said, "relpath", name)
+        try:
+            check_logical_key(relative)
+        except ManifestInvalid as exc:
+            raise RepositoryUnfit(f"{name} tracks {relative!r} in {path!r}, which is no path in it") from exc
+        found.append(_versioned(relative, said, f"{path}/{relative}", name))
+    return tuple(found)
+
+
+def _versioned(relative: str, said: dict[str, Any], path: str, name: str) -> VersionedFile:
+    clouds = as_mapping(said.get("cloud") or {}, name)
+    remote, at = next(((str(one), as_mapping(clouds[one], name)) for one in clouds), ("", {}))
+    version, size = str(at.get("version_id") or ""), str(said.get("size", ""))
+    md5 = _md5(said, path, name)
+    if md5.endswith(DIRECTORY_SUFFIX) or not size.isdecimal() or not _VERSION.fullmatch(version):
+        raise RepositoryUnfit(f"{name} does not say MD5, size and version of {path!r} as DVC does")
+    return VersionedFile(relative, md5, int(size), remote, version, said.get("isexec") == "true")
+
+
+def directory_of(name: str, content: dict[str, Any]) -> str:
     """Return the directory that paths of a file or stage are relative to."""
     wdir = content.get("wdir") or "."
     if not isinstance(wdir, str) or "${" in wdir:
@@ -203,13 +217,15 @@ def _directory_of(name: str, content: dict[str, Any]) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), wdir))
 
 
-def _mapping(value: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - YAML
+def as_mapping(value: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - YAML
+    """Return a mapping of a file. Raises RepositoryUnfit for anything else."""
     if not isinstance(value, dict):
         raise RepositoryUnfit(f"{name} is not written as DVC writes it: {str(value)[:60]!r} is no mapping")
     return value
 
 
-def _list(value: Any, name: str) -> list[Any]:  # noqa: ANN401 - YAML
+def as_list(value: Any, name: str) -> list[Any]:  # noqa: ANN401 - YAML
+    """Return a list of a file; empty for none. Raises RepositoryUnfit for anything else."""
     if value is None:
         return []
     if not isinstance(value, list):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fusepkg.dvc.config import Remote
-    from fusepkg.dvc.files import Output
+    from fusepkg.dvc.files import Output, VersionedFile
     from fusepkg.store.protocol import ObjectStore
 
 LAYOUT = "files/md5/"
@@ -136,11 +136,28 @@ class Objects:
             raise self._missing(output, asked, remote)
         return found
 
+    def place_of(self, file: VersionedFile, path: str, remote: Remote | None, output: Output) -> LocatedObject:
+        """Return where a file lies that a remote keeps by its name; ``path`` is that from the top of the repository.
+
+        Raises ObjectMissing if it was never pushed. No remote is asked.
+        """
+        here = self._in_cache(file.md5, is_old=output.is_dos2unix)
+        if here is not None:
+            return here
+        if remote is None or not remote.bucket:
+            raise self._missing(output, [file.md5], remote)
+        key = "/".join(filter(None, (remote.path, path)))
+        return LocatedObject(PhysicalKey("s3", remote.bucket, key, file.version or None), file.size)
+
     def _in_cache(self, md5: str, *, is_old: bool) -> LocatedObject | None:
         return None if self.cache is None else _in_directory(self.cache, md5, is_old=is_old)
 
     def _missing(self, output: Output, missing: list[str], remote: Remote | None) -> ObjectMissing:
-        where = f"the remote {remote.name} ({remote})" if remote else "the repository's cache, and it has no remote"
+        where = (
+            f"the remote {remote.name} ({remote})"
+            if remote
+            else "the repository's cache, nor in a remote that it names"
+        )
         named = ", ".join(missing[:_NAMED]) + (f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else "")
         return ObjectMissing(
             f"{output.path}, tracked by {output.said_by}, is not in {where}: {named}",

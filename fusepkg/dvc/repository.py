@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest
 
 from fusepkg.dvc.config import CONFIG, Config, Remote
-from fusepkg.dvc.files import Import, Output, outputs_of_dvc_file, outputs_of_lock
+from fusepkg.dvc.files import Import, Output, outputs_of_dvc_file
+from fusepkg.dvc.ignores import IGNORE_FILE, Ignores
+from fusepkg.dvc.locked import outputs_of_lock
 from fusepkg.dvc.objects import Objects
 from fusepkg.errors import EntryNotFound, RepositoryUnfit
 from fusepkg.model.entry import Entry, EntryKind, meta_for
@@ -79,6 +81,7 @@ def read_repository(reference: Reference, sources: Sources, depth: int = 0) -> T
         repository,
         depth,
         wanted,
+        root,
     )
     entries: dict[str, Entry] = {}
     for output in _outputs(commit, blobs, root):
@@ -136,6 +139,8 @@ def _outputs(commit: Commit, blobs: dict[str, str], root: str) -> Iterator[Outpu
         and path.rpartition("/")[2].endswith((".dvc", "dvc.yaml", "dvc.lock"))
         and not any(_is_below(path, other) and not _is_below(root, other) for other in others)
     ]
+    ignores = _ignores(commit, blobs, root)
+    said = [path for path in said if not ignores.leaves_out(path[len(root) :].lstrip("/"), is_directory=False)]
     texts = dict(zip(said, commit.read([blobs[path] for path in said]), strict=True))
     directories = {posixpath.dirname(path) for path in blobs}
     for path, text in texts.items():
@@ -143,9 +148,27 @@ def _outputs(commit: Commit, blobs: dict[str, str], root: str) -> Iterator[Outpu
             yield from outputs_of_dvc_file(text, path)
         elif path.rpartition("/")[2] == "dvc.yaml":
             lock = texts.get(posixpath.join(posixpath.dirname(path), "dvc.lock"))
-            for output in outputs_of_lock(text, lock, path) if lock is not None else ():
+            for output in outputs_of_lock(text, lock, path, _reader(commit, blobs, path)) if lock is not None else ():
                 if output.path not in blobs and output.path not in directories:
                     yield output
+
+
+def _ignores(commit: Commit, blobs: dict[str, str], root: str) -> Ignores:
+    def read(directory: str) -> bytes | None:
+        path = posixpath.join(root, directory, IGNORE_FILE)
+        return commit.read([blobs[path]])[0] if path in blobs else None
+
+    return Ignores(read)
+
+
+def _reader(commit: Commit, blobs: dict[str, str], pipeline: str) -> Callable[[str], bytes | None]:
+    """Return what reads the files that templates of a `dvc.yaml` use."""
+
+    def read(path: str) -> bytes | None:
+        whole = posixpath.normpath(posixpath.join(posixpath.dirname(pipeline), path))
+        return commit.read([blobs[whole]])[0] if whole in blobs else None
+
+    return read
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +181,22 @@ class _Reading:
     repository: str
     depth: int
     wanted: str
+    root: str
 
     def entries(self, output: Output) -> Iterator[Entry]:
         """Yield the entries of one output, named from the top of git."""
         if output.source is not None and not self._is_here(output):
             yield from self._imported(output, output.source)
             return
+        if output.versions:
+            yield from self._versioned(output)
+            return
         name = output.remote or self.config.default_remote
         remote = self.config.remote(name) if name and output.source is None else None
         if remote is not None:
             self.sources.use_remote(remote)
+        if remote is not None and remote.keeps_versions:
+            remote = None  # what was pushed there is listed with its versions
         if not output.is_directory:
             found = self.objects.find(output, [(output.md5, output.size)], remote)[output.md5]
             kind = EntryKind.EXECUTABLE if output.is_executable else EntryKind.FILE
@@ -181,6 +210,20 @@ class _Reading:
         known = self.objects.find(output, [(md5, None) for _, md5 in files], remote)
         for path, md5 in files:
             yield Entry(f"{output.path}/{path}", known[md5].place, known[md5].size, _digest(md5, output))
+
+    def _versioned(self, output: Output) -> Iterator[Entry]:
+        """Yield the entries of an output whose files a remote keeps by their paths, in the tracked versions."""
+        for file in output.versions:
+            path = f"{output.path}/{file.path}" if file.path else output.path
+            if not _is_below(path, self.wanted):
+                continue
+            remote = self.config.remote(file.remote) if file.remote else None
+            if remote is not None:
+                self.sources.use_remote(remote)
+            inside = path[len(self.root) :].lstrip("/")
+            found = self.objects.place_of(file, inside, remote, output)
+            kind = EntryKind.EXECUTABLE if file.is_executable else EntryKind.FILE
+            yield Entry(path, found.place, found.size, _digest(file.md5, output), meta_for(kind))
 
     def _is_here(self, output: Output) -> bool:
         """Return whether this repository itself has an imported output, as after `dvc import` in it."""

@@ -50,6 +50,6 @@ class YamlPlace:
         return line
 
 
-def read_document(text: bytes, name: str) -> YamlFile:
+def read_yaml_file(text: bytes, name: str) -> YamlFile:
     """Read a file. Raises RepositoryUnfit, MissingExtra."""
     return YamlFile(name, text, parse_yaml(text, name, "safe"))

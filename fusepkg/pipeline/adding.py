@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusepkg.dvc.files import parse_yaml
 from fusepkg.dvc.templates import PARAMS
-from fusepkg.dvc.yaml_file import read_document
+from fusepkg.dvc.yaml_file import read_yaml_file
 from fusepkg.errors import UsageError
 from fusepkg.gitdata.worktree import write_whole
 from fusepkg.pipeline.stages import PIPELINE, check_top
@@ -41,7 +41,7 @@ def add_stage(
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be the name of a stage", hint="Use letters, digits, - and _")
     text = (directory / PIPELINE).read_bytes() if (directory / PIPELINE).exists() else b"stages: {}\n"
-    document = read_document(text, PIPELINE)
+    document = read_yaml_file(text, PIPELINE)
     check_top(document)
     if name in ((document.content or {}).get("stages") or {}) and not force:
         raise UsageError(f"{PIPELINE} has a stage {name} already", hint="--force replaces it")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusepkg.dvc.templates import PARAMS, Variables, expand
-from fusepkg.dvc.yaml_file import read_document
+from fusepkg.dvc.yaml_file import read_yaml_file
 from fusepkg.errors import RepositoryUnfit
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def parse_stages(text: bytes, home: Path, address: str = "", options: Mapping[st
     ``options`` are those of `[parsing]` in DVC's configuration. Raises RepositoryUnfit, with the line that is wrong;
     MissingExtra.
     """
-    document = read_document(text, address or PIPELINE)
+    document = read_yaml_file(text, address or PIPELINE)
     check_top(document)
 
     def read(path: str) -> bytes | None:

@@ -117,6 +117,56 @@ def test_data_in_s3_is_read_where_dvcs_configuration_says(
     assert proxy.requests == [], "lists and sizes are remembered"
 
 
+@pytest.mark.s3
+def test_a_remote_that_keeps_versions_is_read_at_each_revision(
+    expected: dict[str, dict[str, str]], s3: Gateway, proxy: Proxy, fusepkg: Fusepkg, tmp_path: Path
+) -> None:
+    """As `dvc push` writes it with `version_aware`: objects by their paths, versions in `.dvc` files and `dvc.lock`."""
+    bucket, registry = s3.bucket(versioned=True), tmp_path / "registry"
+    config = registry / ".dvc/config"
+    url = f"url = s3://{bucket}/dvc\n    version_aware = true"
+    config.write_text(config.read_text().replace("url = ../../registry-storage", url))
+
+    def pushed(path: str, text: str) -> str:
+        put = s3.s3.put_object(Bucket=bucket, Key=f"dvc/{path}", Body=text.encode())
+        md5, version = hashlib.md5(text.encode()).hexdigest(), put["VersionId"]
+        return f"md5: {md5}, size: {len(text)}, cloud: {{storage: {{etag: x, version_id: '{version}'}}}}"
+
+    def commit(tag: str, files: dict[str, str]) -> None:
+        listed = "".join(
+            f"  - {{relpath: '{path}', {pushed(f'raw/01/{path}', text)}}}\n" for path, text in files.items()
+        )
+        (registry / "raw/01.dvc").write_text(f"outs:\n- path: '01'\n  hash: md5\n  files:\n{listed}")
+        model = pushed("model.bin", tag)
+        (registry / "model.bin.dvc").write_text(f"outs:\n- {{path: model.bin, hash: md5, isexec: true, {model}}}\n")
+        count = f"outs: [{{path: counts/one.txt, hash: md5, {pushed('counts/one.txt', tag)}}}]"
+        (registry / "dvc.lock").write_text(f"schema: '2.0'\nstages: {{count@one: {{cmd: x, {count}}}}}\n")
+        (registry / "raw/02.dvc").unlink(missing_ok=True)
+        who = ["-c", "user.name=ada", "-c", "user.email=ada@example.com"]
+        subprocess.run(["git", *who, "commit", "-qam", tag], cwd=registry, check=True)
+        subprocess.run(["git", "tag", tag], cwd=registry, check=True)
+
+    wanted = {
+        "before": {"a": "first", "deep/\u00fc b": "b", "empty": ""},
+        "after": {"a": "second!", "deep/\u00fc b": "b"},
+    }
+    for tag, files in wanted.items():
+        commit(tag, files)
+    proxy.forget()
+    for tag, files in wanted.items():
+        fusepkg("install", f"dvc+{registry}@{tag}", "--location", tmp_path / tag)
+        whole = {f"raw/01/{path}": text for path, text in files.items()} | {"model.bin": tag, "counts/one.txt": tag}
+        assert files_below(tmp_path / tag) == whole
+        assert (tmp_path / tag / "model.bin").stat().st_mode & 0o111
+    assert {request.operation for request in proxy.requests} == {"GetObject"}, "sizes are told by DVC's files"
+    s3.s3.put_object(Bucket=bucket, Key="dvc/raw/01/a", Body=b"third")
+    fusepkg("cache", "clear")
+    assert fusepkg("cat", f"dvc+{registry}@before", "raw/01/a").stdout == "first"
+    said = fusepkg("import", f"dvc+{registry}@before//raw", f"{bucket}/made:v1").stderr
+    assert f"stays in DVC's remote, s3://{bucket}" in said
+    assert fusepkg("cat", f"{bucket}/made:v1", "01/a").stdout == "first"
+
+
 def test_a_package_is_made_of_a_repository(
     expected: dict[str, dict[str, str]], fusepkg: Fusepkg, tmp_path: Path
 ) -> None:

@@ -88,7 +88,12 @@ def test_paths_out_of_the_repository(repository: Path, path: str) -> None:
         ("- a\n", ["b.dvc", "no mapping"]),
         (tracked("b", "123"), ["b.dvc", "'123'", "no MD5"]),
         ("outs:\n- md5: " + md5("a") + "\n", ["b.dvc", "'path'"]),
-        ("outs:\n- path: b\n  etag: 1\n", ["b.dvc", "version_aware"]),
+        ("outs:\n- path: b\n  etag: 1\n", ["b.dvc", "'b'", "without an MD5"]),
+        (tracked("b", md5("a"), "cloud: {s: {version_id: x}}"), ["b.dvc", "size and version of 'b'"]),
+        (tracked("b", md5("a"), "size: 1", "cloud: 1"), ["b.dvc", "no mapping"]),
+        ("outs:\n- path: b\n  files:\n  - relpath: ../c\n    md5: x\n", ["b.dvc", "'../c' in 'b'"]),
+        ("outs:\n- path: b\n  files:\n  - relpath: c\n    md5: x\n", ["b.dvc", "'x' of 'b/c' is no MD5"]),
+        ("outs:\n- path: b\n  files: 1\n", ["b.dvc", "no list"]),
         (tracked("b", md5("a"), "wdir: x") + "wdir: ${x}\n", ["b.dvc", "wdir"]),
     ],
 )
@@ -144,11 +149,11 @@ def test_files_that_are_missing_are_counted(repository: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ("", ["it has no remote"]),
+        ("", ["nor in a remote that it names"]),
         ("[core]\nremote = other\n", ["no remote 'other'"]),
         (CONFIG.replace("../../storage", "gs://bucket/x"), ["'storage'", "gs://", "S3 and in folders"]),
         (CONFIG.replace("../../storage", "ssh://host/x"), ["'storage'", "ssh://"]),
-        (CONFIG.replace("../../storage", "s3://b/x\n    version_aware = true"), ["'storage'", "version_aware"]),
+        (CONFIG.replace("../../storage", "s3://b/x\n    version_aware = true"), ["a.txt.dvc", "nor in a remote"]),
         (CONFIG.replace("../../storage", "remote://storage/x"), ["no remote 'storage'"]),
         ("[core\n", [".dvc/config", "no configuration"]),
     ],
@@ -156,6 +161,25 @@ def test_files_that_are_missing_are_counted(repository: Path, tmp_path: Path) ->
 def test_remotes_that_cannot_be_read(repository: Path, config: str, words: list[str]) -> None:
     commit(repository, {".dvc/config": config})
     refused(repository, FusepkgError, *words)
+
+
+PIPELINE = (
+    "vars: [{where: deep}]\nstages:\n  s:\n    foreach: [x]\n    do: {wdir: '${where}', cmd: x, outs: ['${item}']}\n"
+)
+
+
+def test_the_directory_of_a_stage_may_come_from_a_template(repository: Path, tmp_path: Path) -> None:
+    lock = f"schema: '2.0'\nstages:\n  s@x:\n    cmd: x\n    outs: [{{path: x, hash: md5, md5: {md5('a')}, size: 1}}]\n"
+    commit(repository, {"sub/dvc.yaml": PIPELINE, "sub/dvc.lock": lock})
+    assert [entry.logical_key for entry in Package(f"dvc+{repository}")] == ["a.txt", "sub/deep/x"]
+    commit(repository, {"sub/dvc.yaml": PIPELINE.replace("where: deep", "there: deep")})
+    refused(repository, RepositoryUnfit, "sub/dvc.yaml, line 5", "no value for `${where}`")
+
+
+def test_what_dvcignore_leaves_out_is_not_tracked(repository: Path) -> None:
+    commit(repository, {"old/b.dvc": tracked("b", md5("a")), "new/b.dvc": tracked("b", md5("a"))})
+    commit(repository, {".dvcignore": "# before\n/old/\n", "new/.dvcignore": "c.dvc\n", "new/c.dvc": "outs: ["})
+    assert [entry.logical_key for entry in Package(f"dvc+{repository}")] == ["a.txt", "new/b"]
 
 
 def test_what_is_in_the_repositorys_own_cache_is_read_there(repository: Path) -> None:
