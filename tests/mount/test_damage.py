@@ -57,7 +57,7 @@ CHANGES: dict[str, Callable[[bytes], bytes | None]] = {
 }
 
 
-def test_objects_changed_behind_our_back(place: Place, mount: MountFactory, originals: Originals) -> None:
+def test_corrupt_object(place: Place, mount: MountFactory, originals: Originals) -> None:
     """A changed, truncated or deleted object gives EIO and a log line that names it; all else goes on.
 
     Restored, it can be read at once.
@@ -157,7 +157,7 @@ def test_access_denied(place: Place, engine: str, mount: MountFactory, originals
         assert (mounted / FILE).read_bytes() == (originals.small / FILE).read_bytes()
 
 
-def test_the_bucket_vanishes_and_comes_back(place: Place, mount: MountFactory, originals: Originals) -> None:
+def test_bucket_down_then_up(place: Place, mount: MountFactory, originals: Originals) -> None:
     """While the bucket cannot be reached, what is cached is read and the rest gives EIO; later all is read."""
     with mount("small:v1") as mounted:
         (mounted / "run.sh").read_bytes()
@@ -181,7 +181,7 @@ def flip(path: Path, at: int) -> None:
         file.write(bytes([byte ^ 0x10]))
 
 
-def test_bits_that_flip_in_the_cache(home: Path, mount: MountFactory, originals: Originals) -> None:
+def test_corrupt_cache(home: Path, mount: MountFactory, originals: Originals) -> None:
     """Every cached byte is checked before it is given out: where the disk has changed it, it is fetched again."""
     names = files_below(originals.small)
     with mount("small:v1", at="before") as mounted:
@@ -263,7 +263,7 @@ def test_clearing_the_cache_under_a_live_mount(mount: MountFactory, originals: O
         assert files_below(again.root) == names
 
 
-def test_a_cache_that_is_removed_under_a_live_mount(home: Path, mount: MountFactory, originals: Originals) -> None:
+def test_cache_directory_removed(home: Path, mount: MountFactory, originals: Originals) -> None:
     """A cache that vanishes or whose disk is full is no reader's trouble: reads go on from the bucket."""
     names = files_below(originals.small)
     with mount("small:v1") as mounted:
@@ -275,7 +275,7 @@ def test_a_cache_that_is_removed_under_a_live_mount(home: Path, mount: MountFact
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
-def test_a_full_disk_under_the_cache(home: Path, mount: MountFactory, originals: Originals) -> None:
+def test_full_cache_disk(home: Path, mount: MountFactory, originals: Originals) -> None:
     """A cache that vanishes or whose disk is full is no reader's trouble: reads go on from the bucket."""
     names = files_below(originals.small)
     disk = home / "fusepkg-cache"
@@ -290,9 +290,7 @@ def test_a_full_disk_under_the_cache(home: Path, mount: MountFactory, originals:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_damaged_index_is_repaired_under_its_readers(
-    folder: Folder, engine: str, originals: Originals, tmp_path: Path
-) -> None:
+def test_corrupt_index(folder: Folder, engine: str, originals: Originals, tmp_path: Path) -> None:
     """A flipped bit, a cut or a loss in the index is repaired, at mount and in use: readers only wait for it."""
     names = files_below(originals.big)
     with surroundings(tmp_path, folder.settings):

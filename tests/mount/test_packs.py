@@ -66,7 +66,7 @@ def test_small_files_come_many_in_a_request(mount: Mount, packed: Path, bucket: 
     assert "Fetched ahead of reads: " in fusepkg("status", mount.root).stdout
 
 
-def test_damaged_or_missing_packs_cost_a_warning(mount: Mount, packed: Path, bucket: Bucket) -> None:
+def test_corrupt_pack(mount: Mount, packed: Path, bucket: Bucket) -> None:
     """A pack that is missing, or damaged, costs one warning in the mount's log, and every read gets right bytes."""
     keys = bucket.keys(".quilt/packs/data/")
     before = [(key, bucket.get(f"s3://{bucket.bucket}/{key}")) for key in keys]

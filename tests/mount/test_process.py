@@ -98,9 +98,7 @@ def test_a_fork_that_leaves_the_block_ends_nothing(local: Place, engine: str):
         assert not directory.parent.exists()
 
 
-def test_a_session_that_the_kernel_aborts_leaves_errors_not_an_empty_directory(
-    local: Place, engine: str, tmp_path: Path
-):
+def test_session_aborted(local: Place, engine: str, tmp_path: Path):
     """A session that the kernel aborts leaves errors to readers, not an empty directory."""
     control = tmp_path / "fusectl"
     control.mkdir()
@@ -156,9 +154,7 @@ def test_a_request_that_hangs_holds_up_no_end(
 
 
 @pytest.mark.s3
-def test_requests_that_hang_hold_up_no_read_that_the_cache_can_answer(
-    bucket: Bucket, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_stalled_socket(bucket: Bucket, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Requests that hang hold up no read that the cache can answer.
 
     Nor in the kernel, which by default lets 12 background reads wait, and counts all reads of EROFS as such.

@@ -156,7 +156,7 @@ def test_mountpoints_that_will_not_do(place: Place, refused: Refused, tmp_path: 
 
 
 @pytest.mark.parametrize("place", ["local"], indirect=True)
-def test_a_mountpoint_in_use(place: Place, engine: str, tmp_path: Path) -> None:
+def test_double_mount(place: Place, engine: str, tmp_path: Path) -> None:
     """The mountpoint must be an empty directory nothing is mounted on; each other case is told apart."""
     reference = place.reference("small:v1")
     with mounted(reference, tmp_path / "m", engine) as mount:

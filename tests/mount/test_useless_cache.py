@@ -90,9 +90,7 @@ def check_warning(said: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("index", ["there", "not there"])
-def test_a_read_only_cache(
-    fusepkg: Fusepkg, package: str, original: Path, tmp_path: Path, home: Path, index: str
-) -> None:
+def test_readonly_cache(fusepkg: Fusepkg, package: str, original: Path, tmp_path: Path, home: Path, index: str) -> None:
     """A read-only cache is a warning, with the index in it or without: the bucket is read."""
     cache = home / "fusepkg-cache"
     fusepkg("cache", "info")

@@ -40,3 +40,9 @@ def test_each_disaster_has_a_test() -> None:
     rows = [line for line in DISASTERS.read_text(encoding="utf-8").splitlines() if re.match(r"\| [a-z0-9_]+ \|", line)]
     assert len(rows) > 30
     assert [row for row in rows[1:] if not _TEST.search(row)] == []
+
+
+def test_each_disaster_s_test_has_its_name() -> None:
+    rows = re.findall(r"^\| (\w+) \|.*::test_(\w+)` \|$", DISASTERS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 30
+    assert [name for name, test in rows if name != test] == []
