@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,15 @@ GROUP = "fusepkg.executors"
 
 DEFAULT_WORKERS = 16
 """Believed of an executor that does not tell."""
+
+
+_OWN_DASK = {
+    "distributed.deploy.lost-worker-timeout": "1 day",
+    "distributed.scheduler.allowed-failures": 1,
+}
+"""While a cluster is open that was opened here. 15 s after Dask has lost a worker it gives it up for good if it is just
+starting again: a cluster whose workers died often had none left, and waited for ever. And a call that kills its worker
+need not kill four."""
 
 
 class ReopeningExecutor:
@@ -111,12 +121,18 @@ def _end_with_parent() -> None:
 
 def _dask(jobs: int | None) -> Executor:
     try:
+        import dask
         from distributed import Client
     except ImportError as exc:
         raise MissingExtra("Dask's scheduler is missing", hint='pip install "fusepkg[dask]"') from exc
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    client = Client(address) if address else Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
-    return _Closing(client.get_executor(), client.close)
+    with ExitStack() as opening:
+        if address:
+            client = opening.enter_context(Client(address))
+        else:
+            opening.enter_context(dask.config.set(_OWN_DASK))
+            client = opening.enter_context(Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None))
+        return _Closing(client.get_executor(), opening.pop_all().close)
 
 
 def _ray(jobs: int | None) -> Executor:

@@ -10,11 +10,11 @@ import pytest
 
 from fusepkg import Package, PackageBuilder
 from fusepkg.opened.contexts import close_contexts
-from tests.unit.transforms.functions import doubled
+from tests.unit.transforms.functions import dies_at_first, doubled
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
 
-COUNT = 60
+COUNT = 110
 LIBRARIES = {"dask": "distributed", "ray": "ray", "spark": "pyspark"}
 
 
@@ -38,13 +38,28 @@ def _without_java() -> Iterator[None]:
         spark.SparkContext._gateway = None
 
 
-@pytest.mark.usefixtures("_without_java")
-@pytest.mark.parametrize("name", LIBRARIES)
-def test_the_same_version_on_each(name: str, package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=LIBRARIES)
+def name(request: pytest.FixtureRequest, _without_java: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an executor whose library is here, and whose workers find the functions of the tests."""
+    name: str = request.param
     pytest.importorskip(LIBRARIES[name], reason=f"{LIBRARIES[name]} is not in this environment: make test-heavy")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # workers import the function
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    made = package.map(doubled, out=f"local/{name}:v1", executor=name, jobs=2)
-    assert (made.done, made.failures, len(made.package)) == (COUNT, (), COUNT)
-    assert package.map(doubled, out=f"local/{name}:v1", executor="threads").reused == COUNT
-    assert package.map(doubled, out="local/threads:v1").package.hash == made.package.hash
+    return name
+
+
+def test_the_same_version_on_each(name: str, package: Package) -> None:
+    made = package.map(doubled, out=f"local/{name}:v1", executor=name, jobs=2, names="in/0[0-4]*")
+    assert (made.done, made.failures, len(made.package)) == (50, (), 50)
+    again = package.map(doubled, out=f"local/{name}:v1", executor="threads", names="in/0[0-4]*")
+    assert (again.reused, again.package.hash) == (50, made.package.hash)
+    assert package.map(doubled, out="local/threads:v1", names="in/0[0-4]*").package.hash == made.package.hash
+
+
+@pytest.mark.timeout(600)  # each worker that dies is started again, on a busy machine slowly
+def test_workers_that_die(name: str, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    made = package.map(dies_at_first, out=f"local/{name}:v1", executor=name, jobs=2, names="in/*0.txt")
+    assert [failure.logical_keys for failure in made.failures] == [("in/100.txt",)]
+    assert "its worker was lost" in made.failures[0].error
+    assert (len(made.package), made.package.get("in/070.txt")) == (COUNT // 10 - 1, b"70\n70\n")
