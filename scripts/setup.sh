@@ -117,8 +117,11 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 
 # uv reads nothing of pip's configuration, and of the system's certificates only if told to: those of a company's proxy
 # lie there. Compiled at once, as pip does: what the compiler warns of in libraries
-# would be an error in the first test that imports them. PyTorch comes from wherever pip is told to find it.
-own_index() { "${pip[@]}" config list 2>/dev/null | grep -Eq '[.](index-url|no-index)=' || [ "$level" = heavy ]; }
+# would be an error in the first test that imports them. Files that pip is told to find (PyTorch without CUDA) uv finds too.
+pip_says() { "${pip[@]}" config list 2>/dev/null | sed -n "s/.*[.]$1='\(.*\)'$/\1/p" | tail -n 1 || true; }
+own_index() { "${pip[@]}" config list 2>/dev/null | grep -Eq '[.](index-url|no-index)='; }
+links=$(pip_says find-links)
+[ -z "$links" ] || export UV_FIND_LINKS=${links// /,}
 
 say "Python packages (half a minute)"
 if ! own_index && { [ -x "$venv/bin/uv" ] || "${pip[@]}" install uv </dev/null; }; then

@@ -126,3 +126,18 @@ def test_a_stream_goes_on() -> None:
     got = list(itertools.islice(begun, 77))
     resumed.load_state_dict(json.loads(json.dumps(begun.state_dict())))
     assert got + list(resumed) == whole
+
+
+@pytest.mark.parametrize("given", [0, 3, 9])
+def test_the_loader_of_torchdata_goes_on_with_what_remains(given: int) -> None:
+    stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not here: make test-heavy")
+
+    def loader() -> Any:
+        stream = PackageStream("local/samples:v1", prefix="train/", load=number_of, shuffle=True, seed=1)
+        return stateful.StatefulDataLoader(stream, batch_size=10, num_workers=2)
+
+    whole, begun, resumed = numbers(loader()), loader(), loader()
+    got = numbers(itertools.islice(begun, given))
+    resumed.load_state_dict(begun.state_dict())
+    assert got + numbers(resumed) == whole
+    assert sorted(whole) == list(range(COUNT))

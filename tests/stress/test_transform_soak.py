@@ -64,6 +64,7 @@ def test_a_killed_transform_ends_as_an_undisturbed_one(s3: Gateway, tmp_path: Pa
         os.kill(int(done[-1].split()[1]), signal.SIGKILL)
         done += lines(driver, COUNT)
     assert driver.returncode == 0
+    print(f"{len(done) - COUNT:,} of {COUNT:,} calls were made twice")
     assert COUNT <= len(done) < COUNT * 1.1
     with start("undisturbed:v1") as driver:
         assert len(lines(driver, COUNT + 1)) == COUNT

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
 from fusepkg import Package
 from fusepkg.errors import EntryNotFound, FusepkgError, TagNotFound
@@ -198,6 +200,23 @@ def test_pickles(fs: PackageFileSystem, home: Path) -> None:
 
 def _read(fs: PackageFileSystem) -> bytes:
     return fs.cat_file(f"{ROOT}/README.md") + fs.open(f"{ROOT}/large.bin").read()[-10:]
+
+
+def test_programs_of_asyncio_read_through_the_wrapper_of_fsspec(fs: PackageFileSystem, folder: Path) -> None:
+    wrapped = AsyncFileSystemWrapper(fs, asynchronous=True)
+    names = ["README.md", "train/class0/0.bin", "tables/labels.csv"]
+    wanted = [(folder / name).read_bytes() for name in names]
+    paths = [f"{ROOT}/{name}" for name in names]
+
+    async def read() -> list[object]:
+        each = await asyncio.gather(*(wrapped._cat_file(path) for path in paths))
+        assert (await wrapped._info(paths[0]))["size"] == len(wanted[0])
+        assert len(await wrapped._ls(f"{ROOT}/train")) == 2
+        with pytest.raises(FileNotFoundError):
+            await wrapped._cat_file(f"{ROOT}/gone")
+        return [each, await wrapped._cat_ranges(paths, [0, 1, 2], [None, None, 5])]
+
+    assert asyncio.run(read()) == [wanted, [wanted[0], wanted[1][1:], wanted[2][2:5]]]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
