@@ -9,6 +9,7 @@ from bench.against_quilt3 import opening, publishing
 from bench.bucket import bucket_reads
 from bench.cache_rows import blobs, opening_a_cache
 from bench.creates import creating
+from bench.dataloader import dataloader
 from bench.mount_times import mount_times
 from bench.packs import packs
 from bench.peers import peers
@@ -59,6 +60,7 @@ GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
     "mount": mount_times,
     "s3": bucket_reads,
     "s3-create": creating,
+    "dataloader": dataloader,
     "cache": blobs,
     "cache-open": opening_a_cache,
     "quilt3-open": opening,

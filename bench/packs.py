@@ -42,7 +42,7 @@ def packs(run: Run, stack: ExitStack) -> Measure:
         return lambda _: None
     source = run.scratch / "packs"
     tree = workload.write_tree(source / SMALL, directories=DIRECTORIES, files=run.scaled(FILES))
-    server = start_server(run.scratch / "s3", stack, (0, FAR_MS))
+    server = start_server(run.scratch / "s3-packs", stack, (0, FAR_MS))
     make_bucket(server, BUCKET)
     with run.place() as home:
         environ = fusepkg.environment(home, server.environment(0))

@@ -54,6 +54,11 @@ _PEERS = (
     Target("programs.ls", "fuse", 1 / 4, against="local"),
     Target("programs.find", "fuse", 1 / 4, against="local"),
     Target("programs.grep", "fuse", 1 / 3, against="local"),
+    *(
+        Target(f"loader.decoded.{epoch}", subject, limit, against="local")
+        for subject in ("erofs", "package")
+        for epoch, limit in ((1, 0.5), (2, 0.8), (3, 0.95))
+    ),
     *(Target("random4k.read", engine, 0.4, against="local") for engine in ("erofs", "fuse")),
 )
 
