@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-heavy check fmt lint types imports sizes stress coverage bench docs record lock release clean
+.PHONY: help setup demo test test-heavy check fmt lint types imports sizes stress coverage bench docs figures record lock release clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ docs: setup ## Write the pages of docs/reference and docs/man that come from the
 lock: setup ## Pin the newest releases that pyproject.toml allows, in requirements.lock
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --group bench --universal --python-version 3.11 \
 	  --upgrade --no-header --no-annotate --output-file requirements.lock
+
+figures: setup ## Draw the figures of the guides to labels, datapools and datasets, below docs/figures
+	@$(BIN)/python scripts/draw_figures.py
 
 record: setup ## Record docs/demo.svg, the session at the top of the README
 	@$(BIN)/python scripts/record_demo.py

@@ -84,11 +84,10 @@ def push_pictures(
 
 def choose(package: Package, names: Iterable[str]) -> tuple[Package, list[str]]:
     """Return a package, of this process only, with these pictures of another; and the names it lacks."""
-    wanted = set(names)
-    builder = PackageBuilder.from_package(package, quiet=True)
-    builder.filter(lambda entry: entry.logical_key in wanted)
-    chosen = builder.as_package(allow_local_manifest=True)
-    return chosen, sorted(wanted - set(builder.keys()))
+    entries, lost = _entries(package, names)
+    builder = PackageBuilder(package.reference.package, quiet=True)
+    builder.draft.add_stored(entries)
+    return builder.as_package(allow_local_manifest=True), lost
 
 
 def publish_chosen(package: Package, names: Iterable[str], labels: Path) -> Package:
@@ -97,14 +96,19 @@ def publish_chosen(package: Package, names: Iterable[str], labels: Path) -> Pack
     It lies in the embedded registry, so that nobody needs to be allowed to write to the bucket; beside the pictures
     where these lie in a directory.
     """
-    wanted = set(names)
     is_remote = package.reference.bucket.scheme == "s3"
     place = f"local/{package.reference.name}" if is_remote else package.reference.package
-    builder = PackageBuilder(place, quiet=True).add(package)
-    builder.filter(lambda entry: entry.logical_key in wanted)
+    builder = PackageBuilder(place, quiet=True)
+    builder.draft.add_stored(_entries(package, names)[0])
     builder.set(LABELS, labels)
     builder.push_data(None, local_files_only=True)
     return builder.push_manifest()
+
+
+def _entries(package: Package, names: Iterable[str]) -> tuple[list[Entry], list[str]]:
+    """Return the entries of these names, each looked up by itself, and the names that the package lacks."""
+    found = {name: _entry(package, name) for name in sorted(set(names))}
+    return [entry for entry in found.values() if entry], [name for name, entry in found.items() if entry is None]
 
 
 def _entry(package: Package | None, name: str) -> Entry | None:
