@@ -99,6 +99,12 @@ def search(
     mount: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Mount the pictures there, and labels.json, without copying any.")
     ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--as", metavar="EXPRESSION", help="Name pictures there anew: \"label.label_speed || '/' || name\"."
+        ),
+    ] = "",
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Stop the search after so long.")] = 300.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,8 +112,10 @@ def search(
 
     For example: "event = 'iron car' AND label.label_speed >= 1", or {"label.label_speed": {"gte": 1}}.
     """
+    if layout and download is None and mount is None:
+        raise UsageError("--as goes with --download or --mount", hint="Name a directory, for example --mount DIR")
     labels = _labels(context, ref)
-    found = labels.search(_condition(where), timeout_s=timeout)
+    found = labels.search(_condition(where), layout=layout, timeout_s=timeout)
     _warn_of_several(found)
     if download is not None:
         with progress_bar() as show:

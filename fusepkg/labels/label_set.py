@@ -204,12 +204,16 @@ class LabelSet:
 
     # --- finding them ----------------------------------------------------------------------------------------
 
-    def search(self, where: str | dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> SearchResult:
+    def search(
+        self, where: str | dict[str, Any] | None = None, *, layout: str = "", timeout_s: float = TIMEOUT_S
+    ) -> SearchResult:
         """Return the labels that fit a condition, one a picture: SQL, or the JSON form of ``condition_of``.
+
+        ``layout`` is an expression over a label's fields that names its picture in ``download`` and ``mount``.
 
         Raises QueryInvalid, QueryStopped, PackageNotFound, RemoteError.
         """
-        return search(self._open(must_exist=True), where, timeout_s)
+        return search(self._open(must_exist=True), where, timeout_s, layout)
 
     def download(
         self, found: SearchResult, directory: str | os.PathLike[str], *, progress: ProgressCallback = no_progress
@@ -219,10 +223,10 @@ class LabelSet:
         Raises PackageNotFound, InstallError, RemoteError, IntegrityError.
         """
         place = Path(directory)
-        missing = [name for name in found.file_names() if not (place / name).is_file()]
+        missing = [name for name in found.file_names() if not (place / found.names.get(name, name)).is_file()]
         if not missing:
             return []
-        chosen, lost = choose(self._open_pictures(), missing)
+        chosen, lost = choose(self._open_pictures(), missing, found.names)
         chosen.download(place, progress=progress)
         return lost
 
@@ -234,7 +238,7 @@ class LabelSet:
         """
         with tempfile.TemporaryDirectory(prefix="fusepkg-labels-") as scratch:
             write_labels(found, labels := Path(scratch) / LABELS)
-            chosen = publish_chosen(self._open_pictures(), found.file_names(), labels)
+            chosen = publish_chosen(self._open_pictures(), found.file_names(), labels, found.names)
         chosen.install(directory, lazy=True)
         return chosen
 

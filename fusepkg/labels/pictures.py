@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Hashing
@@ -15,7 +16,7 @@ from fusepkg.labels.session import LABELS
 from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from fusepkg.app.context import Context
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
     from fusepkg.work.progress import ProgressCallback
+
+_SAME: Mapping[str, str] = {}
+"""Names stay as they are."""
 
 _PIECE_BYTES = 1 << 20
 """Read at a time."""
@@ -82,15 +86,15 @@ def push_pictures(
     return builder.push_manifest(reference.tag, progress=progress)
 
 
-def choose(package: Package, names: Iterable[str]) -> tuple[Package, list[str]]:
+def choose(package: Package, names: Iterable[str], new_names: Mapping[str, str] = _SAME) -> tuple[Package, list[str]]:
     """Return a package, of this process only, with these pictures of another; and the names it lacks."""
-    entries, lost = _entries(package, names)
+    entries, lost = _entries(package, names, new_names)
     builder = PackageBuilder(package.reference.package, quiet=True)
     builder.draft.add_stored(entries)
     return builder.as_package(allow_local_manifest=True), lost
 
 
-def publish_chosen(package: Package, names: Iterable[str], labels: Path) -> Package:
+def publish_chosen(package: Package, names: Iterable[str], labels: Path, new_names: Mapping[str, str]) -> Package:
     """Publish these pictures, and a file of their labels, as a version that no tag names; no picture is copied.
 
     It lies in the embedded registry, so that nobody needs to be allowed to write to the bucket; beside the pictures
@@ -99,16 +103,25 @@ def publish_chosen(package: Package, names: Iterable[str], labels: Path) -> Pack
     is_remote = package.reference.bucket.scheme == "s3"
     place = f"local/{package.reference.name}" if is_remote else package.reference.package
     builder = PackageBuilder(place, quiet=True)
-    builder.draft.add_stored(_entries(package, names)[0])
+    builder.draft.add_stored(_entries(package, names, new_names)[0])
     builder.set(LABELS, labels)
     builder.push_data(None, local_files_only=True)
     return builder.push_manifest()
 
 
-def _entries(package: Package, names: Iterable[str]) -> tuple[list[Entry], list[str]]:
-    """Return the entries of these names, each looked up by itself, and the names that the package lacks."""
-    found = {name: _entry(package, name) for name in sorted(set(names))}
-    return [entry for entry in found.values() if entry], [name for name, entry in found.items() if entry is None]
+def _entries(package: Package, names: Iterable[str], new_names: Mapping[str, str]) -> tuple[list[Entry], list[str]]:
+    """Return the entries of these names, under their new ones, and the names that the package lacks.
+
+    Each is looked up by itself: there may be a million others.
+    """
+    found, lost = [], []
+    for name in sorted(set(names)):
+        entry = _entry(package, name)
+        if entry is None:
+            lost.append(name)
+        else:
+            found.append(replace(entry, logical_key=new_names.get(name, name)))
+    return found, lost
 
 
 def _entry(package: Package | None, name: str) -> Entry | None:

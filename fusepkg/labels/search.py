@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fusepkg.errors import QueryInvalid
+from fusepkg.errors import ManifestInvalid, QueryInvalid
 from fusepkg.labels.segments import CHANGE, DOCUMENT
+from fusepkg.model.logical_key import check_logical_key
 from fusepkg.query.engine import TIMEOUT_S, quoted, quoted_name
 from fusepkg.query.statement import check_expression
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import duckdb
+
     from fusepkg.labels.package import LabelPackage
 
 _FORM = 'For example {"event": "iron car", "label.label_speed": {"gte": 1, "lt": 3}, "label.label_direction": [1, 2]}'
@@ -25,11 +30,13 @@ class SearchResult:
     """What a search found: ``documents``, one a picture, by ``img_id``; the newest label of it that fits.
 
     ``several`` are the ``img_id`` of pictures with more than one label that fits; ``labels`` counts all of these.
+    ``names`` are the new names of pictures by their logical keys, where an expression gave them some.
     """
 
     documents: dict[str, dict[str, Any]]
     labels: int
     several: tuple[str, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -40,20 +47,57 @@ class SearchResult:
         return sorted(name for name in names if name is not None)
 
 
-def search(opened: LabelPackage, where: str | dict[str, Any] | None, timeout_s: float = TIMEOUT_S) -> SearchResult:
-    """Return the labels that fit a condition; all without one. Raises QueryInvalid, QueryStopped, RemoteError."""
+def search(
+    opened: LabelPackage, where: str | dict[str, Any] | None, timeout_s: float = TIMEOUT_S, layout: str = ""
+) -> SearchResult:
+    """Return the labels that fit a condition; all without one. Raises QueryInvalid, QueryStopped, RemoteError.
+
+    ``layout`` is an expression that gives each picture a new name; it may use ``name``, the last part of the old one.
+    """
     condition = condition_of(where)
+    new_name = f"CAST({check_expression(layout, 'as')} AS VARCHAR)" if layout.strip() else "NULL"
     try:
         with opened.engine(timeout_s) as connection:
             rows = connection.execute(
-                f"SELECT img_id, {DOCUMENT} FROM stored WHERE {condition} ORDER BY {CHANGE}, label_fingerprint"
+                f"SELECT img_id, {DOCUMENT}, {new_name} FROM {_with_name(connection)} WHERE {condition}"
+                f" ORDER BY {CHANGE}, label_fingerprint"
             ).fetchall()
     except QueryInvalid as exc:
         raise QueryInvalid(exc.message, hint="Fields are those of the labels: label.label_speed, event, ...") from exc
-    newest = dict(rows)
-    documents = {img_id: json.loads(newest[img_id]) for img_id in sorted(newest)}
-    several = [img_id for img_id, count in Counter(img_id for img_id, _ in rows).items() if count > 1]
-    return SearchResult(documents, len(rows), tuple(sorted(several)))
+    newest = {img_id: (document, name) for img_id, document, name in rows}
+    documents = {img_id: json.loads(newest[img_id][0]) for img_id in sorted(newest)}
+    several = [img_id for img_id, count in Counter(img_id for img_id, _, _ in rows).items() if count > 1]
+    names = _new_names(documents, {img_id: name for img_id, (_, name) in newest.items()}) if layout.strip() else {}
+    return SearchResult(documents, len(rows), tuple(sorted(several)), names)
+
+
+def _with_name(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the labels as a table that has a column ``name`` too, unless that is a field of theirs."""
+    columns = {column.lower() for column in connection.sql("SELECT * FROM stored LIMIT 0").columns}
+    if "file_name" not in columns or "name" in columns:
+        return "stored"
+    return "(SELECT *, split_part(file_name, '/', -1) AS name FROM stored)"
+
+
+def _new_names(documents: dict[str, dict[str, Any]], given: dict[str, str | None]) -> dict[str, str]:
+    """Return new names by logical keys. Raises QueryInvalid for what can be none, and for one given twice."""
+    found: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for img_id, document in documents.items():
+        old, new = document.get("file_name"), given[img_id]
+        if old is None:
+            continue
+        try:
+            check_logical_key(new or "")
+        except ManifestInvalid as exc:
+            raise QueryInvalid(f"the new name of {old!r} is {new!r}: {exc.message}") from exc
+        found[old] = new or ""
+        if owners.setdefault(found[old], old) != old:
+            raise QueryInvalid(
+                f"new names are not unique: {owners[found[old]]!r} and {old!r} are both {new!r}",
+                hint="Make the old name part of the new one",
+            )
+    return found
 
 
 def condition_of(where: str | dict[str, Any] | None) -> str:

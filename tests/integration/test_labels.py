@@ -105,6 +105,36 @@ def test_hits_are_mounted_with_their_labels(registry: str, fusepkg: Fusepkg, tmp
     check()
 
 
+@pytest.mark.fuse
+def test_class_folders_come_from_labels(fusepkg: Fusepkg, tmp_path: Path) -> None:
+    recorded = record(tmp_path / "session", range(4))
+    cars, layout = LabelSet("local/cars:v1"), "event || '/' || label.label_speed || '/' || name"
+    cars.add(tmp_path / "session")
+    wanted = {f"iron car/{one['label']['label_speed']}/{one['file_name']}" for one in recorded.values()}
+
+    def files(directory: Path) -> set[str]:
+        return {str(path.relative_to(directory)) for path in directory.rglob("*.jpg")}
+
+    assert cars.download(cars.search(layout=layout), tmp_path / "train") == []
+    assert files(tmp_path / "train") == wanted
+    words = ("labels", "search", "local/cars:v1", "--as", layout)
+    fusepkg(*words, "--mount", tmp_path / "hits")
+    try:
+        assert files(tmp_path / "hits") == wanted
+        assert (tmp_path / "hits" / min(wanted)).read_bytes() == b"picture 0"
+    finally:
+        fusepkg("umount", tmp_path / "hits")
+    assert "--as goes with --download or --mount" in fusepkg(*words, check=False).stderr
+    for wrong, reason in (
+        ("'x'", "not unique"),
+        ("'../' || name", "'..'"),
+        ("NULL", "new name of"),
+        ("1 +", "one exp"),
+    ):
+        with pytest.raises(QueryInvalid, match=reason):
+            cars.search(layout=wrong)
+
+
 def test_a_refused_session_changes_nothing(tmp_path: Path, fusepkg: Fusepkg) -> None:
     recorded = record(tmp_path / "session", range(3))
     cars = LabelSet("local/cars:v1")
