@@ -63,6 +63,7 @@ if [ "$level" != run ]; then
   want sqlite3 command -v sqlite3
   want git command -v git
   want erofs-utils command -v fsck.erofs
+  want squashfs-tools command -v mksquashfs
 fi
 if [ "$level" = bench ]; then
   want haproxy command -v haproxy

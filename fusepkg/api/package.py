@@ -16,11 +16,12 @@ from fusepkg.api.contents import directory_range, summarise
 from fusepkg.api.display import Text, show_package
 from fusepkg.api.entry import PackageDirectory, PackageEntry
 from fusepkg.api.listing import Listing
+from fusepkg.api.names import find_readme, plain_key, reference_of
 from fusepkg.api.results import Differences
 from fusepkg.disk_image.write import write_disk_image
 from fusepkg.errors import EntryNotFound, FsError, UsageError
 from fusepkg.index.difference import compare_indexes
-from fusepkg.model.reference import DEFAULT_TAG, DVC, Reference, parse_reference
+from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference
 from fusepkg.opened.contexts import current_context
 from fusepkg.opened.version import OpenVersion, open_version
 from fusepkg.work.progress import no_progress
@@ -50,9 +51,6 @@ _SETTERS = frozenset(
 )  # fmt: skip
 """What a ``PackageBuilder`` has and a package, which never changes, does not."""
 
-_READMES = ("readme.md", "readme.rst", "readme.txt", "readme")
-"""Names of a README, in lower case; the first that is there counts."""
-
 
 class Package:
     """An immutable version of a package: ``Package("bucket/dataset:tag")``, or with ``tag=`` or ``hash=``.
@@ -68,7 +66,7 @@ class Package:
         tag: str | None = None,
         hash: str | None = None,  # noqa: A002 - the name users know
     ) -> None:
-        self._version = open_version(current_context(), _reference(name, tag, hash))
+        self._version = open_version(current_context(), reference_of(name, tag, hash))
         self._directory_meta: dict[str, dict[str, Any]] | None = None
 
     @classmethod
@@ -193,7 +191,7 @@ class Package:
 
     def ls(self, path: str = "") -> Listing[PackageEntry | PackageDirectory]:
         """What a directory holds; a file is its own listing. Raises EntryNotFound."""
-        inode, prefix = self._inode(path), _key(path)
+        inode, prefix = self._inode(path), plain_key(path)
         if inode.entry_number is not None:
             entry = self._entry(inode.entry_number)
             return Listing(lambda: iter([entry]))
@@ -242,7 +240,7 @@ class Package:
 
     def get_metadata(self, path: str = "") -> dict[str, Any]:
         """The metadata of an entry or a directory, of the package for ``""``. Raises EntryNotFound."""
-        key = _key(path)
+        key = plain_key(path)
         if not key:
             return self.meta
         inode = self._inode(key)
@@ -272,12 +270,8 @@ class Package:
 
     def readme(self) -> Text:
         """The README of the package; empty where there is none. Raises RemoteError, IntegrityError."""
-        names = {str(found).lower(): found for found in self.ls() if found.is_file()}
-        for name in _READMES:
-            found = names.get(name)
-            if isinstance(found, PackageEntry):
-                return Text(found.get_bytes().decode(errors="replace"))
-        return Text("")
+        name = find_readme(str(found) for found in self.ls() if found.is_file())
+        return Text("" if name is None else self.get(name).decode(errors="replace"))
 
     # --- comparing, and what comes next ----------------------------------------------------------------------
 
@@ -430,7 +424,7 @@ class Package:
 
     def _numbers(self, path: str) -> range:
         """The numbers of the entries that a path names. Raises EntryNotFound."""
-        key = _key(path)
+        key = plain_key(path)
         if not key:
             return range(len(self))
         number = self._inode(key).entry_number
@@ -444,7 +438,7 @@ class Package:
 
     def _found(self, path: str) -> Inode | None:
         try:
-            return self._version.tree.resolve(_key(path))
+            return self._version.tree.resolve(plain_key(path))
         except FsError:
             return None
 
@@ -468,25 +462,7 @@ class Mapped:
     failures: tuple[FailedEntries, ...]
 
 
-def _key(path: str) -> str:
-    """A path as entries are named, however many slashes it was written with."""
-    return "/".join(part for part in path.split("/") if part not in ("", "."))
-
-
 def _reopened(flags: Flags, name: str, tag: str | None, top_hash: str) -> Package:
     """What unpickling makes: the same version, opened where it is unpickled."""
     reference = replace(parse_reference(name), top_hash=top_hash)
     return Package.of_version(open_version(current_context(flags), reference, tag=tag))
-
-
-def _reference(name: str, tag: str | None, top_hash: str | None) -> Reference:
-    reference = parse_reference(name)
-    says_tag = ":" in name.partition("@")[0].rpartition("/")[2]
-    if tag is not None:
-        if says_tag and reference.tag != tag:
-            raise UsageError(f"{name!r} says another tag than {tag!r}", hint="Name one")
-        is_revision = reference.bucket.scheme == DVC
-        reference = replace(reference, tag=tag) if is_revision else parse_reference(f"{reference.package}:{tag}")
-    if top_hash is not None:
-        reference = parse_reference(f"{reference.package}@{top_hash}")
-    return reference

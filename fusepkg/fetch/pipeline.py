@@ -11,26 +11,24 @@ import logging
 import random
 from collections import deque
 from contextlib import suppress
-from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 from fusepkg_cache.digest import Verified
-from fusepkg_cache.errors import CacheError
 
-from fusepkg.errors import CacheFailure, DigestMismatch, FusepkgError, ObjectMissing, RemoteUnavailable
+from fusepkg.errors import DigestMismatch, FusepkgError, RemoteUnavailable
 from fusepkg.fetch.bucket import BucketReader, is_transient
 from fusepkg.fetch.flight import Flight, RangeFlight
 from fusepkg.fetch.keeping import Keeping
 from fusepkg.fetch.lower_cache import LowerCacheThreads
 from fusepkg.fetch.piece import Kind
 from fusepkg.fetch.slots import SMALL_BYTES, Slots
+from fusepkg.fetch.whole import WholeBlobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from fusepkg_cache import Claim
     from fusepkg_cache import LowerCache as LowerDirectory
     from fusepkg_cache.digest import Digest
 
@@ -56,8 +54,6 @@ for many must not take all of the loop."""
 
 LOWER_ASKERS = 16
 """Threads among which the pieces of one turn are divided to be looked for in the lower cache."""
-
-_T = TypeVar("_T")
 
 
 class FetchPipeline:
@@ -90,6 +86,7 @@ class FetchPipeline:
         self._retry_timeout_s = retry_timeout_s
         self._bucket = BucketReader(store_for, chunk_list, arrived, note_damaged, elsewhere)
         self._lower = LowerCacheThreads()
+        self._whole = WholeBlobs(tier, self._bucket, self._lower, counters)
         self._slots = Slots()
         self._flights: dict[PieceKey, Flight] = {}
         self._later: list[tuple[float, int, Flight]] = []
@@ -423,68 +420,15 @@ class FetchPipeline:
         """Wait until all pieces that have arrived are in the cache, or refused by it."""
         await self._keeping.wait_until_kept()
 
-    # --- large blobs without a chunk list --------------------------------------------------------------------
-
     async def _fetch_whole(self, flight: Flight) -> None:
-        """Stream a blob into the cache, or into a temporary file."""
-        entry, name, in_cache = flight.piece.entry, flight.piece.name, flight.piece.kind is Kind.WHOLE
-        now = trio.current_time
-
-        async def from_bucket(take: Callable[[Iterable[bytes]], _T]) -> _T | None:
-            give = partial(self._bucket.give, flight.entry, lambda pieces: take(_beating(pieces, flight.claim)))
-            return await trio.to_thread.run_sync(give, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
-
         try:
-            if await self._whole_from_lower(flight):
-                flight.land(b"")
-            else:
-                try:
-                    await self._tier.keep_pieces(name, from_bucket, in_cache=in_cache)
-                except (ObjectMissing, DigestMismatch):
-                    if not await trio.to_thread.run_sync(self._bucket.has_moved, flight, abandon_on_cancel=True):
-                        raise
-                    await self._tier.keep_pieces(name, from_bucket, in_cache=in_cache)
-                self._counters.fetched_objects += 1
-                self._counters.fetched_bytes += entry.size
-                flight.land(b"")
-        except CacheError as exc:
-            self._take(flight, CacheFailure(f"{entry.logical_key}: cannot be kept to be read from: {exc}"), now())
+            await self._whole.fetch(flight)
         except FusepkgError as exc:
-            self._take(flight, exc, now())
+            self._take(flight, exc, trio.current_time())
         finally:
             if flight.landed.is_set():
                 self._end(flight)
             self._wake()
-
-    async def _whole_from_lower(self, flight: Flight) -> bool:
-        lower = self._tier.cache.lower if self._tier.cache else None
-        if lower is None:
-            return False
-        name, size = flight.piece.name, flight.piece.length
-
-        async def draw(take: Callable[[Iterable[bytes]], _T]) -> _T | None:
-            return await self._lower.ask(
-                lambda progress: lower.give(
-                    name, lambda _, pieces: take(_beating(pieces, flight.claim, progress)), size=size
-                )
-            )
-
-        if not await self._tier.keep_pieces(name, draw, in_cache=flight.piece.kind is Kind.WHOLE):
-            return False
-        self._counters.lower_objects += 1
-        self._counters.lower_bytes += size
-        return True
-
-
-def _beating(
-    pieces: Iterable[bytes], claim: Claim | None, progress: Callable[[], None] = lambda: None
-) -> Iterator[bytes]:
-    """Yield the pieces, and refresh the claim's heartbeat with each."""
-    for piece in pieces:
-        if claim is not None:
-            claim.beat()
-        progress()
-        yield piece
 
 
 def _passed_over() -> RemoteUnavailable:
