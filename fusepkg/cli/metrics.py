@@ -1,7 +1,8 @@
-"""metrics: the counters of all mounts for Prometheus, over HTTP or into a file."""
+"""metrics: the counters of all mounts for Prometheus, over HTTP or into a file, and for collectors of OpenTelemetry."""
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -25,15 +26,22 @@ def metrics(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.prom", help="Write a file for node_exporter, and end."),
     ] = None,
+    otlp: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send them to an OpenTelemetry collector until Ctrl-C.")
+    ] = None,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="How often, with --otlp.", min=0.1)] = 60.0,
 ) -> None:
-    """Print the counters of all mounts of this user as Prometheus reads them, or serve them.
+    """Print the counters of all mounts of this user as Prometheus reads them, serve them, or send them by OTLP.
 
     One process tells of all mounts; it asks them when it is asked itself, and may end without a mount noticing.
     """
     from fusepkg.metrics.exposition import exposition, serve, write_file  # here: only some users have the library
 
-    if listen is not None and output is not None:
-        raise UsageError("--listen and --output exclude each other", hint="Choose one of them")
+    if sum(one is not None for one in (listen, output, otlp)) > 1:
+        raise UsageError("--listen, --output and --otlp exclude each other", hint="Choose one of them")
+    if otlp is not None:
+        _send(otlp, every)
+        return
     if output is not None:
         write_file(output)
         return
@@ -53,6 +61,16 @@ def metrics(
             time.sleep(3600)
     finally:
         ended()
+
+
+def _send(url: str, every_s: float) -> None:
+    from fusepkg.daemon.logs import log_to_terminal
+    from fusepkg.metrics.otlp import Collector
+
+    collector = Collector(url)
+    log_to_terminal(debug=False)
+    note(f"Sending to {url} every {every_s:g} s")
+    collector.send_every(every_s, threading.Event())
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -39,6 +39,7 @@ MODULES = [
     ("PIL", "fusepkg/pool/libraries.py", "pool"),
     ("matplotlib", "fusepkg/pool/libraries.py", "pool"),
     ("prometheus_client", "fusepkg/metrics/exposition.py", "metrics"),
+    ("opentelemetry.sdk.resources", "fusepkg/metrics/otlp.py", "otel"),
     ("grpc", "fusepkg/csi/libraries.py", "csi"),
     ("google.protobuf", "fusepkg/csi/libraries.py", "csi"),
 ]
