@@ -136,7 +136,7 @@ class Context:
         )
 
     def version_packs(self, registry: BucketUrl, index: Index) -> VersionPacks:
-        """The packs of a version, known from now on to sources of its registry. Nothing is asked of the bucket yet."""
+        """Return the packs of a version, which readers of its registry use from now on. Makes no request yet."""
         with self._lock:
             opened = [(known, packs) for known, packs in self._versions.get(registry, []) if known() is not None]
             self._versions[registry] = opened

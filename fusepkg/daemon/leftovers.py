@@ -1,4 +1,4 @@
-"""Mounts that a killed process has left: they answer ENOTCONN, or nothing."""
+"""Mounts whose process was killed: programs get ENOTCONN from them, or no answer. They are found and unmounted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWER_TIMEOUT_S = 2.0
 
 
 def remove_dead_hidden_mounts() -> None:
-    """Unmount what daemons killed while they started left behind: the mount below an EROFS mount that never came."""
+    """Unmount hidden FUSE mounts of daemons that were killed before their EROFS mount was made."""
     for mount in mount_table.mount_table():
         path = Path(os.fsdecode(mount.path))
         is_hidden = mount.kind == b"fuse.fusepkg" and path.name.startswith(kernel.HIDDEN_PREFIX)
@@ -32,7 +32,7 @@ def remove_dead_hidden_mounts() -> None:
 
 
 def remove_dead_mount(mountpoint: Path) -> bool:
-    """Unmount what is mounted there if it is this user's mount of fusepkg and its process is dead; return whether."""
+    """Unmount a mountpoint if its mount is this user's and its process is dead; return whether that was so."""
     top = mount_table.top_mount(mountpoint)
     if top is None or not top.is_ours or top.owner != os.geteuid():
         return False
@@ -48,7 +48,7 @@ def remove_dead_mount(mountpoint: Path) -> bool:
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """Whether the kernel says that no process is behind it. Asked in a thread: a stopped daemon does not answer."""
+    """Return whether the kernel says that a mount's process is gone. A stopped process never answers: ask in a thread."""
     answers: list[int] = []
 
     def ask() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def claimed_mountpoint(path: Path) -> Iterator[Path]:
-    """As ``checked_mountpoint``, and no other process of this user gets the same one while the block runs."""
+    """Check a mountpoint and lock it: while the block runs, no other process of this user can claim it."""
     mountpoint = checked_mountpoint(path)
     with locked(hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:16]) as is_ours:
         if not is_ours:
@@ -29,7 +29,7 @@ def claimed_mountpoint(path: Path) -> Iterator[Path]:
 
 
 def checked_mountpoint(path: Path) -> Path:
-    """The absolute, link-free path of an empty directory nothing is mounted on. Raises MountpointUnfit."""
+    """Return the absolute path, links resolved, of an empty directory that is no mountpoint. Raises MountpointUnfit."""
     absolute = Path(os.path.abspath(path))
     if not _is_utf8(absolute):
         raise MountpointUnfit(f"the path {os.fsencode(path)!r} is not UTF-8", hint="Mount on a directory whose path is")
@@ -63,7 +63,7 @@ def checked_mountpoint(path: Path) -> Path:
 
 
 def _is_utf8(path: Path) -> bool:
-    """Records and messages about a mount are JSON, which has no word for other names."""
+    """Return whether a path is UTF-8. Records and messages about a mount are JSON, which cannot hold others."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:

@@ -66,7 +66,7 @@ def spawn_mount(request: MountRequest, on_step: Callable[[Step], None] = lambda 
 
 
 def be_spawned() -> None:
-    """What the new process does. Never returns."""
+    """Read the request from standard input and run the mount. Never returns."""
     open_standard_streams()  # the program may have closed its own
     request: MountRequest = pickle.load(sys.stdin.buffer)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

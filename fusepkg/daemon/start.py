@@ -1,8 +1,8 @@
-"""Start a mount in the background: fork, hear how it goes, come back when the directory is usable.
+"""Start a mount in the background: fork, follow the child's progress, return when the directory is usable.
 
 The child does all the work, beginning with the first request to the bucket, because threads and network clients do
-not survive a fork. The parent shows the child's progress and ends with its error. A child that dies without a word
-is an error too; a parent that is interrupted takes the child along.
+not survive a fork. The parent shows the child's progress and raises its error. If the child dies silently the parent
+raises MountFailed; if the parent is interrupted it ends the child.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
     try:
         yield StartingMount(child, reading, log_path)
     except BaseException:
-        # Nothing half done is left: a child that has not mounted yet has nothing to undo, one that has, unmounts.
+        # SIGTERM leaves nothing behind: a child that has mounted unmounts before it ends.
         end_child(child)
         raise
     finally:
@@ -81,7 +81,7 @@ def start_mount(request: MountRequest) -> Iterator[StartingMount]:
 
 
 def run_child(request: MountRequest, log_path: Path, writing: int) -> NoReturn:
-    """Be the process of a mount, and tell how it goes through ``writing``."""
+    """Run a mount in this process to its end; report progress through the descriptor ``writing``."""
     status = 1
     try:
         _let_go(writing)
@@ -95,7 +95,7 @@ def run_child(request: MountRequest, log_path: Path, writing: int) -> NoReturn:
 
 
 def _let_go(kept: int) -> None:
-    """Hold on to nothing of the caller: no terminal, no directory, no descriptor but the standard ones and that one."""
+    """Leave the caller's session and directory, and close all descriptors but the standard ones and ``kept``."""
     os.setsid()
     os.chdir("/")
     os.closerange(3, kept)

@@ -1,8 +1,8 @@
 """Small blobs fetched before they are asked for: a neighbourhood in a pack, or the next ones of a directory.
 
-How much is bounded by what has been read: ``CREDIT`` bytes may be here unread for each byte that somebody has read. So
-reads here and there cost at most so many times the bytes they need, reads in order soon get ranges of ``RANGE_BYTES``,
-and a program that reads everything in any order has all of it here once it has read a seventh.
+The limit grows with what was read: for each byte read, up to ``CREDIT`` bytes may be cached ahead and unread. So
+scattered reads fetch at most ``CREDIT`` + 1 times the bytes they need, sequential reads soon fetch ``RANGE_BYTES`` at a
+time, and a program that reads everything in random order has all of it cached after a seventh.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RANGE_BYTES = 4 * 1024 * 1024
-"""The largest part of a pack asked for at a time: its bytes cost more than its round trip."""
+"""The largest range of a pack in one request. Larger ranges would not save time: transfer dominates the round trip."""
 
 CREDIT = 6
 """Bytes fetched ahead and not read yet, for each byte read."""
 
 GIVE_UP_BYTES, GIVE_UP_PART = 256 * 1024 * 1024, 32
-"""With more than so many bytes unread, and less than this part of all that was fetched ahead read since, reads are
-sparse: nothing more is fetched ahead."""
+"""Stop fetching ahead when more than GIVE_UP_BYTES are unread and less than 1/GIVE_UP_PART of what was fetched ahead
+has been read: the program reads sparsely."""
 
 FEWEST_MISSING = 4
-"""A neighbourhood grows if at least one in so many of the blobs it grows by is not here."""
+"""Double a range only if at least one in four of the blobs that this adds is not cached."""
 
 LOOKED_AT, LOOK_EVERY = 32, 16
-"""After so many members of a pack in a row that are not here, only every so manieth is looked for in the cache."""
+"""After 32 members of a pack in a row that are not cached, look up only every 16th."""
 
 REMEMBERED = 100_000
-"""Blobs fetched ahead whose reading is noticed; the oldest are forgotten, and count as never read."""
+"""How many unread blobs are tracked. The oldest are dropped, and then count as never read."""
 
 NEAR, IN_ORDER = 16, 12
-"""Without packs the next entries are fetched once so many of the last ``NEAR`` were read: several readers that share a
-directory do not come in order exactly."""
+"""Without packs, fetch the next entries once ``IN_ORDER`` of the last ``NEAR`` were read: programs that read one
+directory together are only roughly in order."""
 
 SINGLES_AHEAD = 64
 """The most objects fetched ahead of such a reader."""
@@ -92,7 +92,7 @@ class _Unread:
 
 
 class Ahead:
-    """What is worth fetching with a blob that is missed. All on one trio thread; raises nothing."""
+    """Decides what to fetch together with a missed blob. All on one trio thread; raises nothing."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Ahead:
 
     @contextmanager
     def _contained(self, entry: Entry) -> Iterator[None]:
-        """Let no error out of the block: the read it is about must not fail for what was to be fetched beside it."""
+        """Log errors of the block instead of raising them: a read must not fail because fetching ahead of it does."""
         try:
             yield
         except FusepkgError as exc:
@@ -207,10 +207,10 @@ class Ahead:
             self.fetch(version, following, members)
 
     def _start(self, version: VersionPacks, at: PackedAt, window: int, wanted: Entry) -> None:
-        """Fetch a blob together with those around it, ``window`` bytes at most; alone it is fetched from its object.
+        """Fetch a blob and its neighbours in the pack, ``window`` bytes at most; a lone blob comes from its object.
 
-        Around it: the largest part of the pack that begins at a multiple of its length, a power of two, and in no half
-        of which nearly all is here. Parts that began anywhere would leave holes, and each hole is a request.
+        The range is aligned: 2, 4, 8 ... members from a multiple of its length, doubled until the new half is nearly
+        all cached. Unaligned ranges would leave holes between them, and each hole costs a request.
         """
         pack, first, stop = at.pack, at.member, at.member + 1
         members = self._missing(version, pack, first, stop)

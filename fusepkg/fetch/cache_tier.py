@@ -1,7 +1,7 @@
-"""The cache as the pipeline uses it: going on without one, trying it again, and what is held in memory meanwhile.
+"""The cache as the pipeline uses it. While it cannot be used, pieces are held in memory and the cache is tried again.
 
-Lookups and claims run on the loop and have no checkpoint; they ask only the cache's own tiers. What opens or writes the
-cache runs in threads, except for the first opening.
+Lookups and claims run on the event loop, without a checkpoint, and never ask the lower cache. Writing and opening run
+in threads, except for the first opening.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ HELD_FILES = 32
 """Large blobs without a chunk list that are held in temporary files if there is no cache for them."""
 
 SMALL_CACHE_BYTES = 1024**3
-"""A cache with a lower limit may evict what is being read, so more is held in memory beside it."""
+"""A cache limited to less than this may evict what is being read, so more is held in memory."""
 
 EVICTED_EARLY_S = 60.0
-"""After a piece had to be fetched again that was kept a moment ago, hold more for this long."""
+"""How long more is held in memory after a piece was evicted so soon that it had to be fetched again."""
 
 _RECENT = 4096
-"""Names of pieces remembered to notice that."""
+"""How many recently fetched pieces are remembered, to notice such evictions."""
 
 WRITING_THREADS = 4
 """Writes to the cache at a time."""
 
 RETRY_S = 30.0
-"""Until a cache that could not be used is tried again: a failing disk may take seconds for each try."""
+"""Seconds before a cache that failed is tried again: on a failing disk each try may take seconds."""
 
 WARN_AGAIN_S = 600.0
-"""Between two warnings: a disk that is now and then full would fill the log."""
+"""Seconds between two warnings: a disk that is sometimes full would fill the log."""
 
 _T = TypeVar("_T")
 
@@ -60,7 +60,7 @@ class Draw(Protocol):
 
 
 class CacheTier:
-    """The cache, and what it refused. ``open_cache`` is called once, and again until it raises no CacheError."""
+    """The cache, and the pieces it refused. ``open_cache`` is called until it raises no CacheError."""
 
     def __init__(self, open_cache: Callable[[], Cache], counters: Counters) -> None:
         self._open_cache = open_cache
@@ -163,7 +163,7 @@ class CacheTier:
     # --- keeping ---------------------------------------------------------------------------------------------
 
     def note_fetched(self, name: Digest) -> None:
-        """Notice a blob that was fetched a moment ago, kept, and is gone again: the cache is too small."""
+        """Note that a blob was fetched. If it was fetched recently already, the cache evicts too early: hold more."""
         if name in self._recent and self._cache is not None:
             self._evicts_until_s = time.monotonic() + EVICTED_EARLY_S
         self._recent[name] = None
@@ -178,10 +178,10 @@ class CacheTier:
     async def keep(self, blobs: list[Verified], asked_for: list[Verified]) -> None:
         """Put blobs into the cache; hold those it refuses. Raises nothing but Cancelled.
 
-        Of these ``asked_for`` were fetched because somebody did not find them.
+        ``asked_for`` are those of them that a reader missed, as opposed to those fetched ahead.
         """
         for blob in asked_for:
-            if self.has_in_cache(blob.digest):  # and yet it was fetched: the disk cannot read it, nor perhaps next time
+            if self.has_in_cache(blob.digest):  # but it was missed: the disk cannot read it back
                 self.hold(blob.digest, blob.data)
         refused = blobs
         if self._may_try():
@@ -201,10 +201,10 @@ class CacheTier:
                 self._held.drop_passed(blob.digest)
 
     async def keep_pieces(self, name: Digest, draw: Draw, *, in_cache: bool = True) -> bool:
-        """Put a large blob into the cache, or else into a temporary file; False where there were no pieces.
+        """Put a large blob into the cache, or else into a temporary file; False if ``draw`` found no pieces.
 
-        ``draw(take)`` runs ``take(pieces)`` in a thread, and gives what that gives; perhaps twice. Raises what it
-        raises: DigestMismatch, CacheUnusable where there is no room anywhere.
+        ``draw(take)`` runs ``take(pieces)`` in a thread, perhaps twice, and returns its result. Raises what ``draw``
+        raises, such as DigestMismatch, and CacheUnusable if neither the cache nor a temporary file has room.
         """
         if in_cache and self._may_try():
             try:
@@ -231,7 +231,7 @@ class CacheTier:
     # --- with and without a cache ----------------------------------------------------------------------------
 
     def _may_try(self) -> bool:
-        """Whether to use the cache for this write; of those that come while it fails, one in a while tries."""
+        """Return whether to use the cache for this write; while it fails, one write in RETRY_S seconds may."""
         if self._failing:
             now = time.monotonic()
             if now < self._again_s:

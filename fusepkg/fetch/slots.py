@@ -1,4 +1,4 @@
-"""Which wanted piece is fetched next: what readers wait for first, and no object may take all there is."""
+"""Which piece is fetched next: pieces that readers wait for come first, and no object may take all slots."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ SLOW_S = 2.0
 """A request that has not been answered after this long gives its slot to another, and goes on beside it."""
 
 SLOW_SMALL, SLOW_LARGE = 256, 64
-"""Slow requests beside the slots; when there are more, they keep their slots. One that is silent holds no bytes; if all
-of the large ones are answered at once after all, they fill 512 MiB."""
+"""How many slow requests may be under way beside the slots; further slow ones keep their slots. A request without an
+answer holds no bytes; if all the large ones were answered at once, they would fill 512 MiB."""
 
 SLOW_BACKGROUND = 12
-"""With more slow requests than this nothing begins that nobody waits for: the bucket, or the line, has enough to do."""
+"""With more slow requests than this, no background piece begins: the bucket or the network is busy enough."""
 
 SLOW_OBJECT_SLOTS = 2
-"""Requests at a time of a large object that has a slow one: it may stall for good."""
+"""Requests at a time for a large object one of whose requests is slow: the others may stall too."""
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class _Lane:
 
 
 class Slots:
-    """All pieces that are wanted and not fetched yet, and the room for those that are being fetched."""
+    """The queue of wanted pieces, and the slots of those being fetched."""
 
     def __init__(self) -> None:
         self._small = _Lane(SMALL_SLOTS, SLOW_SMALL, SMALL_SLOTS)
