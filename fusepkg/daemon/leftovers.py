@@ -48,7 +48,7 @@ def remove_dead_mount(mountpoint: Path) -> bool:
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """Return whether the kernel says that a mount's process is gone. A stopped process never answers: ask in a thread."""
+    """Return whether the kernel says that a mount's process is gone. Asks in a thread: a stopped one never answers."""
     answers: list[int] = []
 
     def ask() -> None:
