@@ -21,6 +21,7 @@ from fusepkg.daemon.service import MountService, Resumed
 from fusepkg.daemon.switching import ShownPackage, shown
 from fusepkg.engines.errnos import worst
 from fusepkg.engines.mounting import EngineChoice, choose_engine
+from fusepkg.engines.privileges import drop_capabilities
 from fusepkg.errors import FusepkgError
 from fusepkg.model.reference import parse_reference
 
@@ -38,6 +39,7 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
 
     Raises FusepkgError where the mount cannot be made.
     """
+    drop_capabilities()
     records.sweep()
     remove_dead_hidden_mounts()
     is_repaired = remove_dead_mount(request.mountpoint.absolute())
@@ -71,6 +73,7 @@ def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socke
 
     Raises FusepkgError where that is not possible.
     """
+    drop_capabilities()
     top = mount_table.top_mount(Path(left.record.mountpoint))
     left = left.now(top.device if top else left.record.device)
     request, record = left.mount_request(), left.record

@@ -40,7 +40,7 @@ SPARE_S = 60.0
 """For so long after a worker has died a spare process is kept. It has loaded all that a worker needs, which takes a
 second of work, and forks the next ones, which takes milliseconds."""
 
-_SET_CHILD_SUBREAPER = 36
+_SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36
 """Of prctl(2)."""
 
 
@@ -268,18 +268,19 @@ class Supervisor:
 @contextmanager
 def _adopting() -> Iterator[None]:
     """Grandchildren whose parent ends meanwhile become our children, so that we hear how they end."""
-    try:
-        import ctypes  # here, because few mounts ever need it
-
-        prctl = ctypes.CDLL(None).prctl
-    except (ImportError, OSError, AttributeError):
-        yield  # then each end counts as a kill
-        return
-    prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_SET_CHILD_SUBREAPER, 1)  # without it, each end counts as a kill
     try:
         yield
     finally:
-        prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        _prctl(_SET_CHILD_SUBREAPER, 0)
+
+
+def _prctl(what: int, value: int) -> None:
+    """Call prctl(2), where the interpreter can."""
+    with suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(what, value, 0, 0, 0)
 
 
 def _note_failure(record: str, reason: str) -> None:
@@ -303,6 +304,7 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Be the supervisor of a mount."""
+    _prctl(_SET_DUMPABLE, 0)  # its environment may hold keys
     for number in (signal.SIGINT, signal.SIGHUP):  # meant for the worker
         signal.signal(number, signal.SIG_IGN)
     Supervisor(socket.socket(fileno=int(sys.argv[1]))).run()

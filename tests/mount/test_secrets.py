@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fusepkg.daemon import records
+from fusepkg.engines.privileges import KEPT
 from tests.mount.mounting import mounted
 from tests.mount.test_supervision import local
 
@@ -57,6 +59,18 @@ def test_nobody_looks_into_the_process() -> None:
         f"raise SystemExit(ctypes.CDLL(None).prctl({PR_GET_DUMPABLE}))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to give up")
+def test_capabilities_are_given_up(local: Place, engine: str, tmp_path: Path) -> None:
+    """Root's process of a mount, and what it starts, has only those capabilities that mounts and key files need."""
+    most = sum(1 << number for number in KEPT.values())
+    with mounted(local.reference("small:v1"), tmp_path / "m", engine, "--supervise") as mount:
+        for pid in (mount.record.pid, mount.record.supervisor):
+            status = Path(f"/proc/{pid}/status").read_text()
+            sets = {name: int(value, 16) for name, value in re.findall(r"^(Cap\w+):\t(\w+)$", status, re.MULTILINE)}
+            assert {name: bits & ~most for name, bits in sets.items()} == dict.fromkeys(sets, 0)
+            assert sets["CapEff"] >> KEPT["CAP_SYS_ADMIN"] & 1
 
 
 def test_no_program_of_a_mount_gets_other_rights(local: Place, engine: str, tmp_path: Path) -> None:
