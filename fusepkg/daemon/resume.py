@@ -41,7 +41,9 @@ def be_resumed() -> NoReturn:
         left = msgspec.convert(facts["state"], Handover)
         _log_as_before(left)
         print_stacks_on_signal()
-        resume_mount(left, dict(zip(facts["names"], numbers, strict=True)), link)
+        descriptors = dict(zip(facts["names"], numbers, strict=True))
+        spare = {name: descriptors.pop(name) for name in supervisor.SPARE if name in descriptors}
+        resume_mount(left, descriptors, link, spare | {"pid": facts.get("spare", 0)})
         status = 0
     except BaseException:
         log.exception("this process could not go on with the mount")

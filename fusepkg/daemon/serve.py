@@ -68,8 +68,9 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
             raise worst(group) from group
 
 
-def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socket) -> None:
-    """Go on with a mount that another process has left, until it ends. ``link`` leads to the supervisor.
+def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socket, spare: dict[str, int]) -> None:
+    """Go on with a mount that another process has left, until it ends. ``link`` leads to the supervisor; ``spare`` is
+    as of ``Supervision``.
 
     Raises FusepkgError where that is not possible.
     """
@@ -92,7 +93,7 @@ def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socke
             until_end,
         )
         whole = _whole_version(request, context)
-        service.resume(Resumed(record, left.engine, descriptors, link))
+        service.resume(Resumed(record, left.engine, descriptors, link, spare))
         try:
             trio.run(service.run, lambda _event: None)
             del whole

@@ -75,6 +75,7 @@ class Resumed:
     engine: dict[str, Any]
     descriptors: dict[str, int]
     link: socket.socket
+    spare: dict[str, int]
 
 
 class MountService:
@@ -222,8 +223,8 @@ class MountService:
     def _supervise(self, nursery: trio.Nursery) -> None:
         """Be supervised, if that is wanted, or is so already."""
         place = records.record_path(self._record.mount_id)
-        link = self._resumed.link if self._resumed else None
-        self._supervision = Supervision(place, self._tell_next, self._descriptors, self._note_supervisor, link)
+        link, spare = (self._resumed.link, self._resumed.spare) if self._resumed else (None, None)
+        self._supervision = Supervision(place, self._tell_next, self._descriptors, self._note_supervisor, link, spare)
         self._mount.is_kept = lambda: self._supervision.pid is not None
         self._mount.on_change = self._supervision.changed
         self._mount.on_root_closed = lambda: self._supervision.close("root")

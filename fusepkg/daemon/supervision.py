@@ -53,7 +53,8 @@ class Supervision:
     """Of one mount; all on one trio thread. ``tell`` gives what the next worker is told, ``descriptors`` what it gets.
 
     ``on_supervisor`` hears the number of the supervisor's process, None if there is none any more. ``link`` leads to
-    the supervisor that has started this worker.
+    the supervisor that has started this worker. ``spare`` are the descriptors of the process from which it was forked,
+    by name, and its ``pid``: kept for the next supervisor.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Supervision:
         descriptors: Callable[[], dict[str, int]],
         on_supervisor: Callable[[int | None], None],
         link: socket.socket | None = None,
+        spare: dict[str, int] | None = None,
     ) -> None:
         self.pid: int | None = _maker_of(link) if link is not None else None
         self._record = record
@@ -70,6 +72,7 @@ class Supervision:
         self._descriptors = descriptors
         self._on_supervisor = on_supervisor
         self._link = link
+        self._spare = spare or {}
         self._has_ended = False
         self._is_troubled = False
 
@@ -95,7 +98,7 @@ class Supervision:
 
     def keep(self) -> None:
         """Have the supervisor watch this process, and keep what it has now."""
-        kept = self._descriptors()
+        kept = self._descriptors() | self._spare_descriptors()
         facts = {
             "kind": "keep",
             "pid": os.getpid(),
@@ -104,8 +107,12 @@ class Supervision:
             "names": list(kept),
             "state": self._tell(),
             "is_troubled": self._is_troubled,
+            "spare": self._spare.get("pid", 0),
         }
         self._send(facts, list(kept.values()))
+
+    def _spare_descriptors(self) -> dict[str, int]:
+        return {name: self._spare[name] for name in supervisor.SPARE if name in self._spare}
 
     async def tell_served(self, served_bytes: Callable[[], int]) -> None:
         """Tell the supervisor, once requests have been answered or none are waiting."""

@@ -40,6 +40,9 @@ SPARE_S = 60.0
 """For so long after a worker has died a spare process is kept. It has loaded all that a worker needs, which takes a
 second of work, and forks the next ones, which takes milliseconds."""
 
+SPARE = ("spare", "spare_process")
+"""Names of the descriptors by which a worker keeps the spare for another supervisor: its link, and its process."""
+
 _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 4, 36
 """Of prctl(2)."""
 
@@ -59,15 +62,15 @@ class Worker:
     descriptor tells of such an end, so it is looked for.
     """
 
-    def __init__(self, pid: int, link: socket.socket, is_child: bool) -> None:
+    def __init__(self, pid: int, link: socket.socket, is_child: bool, process: int = -1) -> None:
         self.pid = pid
         self.link = link
-        self.has_served = not is_child  # the one that starts a supervisor has been serving
+        self.has_served = False
         self.is_child = is_child
-        try:
-            self.process = os.pidfd_open(pid)
-        except OSError:
-            self.process = -1
+        self.process = process
+        if process < 0:
+            with suppress(OSError):
+                self.process = os.pidfd_open(pid)
 
     @classmethod
     def spawned(cls, command: list[str]) -> Worker:
@@ -88,7 +91,7 @@ class Worker:
             except OSError:
                 told = b""
         if told:
-            return Worker(json.loads(told)["pid"], ours, is_child=True)
+            return Worker(json.loads(told)["pid"], ours, is_child=self.is_child)
         ours.close()
         return None
 
@@ -207,9 +210,22 @@ class Supervisor:
         self._kept = dict(zip(facts.pop("names"), descriptors, strict=True))
         if self._worker is None:
             self._worker = Worker(facts["pid"], self._link, is_child=False)
+            self._worker.has_served = True
+        self._inherit_spare(facts.pop("spare", 0))
         if facts["is_troubled"]:
             self._spare_until = time.monotonic() + SPARE_S
         self._facts = facts
+
+    def _inherit_spare(self, pid: int) -> None:
+        """Take over the spare of a supervisor that was killed, which the worker has kept for its successor."""
+        link, process = (self._kept.pop(name, -1) for name in SPARE)
+        if link < 0:
+            return
+        if self._spare is None:
+            self._spare = Worker(pid, socket.socket(fileno=link), is_child=False, process=process)
+        else:
+            os.close(link)
+            os.close(process)
 
     def _close(self, name: str) -> None:
         if name in self._kept:
@@ -231,12 +247,16 @@ class Supervisor:
                 _note_failure(self._facts["record"], reason)
                 return False
             _say(f"process {dead.pid} has died, and is replaced")
-            self._spare_until = time.monotonic() + SPARE_S
+            if self._spare is None or self._spare.is_child:  # of another's copies we do not hear how they end
+                self._spare_until = time.monotonic() + SPARE_S
         self._worker = self._next_worker()
         self._link = self._worker.link
-        message = json.dumps({"names": list(self._kept), "state": self._facts["state"]}).encode()
+        given, facts = dict(self._kept), {"state": self._facts["state"]}
+        if self._spare is not None:
+            given |= zip(SPARE, (self._spare.link.fileno(), self._spare.process), strict=True)
+            facts["spare"] = self._spare.pid
         with suppress(OSError):  # it is dead already
-            socket.send_fds(self._link, [message], list(self._kept.values()))
+            socket.send_fds(self._link, [json.dumps(facts | {"names": list(given)}).encode()], list(given.values()))
         return True
 
     def _next_worker(self) -> Worker:

@@ -164,7 +164,10 @@ def test_kill9_everything(local: Place, engine: str, originals: Originals, tmp_p
 
 
 def test_the_next_processes_are_forked_from_a_spare(local: Place, originals: Originals, tmp_path: Path):
-    """After a death a spare process stays that has loaded all the code; each next process is a copy of it."""
+    """After a death a spare process stays that has loaded all the code; each next process is a copy of it.
+
+    So it is after kill -9 of the supervisor, too.
+    """
     with mounted(local.reference("small:v1"), tmp_path / "m", "fuse", "--supervise") as mount:
         spares = set()
         for _ in range(3):
@@ -174,6 +177,12 @@ def test_the_next_processes_are_forked_from_a_spare(local: Place, originals: Ori
             assert str(now.pid) in children
             spares |= {*children} - {str(now.pid)}
         assert len(spares) == 1
+        os.kill(keeper, signal.SIGKILL)
+        wait_until(lambda: record_of(mount).supervisor not in (keeper, None), "there is another supervisor")
+        kill_worker(mount)
+        keeper = supervisor_of(record_of(mount))
+        assert Path(f"/proc/{keeper}/task/{keeper}/children").read_text() == ""  # it has started nothing by itself
+        assert Path("/proc", spares.pop(), "cmdline").read_bytes()
         assert tree_of(mount.root) == tree_of(originals.small)
 
 
