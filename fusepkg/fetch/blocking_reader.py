@@ -75,6 +75,15 @@ class BlockingReader:
 
         return self._call(ask)
 
+    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return those of which the cache does not hold all."""
+
+        async def ask(reader: EntryReader) -> list[Entry]:
+            await trio.lowlevel.checkpoint()
+            return [entry for entry in entries if len(set(reader.cached_chunks(entry))) > 1]
+
+        return self._call(ask)
+
     def fetched_bytes(self) -> int:
         """Return how many bytes of data came from the bucket so far."""
 

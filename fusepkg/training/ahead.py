@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fusepkg.errors import FusepkgError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from fusepkg.api.entry import PackageEntry
+    from fusepkg.model.entry import Entry
     from fusepkg.training.select import Samples
 
 BATCH_SAMPLES = 64
@@ -27,6 +28,8 @@ BATCHES_AHEAD = 3
 
 LARGEST_BYTES = 64 << 20
 """Samples above are not fetched into the cache ahead of a worker: those are read in ranges, if at all as a whole."""
+
+_Sized = TypeVar("_Sized", "PackageEntry", "Entry")
 
 Read = tuple["PackageEntry", "bytes | FusepkgError"]
 
@@ -93,13 +96,14 @@ def cache_in_order(samples: Samples, order: Iterable[int], ahead: int) -> Iterat
 
 
 def _fetch(samples: Samples, numbers: list[int]) -> None:
-    entries = (samples.entry(number) for number in numbers)
-    for batch in _cut(entry for entry in entries if entry.size <= LARGEST_BYTES):
-        _read(samples, batch)
+    reader = samples.package.reader
+    records = (samples.entry(number).record for number in numbers)
+    for batch in _cut(reader.missing([record for record in records if record.size <= LARGEST_BYTES])):
+        reader.read_many([(record, 0, record.size) for record in batch])
 
 
-def _cut(entries: Iterable[PackageEntry]) -> Iterator[list[PackageEntry]]:
-    batch: list[PackageEntry] = []
+def _cut(entries: Iterable[_Sized]) -> Iterator[list[_Sized]]:
+    batch: list[_Sized] = []
     size = 0
     for entry in entries:
         batch.append(entry)

@@ -13,6 +13,7 @@ import pytest
 from fusepkg import Package
 from fusepkg.api.entry import PackageEntry
 from fusepkg.errors import RemoteError, UsageError
+from fusepkg.fetch.blocking_reader import BlockingReader
 from fusepkg.opened.contexts import close_contexts
 from fusepkg.training import SampleStream, ahead
 from fusepkg.training.ahead import cache_in_order
@@ -132,6 +133,15 @@ def test_a_sampler_caches_what_comes(package: Package, monkeypatch: pytest.Monke
     assert cached[-1] == 0
     assert list(numbers) == order[1:]
     assert list(cache_in_order(samples, [], 20)) == []
+
+
+def test_a_sampler_reads_nothing_that_is_cached(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, order = Samples(package, prefix="train/"), list(range(COUNT))
+    ahead._fetch(samples, order)
+    close_contexts()  # keeps what has arrived
+    monkeypatch.setattr(BlockingReader, "read_many", lambda *_: pytest.fail("the cache has all of them"))
+    assert package.reader.missing([samples.entry(at).record for at in order]) == []
+    ahead._fetch(samples, order)
 
 
 def _part(streams: tuple[SampleStream, int]) -> list[int]:
