@@ -119,9 +119,9 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 # uv reads nothing of pip's configuration, and of the system's certificates only if told to: those of a company's proxy
 # lie there. Compiled at once, as pip does: what the compiler warns of in libraries
 # would be an error in the first test that imports them. Files that pip is told to find (PyTorch without CUDA) uv finds too.
-pip_says() { "${pip[@]}" config list 2>/dev/null | sed -n "s/.*[.]$1='\(.*\)'$/\1/p" | tail -n 1 || true; }
-own_index() { "${pip[@]}" config list 2>/dev/null | grep -Eq '[.](index-url|no-index)='; }
-links=$(pip_says find-links)
+settings=$("$venv/bin/python" -m pip --disable-pip-version-check config list 2>/dev/null || true)  # --quiet tells none
+own_index() { grep -Eq '[.](index-url|no-index)=' <<<"$settings"; }
+links=$(sed -n "s/.*[.]find-links='\(.*\)'$/\1/p" <<<"$settings" | tail -n 1)
 [ -z "$links" ] || export UV_FIND_LINKS=${links// /,}
 
 say "Python packages (half a minute)"
