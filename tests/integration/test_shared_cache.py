@@ -74,10 +74,14 @@ class Reader:
         return [self.answer() for _ in keys]
 
 
+IN_A_CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child=SIGKILL")
+"""As the first process of a PID namespace, and root of a user namespace, of its own."""
+
+
 @contextmanager
-def reader(reference: str, *, patience_s: float = PATIENCE_S) -> Iterator[Reader]:
+def reader(reference: str, *, patience_s: float = PATIENCE_S, before: tuple[str, ...] = ()) -> Iterator[Reader]:
     """A process with the package open, until the block ends."""
-    command = [sys.executable, "-c", READER, reference, str(patience_s)]
+    command = [*before, sys.executable, "-c", READER, reference, str(patience_s)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             started = Reader(process)
@@ -168,6 +172,33 @@ def test_mounts_and_programs_share_their_fetches(package: str, proxy: Proxy, tmp
     assert set(gets(proxy).values()) == {0, 1}
     assert sum(one["fetched_bytes"] for one in counters) <= sum(map(len, FILES.values()))
     assert all(one["failed_fetches"] == 0 for one in counters)
+
+
+@pytest.mark.s3
+def test_containers_share_a_cache_directory(package: str, proxy: Proxy) -> None:
+    """Two PID and user namespaces. Each reader is process 1 of its own: numbers do not say who fetches what."""
+    if subprocess.run([*IN_A_CONTAINER, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs user namespaces")
+    *keys, last = FILES
+    with (
+        reader(package, before=IN_A_CONTAINER) as first,
+        reader(package, before=IN_A_CONTAINER) as second,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        answers = list(pool.map(lambda one: one.read_all(keys), (first, second)))
+        assert answers == [hashes(keys)] * 2
+        assert set(gets(proxy).values()) == {1}
+
+        proxy.fail(Stall(), operation="GetObject", key=f"data/{last}")
+        first.ask(last)
+        proxy.wait_for(1, key=f"data/{last}")
+        second.ask(last)
+        first.process.kill()  # and with it the container
+        assert second.answer() == hashes([last])[0]
+        proxy.release()
+    with reader(package) as outside:
+        assert outside.read_all(keys) == hashes(keys)
+    assert len(proxy.operations(key=f"data/{keys[0]}")) == 1
 
 
 # --- a process that ends, or stops, in the middle ----------------------------------------------------------------
