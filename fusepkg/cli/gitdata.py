@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fusepkg.app.context import Context
 
 PathsArgument = Annotated[
-    list[Path] | None, typer.Argument(metavar="[DIR...]", help="Tracked directories; default: all of the repository.")
+    list[Path] | None, typer.Argument(metavar="[PATH...]", help="What is tracked; default: all of the repository.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace also what holds changes that no version has.")]
 
@@ -61,10 +61,10 @@ def init_git(context: typer.Context, registry: str, way: str) -> None:
 
 def track(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of a git repository.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Directories and files of a git repository.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Make a version of a directory's data, and write DIR.fusepkg, which names it, for git to keep."""
+    """Make a version of a directory or file, and write PATH.fusepkg, which names it, for git to keep."""
     app, worktree = app_of(context), Worktree.of(paths[0].parent)
     facts = []
     for path in paths:
@@ -90,7 +90,7 @@ def checkout(
     force: ForceOption = False,
     _json_errors: JsonErrorsOption = False,
 ) -> None:
-    """Make tracked directories what DIR.fusepkg says: bring, mount or drop data. Exit 1 if one was left as it is."""
+    """Make tracked data what PATH.fusepkg says: bring, mount or drop it. Exit 1 if some was left as it is."""
     if mount and files:
         raise UsageError("--mount and --files exclude each other", hint="Without both, .fusepkg.toml decides")
     _check_out(context, paths, "mount" if mount else "files" if files else "", force=force)
@@ -125,7 +125,7 @@ def import_from(
         str, typer.Argument(metavar="GIT_URL", help="A git repository: a URL, or a directory; or dvc+... with REF.")
     ],
     path: Annotated[
-        str, typer.Argument(metavar="PATH|REF", help="A directory that it tracks; of dvc+..., the package to make.")
+        str, typer.Argument(metavar="PATH|REF", help="What it tracks there; of dvc+..., the package to make.")
     ],
     out: Annotated[
         Path | None,
@@ -135,7 +135,7 @@ def import_from(
     no_data: Annotated[bool, typer.Option("--no-data", help="Write the pointer only.")] = False,
     _json_errors: JsonErrorsOption = False,
 ) -> None:
-    """Take a tracked directory of another repository, and remember where it is from.
+    """Take a tracked directory or file of another repository, and remember where it is from.
 
     `import dvc+... REF` makes a package of what a DVC repository tracks; in a bucket the data stays where it is.
     """
@@ -260,11 +260,21 @@ def diff_revisions(context: typer.Context, old: Commit, new: Commit, *, as_json:
         if one is None or other is None:
             there = one or other
             assert there is not None, "it is in one of them"
-            facts.append({"kind": "removed" if other is None else "added", "path": f"{name}/", "size": there.size})
+            facts.append(
+                {
+                    "kind": "removed" if other is None else "added",
+                    "path": name if there.file else f"{name}/",
+                    "size": there.size,
+                }
+            )
             continue
         indexes = [open_package(app, str(versions.where_it_is(app, pointer))).index for pointer in (one, other)]
         facts += [
-            {"kind": change.kind, "path": f"{name}/{change.logical_key}", "size": (change.new or change.old).size}  # type: ignore[union-attr] # one of them is there
+            {
+                "kind": change.kind,
+                "path": name if other.file else f"{name}/{change.logical_key}",
+                "size": (change.new or change.old).size,  # type: ignore[union-attr] # one of them is there
+            }
             for change in compare_indexes(*indexes)
         ]
     if as_json:

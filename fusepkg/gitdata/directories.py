@@ -13,13 +13,14 @@ from fusepkg.daemon.request import MountRequest
 from fusepkg.daemon.spawn import spawn_mount
 from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import RepositoryUnfit
-from fusepkg.gitdata.pointer import Pointer
+from fusepkg.gitdata.halfway import as_pointer, hash_of, is_half_made, is_nothing
 from fusepkg.gitdata.versions import is_kept, is_kept_here, where_it_is
-from fusepkg.gitdata.worktree import CheckedOut, Worktree
+from fusepkg.gitdata.worktree import WAYS, CheckedOut, Worktree
 from fusepkg.install.repair import find_differences, force_to_match
 from fusepkg.install.run import install
-from fusepkg.publish.push import folder_hash
+from fusepkg.state.install_record import forget_install
 from fusepkg.work.progress import no_progress
+from fusepkg.work.scratch import scratch_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from fusepkg.app.context import Context
     from fusepkg.daemon.records import MountRecord
+    from fusepkg.gitdata.pointer import Pointer
     from fusepkg.work.progress import ProgressCallback
 
 
@@ -52,25 +54,28 @@ class DirectoryOutcome:
 def state_of(
     app: Context, worktree: Worktree, name: str, pointer: Pointer, brought: CheckedOut | None
 ) -> DirectoryState:
-    """Compare a directory with its pointer. Files that have not changed since they were hashed are not read again.
+    """Compare a directory or file with its pointer. Files that have not changed since they were hashed are not read.
 
-    Raises FolderUnfit, and what opening the version raises.
+    Raises RepositoryUnfit, and what opening the version raises.
     """
-    directory = worktree.root / name
-    if directory.is_symlink():
+    place = worktree.root / name
+    if place.is_symlink():
         raise RepositoryUnfit(
-            f"{name} is a symbolic link, and data is only put into directories", hint=f"Remove it: rm {name}"
+            f"{name} is a symbolic link, and data is only put into files and directories", hint=f"Remove it: rm {name}"
         )
-    record = _mounted_at(directory)
+    record = _mounted_at(place)
     if record is not None:
         return DirectoryState.MOUNTED if record.top_hash == pointer.top_hash else DirectoryState.OTHER_VERSION
-    if not directory.is_dir() or not any(directory.iterdir()):
+    if is_nothing(place):
         return DirectoryState.MISSING
-    found = folder_hash(directory, hints=app.hints)
-    if found == pointer.top_hash or _is_version(app, directory, pointer):
+    is_of_kind = place.is_dir() == (not pointer.file)
+    found = hash_of(app, place, pointer.file)
+    if is_of_kind and (found == pointer.top_hash or (not pointer.file and _is_version(app, place, pointer))):
         return DirectoryState.RIGHT
-    is_kept_now = is_kept_here(app, replace(pointer, top_hash=found)) or (
-        brought is not None and found == brought.top_hash and is_kept(app, _as_pointer(brought))
+    is_kept_now = (found is not None and is_kept_here(app, replace(pointer, top_hash=found))) or (
+        brought is not None
+        and hash_of(app, place, brought.file) == brought.top_hash
+        and is_kept(app, as_pointer(brought))
     )
     return DirectoryState.OTHER_VERSION if is_kept_now else DirectoryState.CHANGED
 
@@ -84,16 +89,16 @@ def checkout(
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[DirectoryOutcome]:
-    """Make directories what their pointers say, one after another, and drop those without a pointer any more.
+    """Make directories and files what their pointers say, one after another, and drop those without a pointer any more.
 
     ``only`` names some; ``way`` is one of ``WAYS``, by default the working tree's. What holds changes that no version
-    has is left as it is, unless ``force`` is True.
+    has is left as it is, unless ``force`` is True; what an interrupted checkout left half made is none.
 
     Raises RepositoryUnfit, and what opening, installing and mounting raise; what was done is remembered.
     """
     pointers, brought = worktree.pointers(), worktree.brought()
     for name in [name for name in brought if name not in pointers and (not only or name in only)]:
-        done = _drop(app, worktree, name, brought[name])
+        done = _drop(app, worktree, name, brought)
         if not done.is_left:
             del brought[name]
             worktree.note_brought(brought)
@@ -101,72 +106,116 @@ def checkout(
     for name, pointer in pointers.items():
         if only and name not in only:
             continue
-        found = state_of(app, worktree, name, pointer, brought.get(name))
-        if found is DirectoryState.CHANGED and not force:
+        before = brought.get(name)
+        found = state_of(app, worktree, name, pointer, before)
+        is_left = found is DirectoryState.CHANGED and not force
+        if is_left and not is_half_made(app, worktree.root / name, pointer, before):
             hint = f"`fusepkg track {name}` makes a version of it"
             yield DirectoryOutcome(name, f"has changes that no version has, and is left as it is: {hint}", is_left=True)
             continue
         if found in (DirectoryState.RIGHT, DirectoryState.MOUNTED):
             chosen, what = ("mount" if found is DirectoryState.MOUNTED else "files"), "is up to date"
         else:
-            chosen = way or worktree.way
+            chosen = WAYS[0] if pointer.file else way or worktree.way
+            there = _what_is_there(app, worktree.root / name, pointer, before)
+            brought[name] = CheckedOut(pointer.package, pointer.top_hash, chosen, pointer.file, True, there)
+            worktree.note_brought(brought)
             what = _bring(app, worktree.root / name, pointer, chosen, progress)
-        brought[name] = CheckedOut(pointer.package, pointer.top_hash, chosen)
+        brought[name] = CheckedOut(pointer.package, pointer.top_hash, chosen, pointer.file)
         worktree.note_brought(brought)
         yield DirectoryOutcome(name, what)
 
 
-def _bring(app: Context, directory: Path, pointer: Pointer, way: str, progress: ProgressCallback) -> str:
+def _what_is_there(app: Context, place: Path, pointer: Pointer, brought: CheckedOut | None) -> CheckedOut | None:
+    """Return the version that is at a path, or the half-made one; None if there is nothing, or changes."""
+    if is_nothing(place) or _mounted_at(place) is not None:
+        return None
+    if brought is not None and brought.is_unfinished and brought.top_hash == pointer.top_hash:
+        return brought.before
+    if brought is not None and (brought.is_unfinished or hash_of(app, place, brought.file) == brought.top_hash):
+        return brought
+    found = hash_of(app, place, pointer.file)
+    return None if found is None else CheckedOut(pointer.package, found, WAYS[0], pointer.file)
+
+
+def _bring(app: Context, place: Path, pointer: Pointer, way: str, progress: ProgressCallback) -> str:
     reference = where_it_is(app, pointer)
-    if _mounted_at(directory) is not None:
-        end_mount(directory, lazy=False)
+    if _mounted_at(place) is not None:
+        end_mount(place, lazy=False)
+    opened = app.open_package(reference)  # so that what is wrong is said before anything goes
     if way == "mount":
-        app.open_package(reference)  # so that what is wrong is said before anything goes
-        if directory.is_dir():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True)
-        spawn_mount(MountRequest(reference, directory, app.settings))
+        _remove(place)
+        place.mkdir(parents=True)
+        spawn_mount(MountRequest(reference, place, app.settings))
         return f"is mounted ({_files(pointer.files)})"
-    opened = app.open_package(reference)
-    directory.mkdir(parents=True, exist_ok=True)
+    if pointer.file or place.is_file():
+        was_there = place.exists()
+        bring_to(app, pointer, place, progress)
+        return "is another version now" if was_there else f"is here ({_files(pointer.files)})"
+    place.mkdir(parents=True, exist_ok=True)
     origin = app.direct_reader(reference.bucket)
-    if not any(directory.iterdir()):
-        report = install(opened.index, str(reference), directory, origin, app.settings.data_dir, progress=progress)
+    if not any(place.iterdir()):
+        report = install(opened.index, str(reference), place, origin, app.settings.data_dir, progress=progress)
         return f"is here ({_files(report.written)})"
     changes = force_to_match(
-        opened.index, str(reference), directory, origin, app.settings.data_dir, any_directory=True, progress=progress
+        opened.index, str(reference), place, origin, app.settings.data_dir, any_directory=True, progress=progress
     )
     return f"is another version now ({_files(len(changes))} changed)"
 
 
-def bring_to(app: Context, pointer: Pointer, place: Path) -> None:
-    """Put the files of a version at a path where there is nothing. Raises what opening and installing raise."""
+def bring_to(app: Context, pointer: Pointer, place: Path, progress: ProgressCallback = no_progress) -> None:
+    """Put the files of a version, or its one file, in the place of what is there.
+
+    Raises what opening and installing raise.
+    """
     reference = where_it_is(app, pointer)
-    opened = app.open_package(reference)
-    place.mkdir(parents=True)
-    install(opened.index, str(reference), place, app.direct_reader(reference.bucket), app.settings.data_dir)
+    index = app.open_package(reference).index
+    origin, data_dir = app.direct_reader(reference.bucket), app.settings.data_dir
+    if not pointer.file:
+        _remove(place)
+        place.mkdir(parents=True)
+        install(index, str(reference), place, origin, data_dir, progress=progress)
+        return
+    if [entry.logical_key for entry in index.entries] != [pointer.file]:
+        raise RepositoryUnfit(f"{reference} is not the one file {pointer.file}", hint="Was its pointer edited by hand?")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scratch = place.with_name(scratch_name(".fusepkg-"))
+    try:
+        scratch.mkdir()
+        install(index, str(reference), scratch, origin, data_dir, progress=progress)
+        if place.is_dir():
+            _remove(place)
+        (scratch / pointer.file).replace(place)
+    finally:
+        _remove(scratch)
+        forget_install(data_dir, scratch)
 
 
-def _drop(app: Context, worktree: Worktree, name: str, brought: CheckedOut) -> DirectoryOutcome:
-    """Remove a directory whose pointer is gone, if what it holds is a version that is kept somewhere."""
-    directory = worktree.root / name
-    if _mounted_at(directory) is not None:
-        end_mount(directory, lazy=False)
-        directory.rmdir()
+def _drop(app: Context, worktree: Worktree, name: str, brought: dict[str, CheckedOut]) -> DirectoryOutcome:
+    """Remove a directory or file whose pointer is gone, if what it holds is a version that is kept somewhere."""
+    place, was = worktree.root / name, brought[name]
+    if _mounted_at(place) is not None:
+        end_mount(place, lazy=False)
+        place.rmdir()
         return DirectoryOutcome(name, "is not mounted any more: this revision does not track it")
-    if not directory.is_dir():
+    if not place.exists():
         return DirectoryOutcome(name, "is gone")
-    is_same = folder_hash(directory, hints=app.hints) == brought.top_hash
-    if not (is_same and is_kept(app, _as_pointer(brought))):
+    is_same = hash_of(app, place, was.file) == was.top_hash or is_half_made(app, place, None, was)
+    if not (is_same and is_kept(app, as_pointer(was))):
         return DirectoryOutcome(
             name, "is not tracked by this revision, has changes, and is left as it is", is_left=True
         )
-    shutil.rmtree(directory)
+    brought[name] = CheckedOut(was.package, was.top_hash, was.way, was.file, True, was.before)
+    worktree.note_brought(brought)
+    _remove(place)
     return DirectoryOutcome(name, "is removed: this revision does not track it")
 
 
-def _as_pointer(brought: CheckedOut) -> Pointer:
-    return Pointer(brought.package, brought.top_hash, size=0, files=0)
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def _files(count: int) -> str:

@@ -36,13 +36,17 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """``package`` without a version, its top hash, bytes and number of files; ``origin`` of an imported one."""
+    """``package`` without a version, its top hash, bytes and number of files; ``origin`` of an imported one.
+
+    Of a tracked file, ``file`` is the name that it has in the version; of a directory, it is empty.
+    """
 
     package: str
     top_hash: str
     size: int
     files: int
     origin: Origin | None = None
+    file: str = ""
 
     @property
     def reference(self) -> Reference:
@@ -57,6 +61,8 @@ class Pointer:
             f"size = {self.size}",
             f"files = {self.files}",
         ]
+        if self.file:
+            lines.append(f"file = {json.dumps(self.file)}")
         if self.origin is not None:
             lines += ["", "[import]"]
             lines += [f"{name} = {json.dumps(getattr(self.origin, name))}" for name in Origin.__dataclass_fields__]
@@ -78,6 +84,9 @@ def parse_pointer(text: bytes, name: str) -> Pointer:
     except tomllib.TOMLDecodeError as exc:
         raise RepositoryUnfit(f"{name} is no pointer: {exc}", hint=_MEND) from exc
     source = content.pop("import", None)
+    file = content.pop("file", "")
+    if not isinstance(file, str) or "/" in file or file in (".", ".."):
+        raise RepositoryUnfit(f"{name}: 'file' is {str(file)[:80]!r}, which is no name", hint=_MEND)
     _check(content, {"package": str, "top_hash": str, "size": int, "files": int}, name)
     origin = None
     if source is not None:
@@ -85,7 +94,7 @@ def parse_pointer(text: bytes, name: str) -> Pointer:
             raise RepositoryUnfit(f"{name}: `import` is no table", hint=_MEND)
         _check(source, dict.fromkeys(Origin.__dataclass_fields__, str), name)
         origin = Origin(**source)
-    pointer = Pointer(**content, origin=origin)
+    pointer = Pointer(**content, origin=origin, file=file)
     if not is_top_hash(pointer.top_hash):
         raise RepositoryUnfit(f"{name}: {pointer.top_hash[:80]!r} is no top hash", hint=_MEND)
     try:

@@ -41,13 +41,13 @@ class Tracked:
 
 
 def track(app: Context, worktree: Worktree, directory: Path, progress: ProgressCallback = no_progress) -> Tracked:
-    """Make a version of a directory, keep it in this machine's `local` registry, and write the pointer.
+    """Make a version of a directory or file, keep it in this machine's `local` registry, and write the pointer.
 
     Raises UsageError, FolderUnfit, FileChanged, and what stores raise.
     """
     name = worktree.name_of(directory)
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is no directory", hint="Track directories; git itself keeps small files")
+    if directory.is_symlink() or not (directory.is_dir() or directory.is_file()):
+        raise UsageError(f"{directory} is no directory and no file", hint="Name what is there, not a link to it")
     pointers = worktree.pointers()
     before = pointers.get(name)
     if before is not None and before.origin is not None:
@@ -59,13 +59,14 @@ def track(app: Context, worktree: Worktree, directory: Path, progress: ProgressC
         raise UsageError(f"git keeps files of {name} itself", hint=f"First take them out: git rm -r -q --cached {name}")
     package = package_for(worktree, name, pointers)
     kept = _kept_here(package)
-    pushed = push_folder(directory, kept, app.stores, hints=app.hints, progress=progress)
+    file = "" if directory.is_dir() else before.file if before and before.file else directory.name
+    pushed = push_folder(directory, kept, app.stores, only=file, hints=app.hints, progress=progress)
     store, tag = app.store(kept.bucket), tag_of(pushed.top_hash)
     if read_tag(store, kept.name, tag) is None:
         move_tag(store, kept.name, tag, pushed.top_hash, None)
-    pointer = Pointer(package, pushed.top_hash, pushed.total_bytes, pushed.entries)
+    pointer = Pointer(package, pushed.top_hash, pushed.total_bytes, pushed.entries, file=file)
     worktree.write_pointer(name, pointer)
-    worktree.note_brought({**worktree.brought(), name: CheckedOut(package, pushed.top_hash, WAYS[0])})
+    worktree.note_brought({**worktree.brought(), name: CheckedOut(package, pushed.top_hash, WAYS[0], file)})
     return Tracked(name, pointer, pointer != before)
 
 

@@ -37,11 +37,18 @@ WAYS = ("files", "mount")
 
 
 class CheckedOut(msgspec.Struct, frozen=True):
-    """What was put into a directory here: the version, and whether as ``files`` or as a ``mount``."""
+    """What was put into a directory here: the version, and whether as ``files`` or as a ``mount``.
+
+    ``file`` as in a pointer. ``is_unfinished``: it is being put there, or was when that was stopped; ``before`` is what
+    was there then.
+    """
 
     package: str
     top_hash: str
     way: str
+    file: str = ""
+    is_unfinished: bool = False
+    before: CheckedOut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +183,8 @@ def package_for(worktree: Worktree, name: str, others: Mapping[str, Pointer]) ->
 
 
 def tracked_by_git(worktree: Worktree, name: str) -> bool:
-    """Return whether git keeps files of a directory itself."""
-    return bool(run_git(worktree.root, "ls-files", "-z", "--", f"{name}/"))
+    """Return whether git keeps a file, or files of a directory, itself."""
+    return bool(run_git(worktree.root, "ls-files", "-z", "--", f":(literal){name}"))
 
 
 def _slug(text: str) -> str:

@@ -13,29 +13,32 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fusepkg.daemon.records import read_records
-from fusepkg.errors import FolderUnfit, FusepkgError, RepositoryUnfit
+from fusepkg.errors import FusepkgError, RepositoryUnfit
 from fusepkg.gitdata.directories import bring_to
+from fusepkg.gitdata.halfway import hash_of
 from fusepkg.gitdata.pointer import Pointer, parse_pointer
 from fusepkg.gitdata.versions import track
 from fusepkg.gitdata.worktree import Worktree
 from fusepkg.pipeline.hashes import OutputHash, hash_path
-from fusepkg.publish.push import folder_hash
 from fusepkg.work.private import make_private_directories
 from fusepkg.work.scratch import scratch_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fusepkg.app.context import Context
     from fusepkg.pipeline.repository import PipelineTree
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Hashes of paths: ``tracked`` are those with a pointer, ``mounts`` mountpoints with their top hashes."""
+    """Hashes of paths: ``tracked`` are those with a pointer, with its ``file``; ``mounts`` mountpoints with their
+    top hashes."""
 
     app: Context
     tree: PipelineTree
     worktree: Worktree | None
-    tracked: frozenset[Path]
+    tracked: Mapping[Path, str]
     mounts: tuple[tuple[Path, str], ...]
 
     def hash(self, path: Path) -> OutputHash:
@@ -101,12 +104,10 @@ class Versions:
         for mountpoint, top_hash in self.mounts:
             if place.is_relative_to(mountpoint):
                 return f"{top_hash}/{place.relative_to(mountpoint)}{self._mark(path)}"
-        if place not in self.tracked or not place.is_dir():
+        if place not in self.tracked:
             return None
-        try:
-            return f"{folder_hash(path, hints=self.app.hints)}/.{self._mark(path)}"
-        except FolderUnfit:  # with what no version can hold, such as a link
-            return None
+        found = hash_of(self.app, path, self.tracked[place])  # None: with what no version can hold, such as a link
+        return None if found is None else f"{found}/.{self._mark(path)}"
 
     def _mark(self, path: Path) -> str:
         """Return what ignore files leave out of a path, as they change the MD5 of a version."""
@@ -118,11 +119,12 @@ class Versions:
 def versions_at(app: Context, tree: PipelineTree) -> Versions:
     """Return what is tracked in a repository, and what is mounted now. Raises RepositoryUnfit."""
     worktree = Worktree.find(tree.root)
-    tracked = [] if worktree is None else [(worktree.root / name).resolve() for name in worktree.pointers()]
+    pointers = {} if worktree is None else worktree.pointers()
+    tracked = {(worktree.root / name).resolve(): pointer.file for name, pointer in pointers.items() if worktree}
     mounts = [
         (Path(record.mountpoint), record.top_hash) for record in read_records() if os.path.ismount(record.mountpoint)
     ]
-    return Versions(app, tree, worktree, frozenset(tracked), tuple(mounts))
+    return Versions(app, tree, worktree, tracked, tuple(mounts))
 
 
 def remove(place: Path) -> None:

@@ -94,6 +94,7 @@ def push_folder(
     packs: bool | None = None,
     workflow: str | EllipsisType | None = ...,
     block_hashes: bool = False,
+    only: str = "",
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Pushed:
@@ -102,8 +103,8 @@ def push_folder(
     Data go under ``prefix``, by default the package's name, and overwrite nothing. Content the bucket has already,
     from an older version or an interrupted push, is not uploaded again; what of it is missing is, and with ``check``,
     or among the ``suspects`` (physical keys), what is damaged. With the registry format ``quilt3`` the manifest is put,
-    and named, where quilt3 looks for it, and nowhere else. ``packs``, ``block_hashes`` and ``workflow`` are as in
-    ``push_manifest``.
+    and named, where quilt3 looks for it. ``packs``, ``block_hashes`` and ``workflow`` are as in ``push_manifest``.
+    With ``only``, ``directory`` is a file, and the version's only one, under that name.
 
     Raises: PublishError, TagConflict, UsageError, and what stores raise: what was uploaded then stays, the tag too.
     """
@@ -113,7 +114,7 @@ def push_folder(
     store = stores.for_bucket(reference.bucket)
     check_registry_is_outside(store, directory)
     before = look_at_tag(draft, tag, where)
-    _gather(draft, directory, symlinks, progress)
+    _gather(draft, directory, symlinks, progress, only)
     apply_workflow(draft, workflow)
     top_hash = _build(draft, store, hints, progress, block_hashes=block_hashes)
     presence = Presence(store, stores.for_key, suspects, check)
@@ -147,12 +148,13 @@ def folder_hash(
     user_meta: Mapping[str, Any] | None = None,
     symlinks: Symlinks = Symlinks.REFUSE,
     block_hashes: bool = False,
+    only: str = "",
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> str:
-    """Return the top hash a push of the folder would give. Raises FolderUnfit, FileChanged."""
+    """Return the top hash a push of the folder would give; ``only`` as there. Raises FolderUnfit, FileChanged."""
     draft = _new_draft(_NO_PACKAGE, StoreSet(S3Settings(), Path()), message, user_meta)
-    _gather(draft, directory, symlinks, progress)
+    _gather(draft, directory, symlinks, progress, only)
     return _build(draft, None, hints, progress, block_hashes=block_hashes)
 
 
@@ -188,9 +190,12 @@ def _target(draft: Draft, registry_format: str) -> tuple[str, Layout]:
     return tag, where
 
 
-def _gather(draft: Draft, directory: Path, symlinks: Symlinks, progress: ProgressCallback) -> None:
+def _gather(draft: Draft, directory: Path, symlinks: Symlinks, progress: ProgressCallback, only: str) -> None:
     scanning = PhaseCounters(progress, Phase.SCAN)
-    draft.add_folder(directory, symlinks=symlinks)
+    if only:
+        draft.set(only, str(directory))
+    else:
+        draft.add_folder(directory, symlinks=symlinks)
     scanning.add(len(draft), draft.total_bytes())
 
 

@@ -184,8 +184,7 @@ class InstallRecord:
 
     def _opened(self, path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         if path.exists() and not _is_usable(path, self._place):
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{path}{suffix}").unlink(missing_ok=True)
+            _remove_database(path)
         if not path.exists():
             with closing(_connect(path)) as database, database:
                 database.execute("PRAGMA journal_mode = WAL")
@@ -280,9 +279,19 @@ class _RecordErrors:
             ) from error
 
 
+def forget_install(data_dir: Path, directory: Path) -> None:
+    """Remove the record of a directory that is gone."""
+    _remove_database(_path_for(data_dir, directory))
+
+
 def _path_for(data_dir: Path, directory: Path) -> Path:
     name = hashlib.sha256(os.fsencode(os.path.realpath(directory))).hexdigest()[:32]
     return data_dir / FOLDER / f"{name}.sqlite"
+
+
+def _remove_database(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
