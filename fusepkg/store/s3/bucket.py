@@ -15,7 +15,7 @@ from fusepkg.store.s3.address import Address
 from fusepkg.store.s3.botocore import bucket_region
 from fusepkg.store.s3.clients import open_clients
 from fusepkg.store.s3.copy import Copy
-from fusepkg.store.s3.exchange import Refused
+from fusepkg.store.s3.exchange import RefusedAnswer
 from fusepkg.store.s3.http.loop import in_thread, wait_for
 from fusepkg.store.s3.metadata import encode_metadata
 from fusepkg.store.s3.rules import choose_rules
@@ -135,7 +135,7 @@ class Bucket:
             return await ask(clients.exchange)
         except RemoteError as exc:
             refused = exc.__cause__
-            if not isinstance(refused, Refused) or not refused.may_be_elsewhere:
+            if not isinstance(refused, RefusedAnswer) or not refused.may_be_elsewhere:
                 raise
             moved = await in_thread(self._follow_region, clients)
             if moved is clients:

@@ -62,7 +62,7 @@ class Request:
     body_sha256: str = field(default=NO_BODY_SHA256)
 
 
-class Refused(Exception):
+class RefusedAnswer(Exception):
     """A server's refusal: its status, S3's word for it, and whether an earlier try may have done its work."""
 
     def __init__(self, status: int, code: str, *, retried: bool) -> None:
@@ -110,7 +110,7 @@ class Exchange:
     async def ask(self, request: Request) -> Answer:
         """Send a request until it is answered, ``attempts`` times at most. Cancelling it closes the connection.
 
-        Raises our errors; one that stands for a server's refusal has a ``Refused`` as its cause.
+        Raises our errors; one that stands for a server's refusal has a ``RefusedAnswer`` as its cause.
         """
         path = self._path(request.address)
         failures = renewals = 0
@@ -133,7 +133,7 @@ class Exchange:
                 if answer.status in request.final:
                     return answer
                 found = _CODE.search(answer.body)
-                refused = Refused(answer.status, found[1].decode() if found else "", retried=retried)
+                refused = RefusedAnswer(answer.status, found[1].decode() if found else "", retried=retried)
                 if await self._has_other_keys(refused, generation) and renewals < self._settings.attempts:
                     renewals += 1
                     continue
@@ -204,7 +204,7 @@ class Exchange:
         if not renewal.cancelled():
             renewal.exception()  # those who waited have it; there may be none left
 
-    async def _has_other_keys(self, refused: Refused, generation: int) -> bool:
+    async def _has_other_keys(self, refused: RefusedAnswer, generation: int) -> bool:
         """Whether a refusal may be about credentials, and there are others now than those of that generation."""
         if self._credentials is None or not is_refusal(refused.status, refused.code):
             return False

@@ -20,7 +20,7 @@ from fusepkg_cache.digest import MIN_CHUNK_BYTES, chunk_size
 from fusepkg.errors import FileChanged, ObjectExists
 from fusepkg.store.s3.answers import real_version
 from fusepkg.store.s3.botocore import error_code, translated, was_retried
-from fusepkg.store.s3.exchange import Refused
+from fusepkg.store.s3.exchange import RefusedAnswer
 from fusepkg.store.s3.metadata import encode_metadata
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _create_once(client: S3Client, creator: Creator | None, upload: Upload, part
 def _refusal(exc: ObjectExists) -> tuple[str, bool]:
     """S3's word for it, and whether an earlier try may have made the object that is there."""
     refusal = exc.__cause__
-    if isinstance(refusal, Refused):
+    if isinstance(refusal, RefusedAnswer):
         return refusal.code, refusal.retried
     return (error_code(refusal), was_retried(refusal)) if isinstance(refusal, ClientError) else ("", False)
 
