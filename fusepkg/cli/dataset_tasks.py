@@ -63,5 +63,5 @@ def re_encode_data_status(
         return
     say(found.status + (f": {found.reason}" if found.reason else ""))
     for one in found.result or ():
-        say(f"{one.data_hash}\t{one.bucket_path}")
-        say(f"\t{one.signed_url}")
+        say(f"{one.data_hash}  {one.bucket_path}")
+        say(f"  {one.signed_url}")

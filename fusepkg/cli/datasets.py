@@ -212,8 +212,8 @@ def add_private_data(
     if as_json:
         print_json(_plain(asdict(answer)))
     else:
-        for one in answer.dataset_data_list:
-            say(f"{one.data_hash}\t{one.title}")
+        if answer.dataset_data_list:
+            print_table(("hash", "title"), [(one.data_hash, one.title) for one in answer.dataset_data_list])
         for line in answer.failed:
             note(f"Failed: {line.where} ({', '.join(line.urls)}): {line.reason}")
         there = f", {len(answer.already_there):,} there already" if answer.already_there else ""

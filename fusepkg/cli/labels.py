@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusepkg.cli.options import JsonOption, settings_of
-from fusepkg.cli.output import counted, note, print_json, progress_bar, say, short, show_phase
+from fusepkg.cli.output import counted, note, print_json, print_table, progress_bar, say, short, show_phase
 from fusepkg.errors import UsageError
 from fusepkg.opened.contexts import use_flags
 
@@ -205,8 +205,11 @@ def _write(found: SearchResult, output: Path | None, as_json: bool) -> None:
     elif as_json:
         print_json(found.documents)
     else:
-        for img_id, document in list(found.documents.items())[:_SHOWN]:
-            say(f"{img_id}\t{document.get('file_name') or ''}\t{json.dumps(document.get('label'), ensure_ascii=False)}")
+        shown = list(found.documents.items())[:_SHOWN]
+        rows = [
+            (key, one.get("file_name") or "", json.dumps(one.get("label"), ensure_ascii=False)) for key, one in shown
+        ]
+        print_table(("img_id", "file_name", "label"), rows)
         rest = len(found) - _SHOWN
         note(
             f"{counted(len(found), 'picture')}, {counted(found.labels, 'label')}" + (" (20 shown)" if rest > 0 else "")

@@ -101,3 +101,9 @@ def test_every_error_says_what_it_is_for(error: type[FusepkgError]) -> None:
     assert error.__doc__ != FusepkgError.__doc__ or error is FusepkgError
     shown = str(error("bucket/name is gone", hint="Look elsewhere"))
     assert shown.endswith("bucket/name is gone. Look elsewhere")
+
+
+def test_rows_are_printed_as_tables() -> None:
+    """``say`` shows a tab as ``\\t`` on a terminal: publishers choose names freely."""
+    lines = [line for file in (ROOT / "fusepkg" / "cli").glob("*.py") for line in file.read_text().splitlines()]
+    assert [line for line in lines if re.search(r"\bsay\(.*\\t", line)] == []
