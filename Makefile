@@ -48,7 +48,7 @@ types: setup ## mypy --strict
 imports: setup ## The direction of imports (docs/design/architecture.md)
 	@$(BIN)/lint-imports
 
-sizes: setup ## No module over 500 lines, no function over 60
+sizes: setup ## No module over 500 lines, no function over 60, no two classes of one name
 	@$(BIN)/python scripts/check_sizes.py
 
 stress: setup ## The long tests: many readers, kills and evictions

@@ -56,6 +56,15 @@ def test_the_size_check_sees_what_is_too_large(check_sizes: ModuleType) -> None:
     assert len(list(check_sizes.too_large("pass\n" * 501, "m.py"))) == 1
 
 
+def test_the_check_of_names_sees_classes_of_one_name(check_sizes: ModuleType) -> None:
+    sources = {
+        "a.py": "class One: ...\nclass _Own: ...",
+        "b.py": "class _Own: ...\nclass Two: ...",
+        "c.py": "class One: ...",
+    }
+    assert list(check_sizes.repeated_classes(sources)) == ["c.py:1: a.py has a class One too: rename one by what it is"]
+
+
 def test_modules_are_named_for_what_they_own() -> None:
     vague = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "tools", "lib"}
     modules = [path for folder in ("fusepkg", "cache") for path in (ROOT / folder).rglob("*.py")]
