@@ -84,6 +84,7 @@ def test_a_volume_from_its_first_call_to_its_last(client: Client, around: Surrou
     assert not first.exists()
     assert refusal(client.call, "NodeGetVolumeStats", volume_id="pv-1", volume_path=str(first))[0] == "NOT_FOUND"
     assert (second / "same.txt").read_text() == "the same\n"
+    assert {place for place, _ in around.mounted()} == {str(second), *around.mountpoints()}  # it is still shared
     client.unpublish("csi-2", second)
     assert around.mounted() == []
     assert not second.exists()
