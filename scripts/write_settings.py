@@ -69,6 +69,14 @@ SETTINGS = (
         "answer, throttling, an error of the server), from its first failure on. Then programs get EIO.",
     ),
     Setting(
+        "copy_local",
+        "",
+        ("FUSEPKG_COPY_LOCAL",),
+        "`false`",
+        "Copy objects of `local` and `file://` registries into the cache. Otherwise those on a disk of this machine "
+        "are read where they lie: `true` is for a disk that may go away.",
+    ),
+    Setting(
         "data_dir",
         "",
         ("FUSEPKG_DATA_DIR",),

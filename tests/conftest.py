@@ -77,6 +77,8 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # Tests of the cache use the embedded registry as a bucket. Those of reading it in place take this away.
+    monkeypatch.setenv("FUSEPKG_COPY_LOCAL", "1")
     monkeypatch.setenv("FUSEPKG_RETRY_TIMEOUT", "0.5")  # tests that want an error do not wait 30 s for it
     monkeypatch.setenv("QUILT_DISABLE_USAGE_METRICS", "true")
     monkeypatch.setenv("QUILT_MINIMIZE_STDOUT", "true")

@@ -132,6 +132,7 @@ class Context:
             note_damaged=self._note_damaged,
             elsewhere=self._replaced_in(registry).find,
             versions=partial(self._packs_in, registry),
+            copy_local=self.settings.copy_local,
             block_list=lambda root: parse_physical_key(store.url(block_list_key(root))),
         )
 

@@ -19,6 +19,7 @@ _FILE_KEYS: dict[str, tuple[type, ...]] = {
     "cache_free": (str, int),
     "cache_lower": (str,),
     "retry_timeout": (str, int, float),
+    "copy_local": (bool,),
     "data_dir": (str,),
     "endpoint_url": (str,),
     "region": (str,),
@@ -76,6 +77,8 @@ class Settings:
     follow_interval_s: float = FOLLOW_INTERVAL_S
     max_memory: Amount = MAX_MEMORY
     """A part is one of the machine's memory."""
+    copy_local: bool = False
+    """Objects that are files on a disk of this machine are copied into the cache, not read where they lie."""
     flags: Flags = Flags()
     """Where they came from: a process that decides again, on another machine perhaps, begins with these."""
 
@@ -83,6 +86,11 @@ class Settings:
     def indexes_dir(self) -> Path:
         """Where indexes are kept."""
         return self.cache_dir / "index"
+
+    @property
+    def images_dir(self) -> Path:
+        """Where the disk images of mounts with --local-image are kept."""
+        return self.cache_dir / "images"
 
     @property
     def hints_dir(self) -> Path:
@@ -127,6 +135,7 @@ def decide(flags: Flags) -> Settings:
         retry_timeout_s=_retry_timeout(*_said("retry_timeout", flags.retry_timeout, file)),
         follow_interval_s=_seconds("follow_interval", file, FOLLOW_INTERVAL_S),
         max_memory=_max_memory(*_said("max_memory", None, file)),
+        copy_local=_yes(*_said("copy_local", None, file)),
         flags=flags,
     )
 
@@ -208,6 +217,13 @@ def _cache_free(text: str, source: str) -> Amount:
 
 def _max_memory(text: str, source: str) -> Amount:
     return parse_amount(text, source) if source else MAX_MEMORY
+
+
+def _yes(text: str, source: str) -> bool:
+    """Return whether a setting is on. Raises UsageError naming the source."""
+    if text.lower() not in ("", "0", "false", "no", "1", "true", "yes"):
+        raise UsageError(f"{source} is {text!r}, which is neither yes nor no", hint="Write 1 or 0")
+    return text.lower() in ("1", "true", "yes")
 
 
 def _retry_timeout(text: str, source: str) -> float:

@@ -164,12 +164,14 @@ def _seconds(age: str) -> float:
 
 
 def _drop_indexes(settings: Settings) -> None:
-    """Remove all indexes except those of live mounts and those being built."""
+    """Remove all indexes except those of live mounts and those being built, and all disk images."""
     live = _live_indexes()
     for package in known_packages(settings.indexes_dir):
         for top_hash in package.top_hashes:
             if package.directory(top_hash).resolve() not in live:
                 shutil.rmtree(package.directory(top_hash), ignore_errors=True)
+    for image in settings.images_dir.glob("*.erofs"):
+        image.unlink(missing_ok=True)  # a mount of it reads on, and frees the room when it ends
 
 
 def _live_indexes() -> set[Path]:

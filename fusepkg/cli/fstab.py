@@ -27,6 +27,7 @@ _USAGE, _FAILED = 1, 32
 _FLAGS = {
     "allow_other": "--allow-other",
     "debug": "--debug",
+    "local_image": "--local-image",
     "no_sign_request": "--no-sign-request",
     "supervise": "--supervise",
     "xattrs": "--xattrs",

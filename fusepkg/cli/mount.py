@@ -55,6 +55,12 @@ PrefetchOption = Annotated[
     typer.Option(metavar="all|PATH", help="Fetch all, or files at and below a path, at once; may be repeated."),
 ]
 
+LocalImageOption = Annotated[
+    bool,
+    typer.Option(
+        "--local-image", help="Fetch all first and write it to one file that the kernel reads by itself (root)."
+    ),
+]
 ReplayOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Fetch ahead what an access profile says (see `fusepkg profile`)."),
@@ -84,6 +90,7 @@ def mount(
     prefetch: PrefetchOption = None,
     prefetch_rate: RateOption = None,
     replay: ReplayOption = None,
+    local_image: LocalImageOption = False,
     where: WhereOption = "",
     layout: LayoutOption = "",
     as_json: JsonOption = False,
@@ -113,7 +120,9 @@ def mount(
         xattrs=xattrs,
         replay=parse_tag(replay) if replay else "",
         view=view,
+        local_image=local_image,
     )
+    _check_local_image(request)
     describe = _print_facts if as_json else _describe
     if supervise:
         from fusepkg.daemon.supervision import require_kernel
@@ -121,12 +130,41 @@ def mount(
         require_kernel()
     if replace_mount:
         end_replaced(directory)
-    if foreground and supervise:
+    _make(request, describe, foreground=foreground)
+
+
+def _make(request: MountRequest, describe: Callable[[Ready], None], *, foreground: bool) -> None:
+    if foreground and request.supervised:
         _mount_and_stay(request, describe)
     elif foreground:
         _mount_here(request, describe)
     else:
         describe(mount_behind(request))
+
+
+def _check_local_image(request: MountRequest) -> None:
+    """Raise UsageError for what a mount that no process serves cannot be."""
+    if not request.local_image:
+        return
+    refused = {
+        "--engine fuse": request.engine == "fuse",
+        "--supervise": request.supervised,
+        "--xattrs": request.xattrs,
+        "--times": request.times != "content",
+        "--prefetch": request.prefetch,
+        "--replay": request.replay,
+    }
+    for option, is_given in refused.items():
+        if is_given:
+            raise UsageError(
+                f"{option} is for a mount that a process serves, and --local-image is for one that needs none",
+                hint="Leave one of them out",
+            )
+    if not request.allow_other:
+        raise UsageError(
+            "all users of this machine can read a mount with --local-image",
+            hint="Say so with --allow-other, or leave out --local-image",
+        )
 
 
 def _check_view(follow: str | None, replay: str | None) -> None:

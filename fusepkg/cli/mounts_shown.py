@@ -77,6 +77,8 @@ def _engine(mount: Mounted) -> str:
 def _state(record: MountRecord) -> str:
     if record.failure:
         return f"failed, {record.failure}: umount it"
+    if not records.is_alive(record) and record.engine == "image":
+        return "mounted, but its process is dead: reads go on"
     if not records.is_alive(record):
         return "dead: umount it"
     if not mount_table.mounted_at(Path(record.mountpoint)):
@@ -107,6 +109,9 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
     if counters["shared_objects"]:
         say(f"Fetched by other processes meanwhile: {counted(counters['shared_objects'], 'object')}")
     say(f"Served: {human_bytes(counters['served_bytes'])}; {counted(counters['cache_hits'], 'read')} from the cache")
+    if counters.get("in_place_bytes"):
+        size = human_bytes(counters["in_place_bytes"])
+        say(f"Read from files of this machine, where they lie: {size}")
     if "waits" in facts and any(facts["waits"]["counts"]):
         say(f"Waited for the bucket: {_waits(facts['waits'])}")
     for running in facts.get("prefetches", ()):

@@ -40,6 +40,8 @@ class MountRequest:
     owner: int = 0
     made_for_it: tuple[Path, ...] = ()
     xattrs: bool = False
+    local_image: bool = False
+    """The kernel reads a disk image of the version, which is made first; all of the package is fetched for it."""
     replay: str = ""
     """The access profile that is fetched by; empty: none."""
     view: View | None = None

@@ -20,6 +20,7 @@ from fusepkg.daemon.request import Step
 from fusepkg.daemon.service import MountService, Resumed
 from fusepkg.daemon.switching import ShownPackage, shown
 from fusepkg.engines.errnos import worst
+from fusepkg.engines.image_mount import require_local_image
 from fusepkg.engines.mounting import EngineChoice, choose_engine
 from fusepkg.engines.privileges import drop_capabilities
 from fusepkg.errors import FusepkgError
@@ -43,6 +44,8 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
     records.sweep()
     remove_dead_hidden_mounts()
     is_repaired = remove_dead_mount(request.mountpoint.absolute())
+    if request.local_image:
+        require_local_image()
     choice = choose_engine(request.engine)
     context = Context(request.settings)
     with closing(context), ExitStack() as until_end, ExitStack() as claim:
@@ -58,6 +61,8 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
                 claim.close,
                 until_end,
             )
+            if request.local_image:
+                service.make_first_image(announce)
         service.is_repaired = is_repaired
         whole = _whole_version(request, context)
         try:

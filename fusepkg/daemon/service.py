@@ -44,6 +44,7 @@ from fusepkg.daemon.runtime import runtime_directory
 from fusepkg.daemon.stacks import log_tasks_on_signal
 from fusepkg.daemon.supervision import Supervision, require_kernel
 from fusepkg.daemon.switching import ShownPackage, Switcher
+from fusepkg.engines.image_mount import image_mounted
 from fusepkg.engines.mounting import EngineChoice, LeftSession, MountOptions, mounted, resumed
 from fusepkg.engines.session_end import wait_for_session_end
 from fusepkg.errors import ControlError, SwitchUnderWay, UsageError
@@ -112,6 +113,8 @@ class MountService:
         self._follower: Follower
         self._prefetching: Prefetching
         self._profiling: Profiling
+        self._first_image: Path | None = None
+        self._announce: Callable[[Event], None] = lambda _: None
         self._reader: EntryReader | None = None
         self.is_repaired = False
         """Whether a dead mount was taken away to make this one."""
@@ -147,6 +150,7 @@ class MountService:
             await nursery.start(watch_signals, stop)
             load_everything(with_s3=self._needs_s3)
             announce(Step("Mounting"))
+            self._announce = lambda _: None  # what a switch does is no step of the start
             try:
                 async with self._mounted(self._reader) as mount:
                     self._choice = mount.choice
@@ -179,8 +183,22 @@ class MountService:
             kept = self._resumed.descriptors
             left = LeftSession(self._resumed.engine, kept["device"], kept.get("root", -1))
             return resumed(left, reader, self._choice, options, xattrs, self._open_again)
+        if request.local_image:
+            assert self._first_image is not None, "it is made before anything is served"
+            return image_mounted(self._first_image, self._make_image, options, self._is_mounted)
         checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
         return mounted(self._shown.opened.index, reader, self._choice, options, xattrs, self._reopen)
+
+    def make_first_image(self, announce: Callable[[Event], None]) -> None:
+        """Make the disk image that a mount with ``local_image`` begins with; blocks. Raises FusepkgError."""
+        self._announce = announce
+        self._first_image = self._make_image(self._shown.opened.index)
+
+    def _make_image(self, index: Index) -> Path:
+        from fusepkg.daemon.local_image import local_image  # here: few mounts need it
+
+        reader = self._context.blocking_reader(self._request.reference.bucket)
+        return local_image(index, reader, self._context.settings.images_dir, self._announce)
 
     def _watch(self, mount: RunningMount, stop: trio.Event, nursery: trio.Nursery) -> None:
         for session_end in (mount.ended.wait, wait_for_session_end):  # whichever notices first

@@ -47,13 +47,13 @@ _PLAIN_NAME = "image"
 
 @dataclass(frozen=True, slots=True)
 class ErofsDevice:
-    """An EROFS image whose files' bytes lie in ``data``; ``name`` is what df(1) shows as the source.
+    """An EROFS image whose files' bytes lie in ``data`` (None: in itself); ``name`` is what df(1) shows as the source.
 
     ``scratch`` is a directory for a link of that name, which is there while the image is mounted.
     """
 
     image: Path
-    data: Path
+    data: Path | None
     name: str
     scratch: Path
 
@@ -66,7 +66,7 @@ def mount_erofs(device: ErofsDevice, mountpoint: Path) -> None:
 
     def mount(source: str) -> None:
         flags = _READ_ONLY | _NO_SUID | _NO_DEVICES
-        options = f"device={device.data}"
+        options = "" if device.data is None else f"device={device.data}"
         if libc().mount(os.fsencode(source), bytes(mountpoint), b"erofs", flags, os.fsencode(options)):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
@@ -81,7 +81,7 @@ def exchange_erofs(device: ErofsDevice, mountpoint: Path, top: int) -> None:
     """
 
     def mount(source: str) -> None:
-        mounted = _detached_erofs(source, str(device.data))
+        mounted = _detached_erofs(source, device.data)
         try:
             place = ctypes.c_char_p(bytes(mountpoint))
             here = -100  # AT_FDCWD
@@ -95,12 +95,13 @@ def exchange_erofs(device: ErofsDevice, mountpoint: Path, top: int) -> None:
     _with_named_source(device, mount, mountpoint)
 
 
-def _detached_erofs(source: str, data: str) -> int:
+def _detached_erofs(source: str, data: Path | None) -> int:
     """Return a descriptor of a mount that is nowhere in the tree."""
     context = system_call(FSOPEN, b"erofs", CLOSE_ON_EXEC)
     try:
         system_call(FSCONFIG, context, _SET_STRING, b"source", os.fsencode(source), 0)
-        system_call(FSCONFIG, context, _SET_STRING, b"device", os.fsencode(data), 0)
+        if data is not None:
+            system_call(FSCONFIG, context, _SET_STRING, b"device", os.fsencode(data), 0)
         system_call(FSCONFIG, context, _SET_FLAG, b"ro", None, 0)
         system_call(FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
         return system_call(FSMOUNT, context, CLOSE_ON_EXEC, _READ_ONLY | _NO_SUID | _NO_DEVICES)

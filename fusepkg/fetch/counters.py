@@ -32,6 +32,10 @@ class Counters:
     """Reads the cache answered."""
     cache_misses: int = 0
     """Reads that had to wait for the bucket."""
+    in_place_reads: int = 0
+    """Reads that files of this machine answered where they lie, without the cache."""
+    in_place_bytes: int = 0
+    """Their bytes."""
     served_bytes: int = 0
     """Bytes given to readers, from wherever they came."""
     failed_fetches: int = 0

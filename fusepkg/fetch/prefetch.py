@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fusepkg.fetch.ahead import Ahead
     from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.flight import Flight
+    from fusepkg.fetch.in_place import FilesInPlace
     from fusepkg.fetch.packs import PackedAt, VersionPacks
     from fusepkg.fetch.piece import Piece
     from fusepkg.fetch.pipeline import FetchPipeline
@@ -125,6 +126,7 @@ class Prefetch:
         tier: CacheTier,
         ahead: Ahead,
         chunk_list: Callable[[Entry], Awaitable[bytes | None]],
+        in_place: FilesInPlace | None,
         version: VersionPacks,
         numbers: Sequence[range],
         rate: int | None = None,
@@ -134,6 +136,7 @@ class Prefetch:
         self._tier = tier
         self._ahead = ahead
         self._chunk_list = chunk_list
+        self._in_place = in_place
         self._version = version
         self._numbers = numbers
         self._rate = rate
@@ -174,11 +177,17 @@ class Prefetch:
             if number % _ENTRIES_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
                 self._require_room()
-            if is_chunked(entry):
+            if await self._is_in_place(entry):
+                self._done(_File(entry), entry.size)
+            elif is_chunked(entry):
                 await self._flush()
                 await self._fetch_large(entry)
             else:
                 await self._fetch_small(entry, number)
+
+    async def _is_in_place(self, entry: Entry) -> bool:
+        """Whether there is nothing to fetch: the object is a file that is read where it lies."""
+        return self._in_place is not None and await self._in_place.holds(entry)
 
     def _count_bytes(self) -> int:
         entries = self._version.entries

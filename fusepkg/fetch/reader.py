@@ -24,6 +24,7 @@ from fusepkg.fetch.cache_tier import CacheTier
 from fusepkg.fetch.caching import RETRY_TIMEOUT_S
 from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
 from fusepkg.fetch.counters import Counters
+from fusepkg.fetch.in_place import FilesInPlace
 from fusepkg.fetch.piece import blob_piece, chunk_piece, list_piece, whole_piece
 from fusepkg.fetch.pipeline import FetchPipeline
 from fusepkg.fetch.prefetch import Prefetch
@@ -71,6 +72,7 @@ class EntryReader:
         elsewhere: Callable[[Entry], PhysicalKey | None] = lambda _: None,
         versions: Callable[[], Sequence[VersionPacks]] = lambda: (),
         block_list: Callable[[Digest], PhysicalKey] | None = None,
+        copy_local: bool = True,
     ) -> None:
         self.counters = Counters()
         self._tier = CacheTier(open_cache, self.counters)
@@ -86,6 +88,7 @@ class EntryReader:
         )
         self._ahead = Ahead(self._pipeline, self._tier, self.counters, nursery, versions)
         self._readahead = Readahead()
+        self._in_place = None if copy_local else FilesInPlace(store_for, self._chunk_list)
         self._blocks = None if block_list is None else BlockReads(self._pipeline, self._tier, block_list)
         self.waits = Waits()
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
@@ -99,11 +102,13 @@ class EntryReader:
 
     def prefetch(self, version: VersionPacks, numbers: Sequence[range], rate: int | None = None) -> Prefetch:
         """Return what fetches the entries with these numbers, behind all readers, once it is run."""
-        return Prefetch(self._pipeline, self._tier, self._ahead, self._chunk_list, version, numbers, rate)
+        reading = self._pipeline, self._tier, self._ahead, self._chunk_list, self._in_place
+        return Prefetch(*reading, version, numbers, rate)
 
     def replay(self, version: VersionPacks, profile: AccessProfile) -> Prefetch:
         """Return what fetches as a profile says, behind all readers and not far before them, once it is run."""
-        return Replay(self._pipeline, self._tier, self._ahead, self._chunk_list, version, profile, self.counters)
+        reading = self._pipeline, self._tier, self._ahead, self._chunk_list, self._in_place
+        return Replay(*reading, version, profile, self.counters)
 
     async def wait_until_kept(self) -> None:
         """Wait until all that has arrived is in the cache, or refused by it."""
@@ -152,6 +157,13 @@ class EntryReader:
         end = min(offset + length, entry.size)
         if self.first_reads is not None and end > offset:
             self.first_reads.note(entry, offset, end)
+        if self._in_place is not None and end > offset:
+            data = await self._in_place.read(entry, offset, end)
+            if data is not None:
+                self.counters.in_place_reads += 1
+                self.counters.in_place_bytes += len(data)
+                self.counters.served_bytes += len(data)
+                return data
         data = self.read_cached(entry, offset, length)
         if data is not None:
             if is_chunked(entry) and data:
@@ -174,6 +186,8 @@ class EntryReader:
         """Return how many of the entry's chunks the cache holds, and how many there are. A small blob is one chunk."""
         chunks = max(1, chunk_count(entry.size))
         if entry.size == 0 or self._tier.has_in_cache(cache_name(entry)):
+            return chunks, chunks
+        if self._in_place is not None and self._in_place.has(entry):
             return chunks, chunks
         if not is_chunked(entry):
             return 0, 1

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fusepkg.fetch.ahead import Ahead
     from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.counters import Counters
+    from fusepkg.fetch.in_place import FilesInPlace
     from fusepkg.fetch.packs import VersionPacks
     from fusepkg.fetch.pipeline import FetchPipeline
     from fusepkg.index.entries import EntryTable
@@ -62,18 +63,19 @@ class Replay(Prefetch):
         tier: CacheTier,
         ahead: Ahead,
         chunk_list: Callable[[Entry], Awaitable[bytes | None]],
+        in_place: FilesInPlace | None,
         version: VersionPacks,
         profile: AccessProfile,
         counters: Counters,
     ) -> None:
-        super().__init__(pipeline, tier, ahead, chunk_list, version, ())
+        super().__init__(pipeline, tier, ahead, chunk_list, in_place, version, ())
         self._profile = profile
         self._counters = counters
         self._bytes_before, self._reads_before = counters.served_bytes, self._reads()
         self._done_before: set[tuple[int, int]] = set()
 
     def _reads(self) -> int:
-        return self._counters.cache_hits + self._counters.cache_misses
+        return self._counters.cache_hits + self._counters.in_place_reads + self._counters.cache_misses
 
     async def _fetch_all(self) -> None:
         self.progress.total_files = self._profile.header.reads
@@ -94,7 +96,7 @@ class Replay(Prefetch):
     async def _fetch_once(self, read: FoundRead) -> None:
         before = len(self._done_before)
         self._done_before.add((read.number, read.chunk))
-        if len(self._done_before) == before:
+        if len(self._done_before) == before or await self._is_in_place(read.entry):
             self.progress.files += 1
         elif not is_chunked(read.entry):
             await self._fetch_small(read.entry, read.number)

@@ -28,6 +28,8 @@ COUNTERS = {
     "served_bytes": "Bytes given to readers.",
     "cache_hits": "Reads that the cache answered.",
     "cache_misses": "Reads that waited for the bucket.",
+    "in_place_reads": "Reads that files of this machine answered where they lie.",
+    "in_place_bytes": "Their bytes.",
     "fetched_objects": "GETs of data that succeeded.",
     "fetched_bytes": "Data bytes that came from the bucket.",
     "ahead_bytes": "Bytes fetched before anybody asked for them.",

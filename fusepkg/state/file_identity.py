@@ -35,6 +35,9 @@ Not tmpfs: writes through a mapping set it once. Not f2fs: after a power cut it 
 as any file system with ``lazytime``. Not overlay, network and FUSE file systems: others set the times there.
 """
 
+_ANSWERING = _TRUSTED | {"tmpfs", "overlay", "zfs", "f2fs"}
+"""File systems that no server and no other process answers for."""
+
 _LOOP_MAJOR = 7
 """Loop devices hold images, which may have been made with fixed times."""
 
@@ -116,6 +119,15 @@ def name_filesystem(path: bytes | str | os.PathLike[str], device: int) -> str:
         return _new_name()
     finally:
         os.close(descriptor)
+
+
+def is_on_local_disk(descriptor: int) -> bool:
+    """Return whether an open file's reads are answered by a disk of this machine: soon, or with an error."""
+    try:
+        mount = _mount_of(descriptor)
+    except (OSError, ValueError):
+        return False
+    return mount is not None and mount.kind in _ANSWERING
 
 
 def is_lasting_name(name: str) -> bool:

@@ -30,7 +30,7 @@ def _that_need(need: str) -> list[str]:
 @pytest.fixture
 def plain_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home as a new user has it: nothing says where the cache and the embedded registry are."""
-    for name in ("FUSEPKG_CACHE_DIR", "FUSEPKG_DATA_DIR", "FUSEPKG_CONFIG", "AWS_CONFIG_FILE"):
+    for name in ("FUSEPKG_CACHE_DIR", "FUSEPKG_DATA_DIR", "FUSEPKG_CONFIG", "FUSEPKG_COPY_LOCAL", "AWS_CONFIG_FILE"):
         monkeypatch.delenv(name)
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name)

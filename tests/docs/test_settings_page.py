@@ -63,6 +63,7 @@ GIVEN = {
     "request_timeout": ("1.5", "2.5", ""),
     "follow_interval": ("1.5", "2.5", ""),
     "max_memory": ("1GB", "2GB", ""),
+    "copy_local": ("true", "0", ""),
 }
 """Settings that are no names or paths: what the file, the environment and the flag say of them."""
 
@@ -79,7 +80,7 @@ def test_file_loses_to_environment_loses_to_flag(one: Any, file: Path, monkeypat
             monkeypatch.delenv(variable, raising=False)
     default = _decided(one.name)
     in_file, in_environment, as_flag = GIVEN.get(one.name, ("/file", "/environment", "/flag"))
-    value = "false" if one.name == "sign" else in_file if one.name in NUMBERS else f'"{in_file}"'
+    value = "false" if one.name == "sign" else in_file if one.name in (*NUMBERS, "copy_local") else f'"{in_file}"'
     file.write_text(f"{one.name} = {value}\n")
     assert _decided(one.name) == ("False" if one.name == "sign" else _shown(one.name, in_file)) != default
     for variable in one.variables:
@@ -96,6 +97,12 @@ def test_file_loses_to_environment_loses_to_flag(one: Any, file: Path, monkeypat
 def test_a_timeout_that_is_none_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("FUSEPKG_READ_TIMEOUT", text)
     with pytest.raises(UsageError, match=f"FUSEPKG_READ_TIMEOUT is '{text}'"):
+        settings.decide(settings.Flags())
+
+
+def test_what_is_neither_yes_nor_no_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUSEPKG_COPY_LOCAL", "perhaps")
+    with pytest.raises(UsageError, match="FUSEPKG_COPY_LOCAL is 'perhaps', which is neither yes nor no"):
         settings.decide(settings.Flags())
 
 
@@ -133,6 +140,8 @@ def _decided(name: str, **flags: Any) -> str:
 
 
 def _shown(name: str, text: str) -> str:
+    if name == "copy_local":
+        return str(text in ("1", "true"))
     return str(settings.parse_amount(text, "a test")) if name in AMOUNTS else text
 
 

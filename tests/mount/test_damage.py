@@ -221,7 +221,7 @@ def test_a_cache_whose_files_are_cut_off_and_whose_disk_fails(
     with fuse_disk.mounted(tmp_path) as disk:
         cache = disk.path / "cache"
         with (
-            surroundings(tmp_path, folder.settings | {"FUSEPKG_CACHE_DIR": str(cache)}),
+            surroundings(tmp_path, folder.settings | {"FUSEPKG_CACHE_DIR": str(cache), "FUSEPKG_COPY_LOCAL": "1"}),
             mounted("local/small:v1", tmp_path / "m", engine) as mount,
         ):
             check(mount)

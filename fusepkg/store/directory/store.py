@@ -149,6 +149,17 @@ class DirectoryStore:
         with self._translated(key), self._opened(key, None) as file, open(file, "rb", closefd=False) as reader:
             yield reader
 
+    def open_file(self, key: str) -> int:
+        """Return a descriptor of an object's file, which the caller closes. Raises ObjectMissing, OSError."""
+        names = self._names(key)
+        if names is None:
+            raise ObjectMissing(f"{self.url(key)} is not there: no file has such a name")
+        file = self._open(names)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise ObjectMissing(f"{self.url(key)} is not a file")
+        return file
+
     @contextmanager
     def _opened(self, key: str, version: str | None) -> Iterator[int]:
         if version is not None:
