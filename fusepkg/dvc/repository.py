@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from fusepkg.dvc.objects import Objects
 from fusepkg.errors import EntryNotFound, RepositoryUnfit
 from fusepkg.model.entry import Entry, EntryKind, meta_for
 from fusepkg.model.reference import parse_dvc_reference, split_place
-from fusepkg.work.git import Commit, GitFailed, copy_of, find_commit, run_git, top_directory
+from fusepkg.work.git import Commit, copy_of, find_commit, is_bare, top_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,9 +109,8 @@ def _place_of(repository: str, copies: Path) -> tuple[_Place, float | None]:
         copy, offline_since_s = copy_of(repository, copies)
         return _Place(copy, None, ""), offline_since_s
     path = Path(repository)
-    with suppress(GitFailed):
-        if run_git(path, "rev-parse", "--is-bare-repository") == b"true\n":
-            return _Place(path, None, ""), None
+    if is_bare(path):
+        return _Place(path, None, ""), None
     top = top_directory(path)
     return _Place(top, top, os.path.relpath(path.resolve(), top.resolve())), None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fusepkg.errors import RepositoryUnfit, UsageError
 from fusepkg.gitdata.pointer import SUFFIX, Origin, Pointer, parse_pointer
 from fusepkg.model.reference import DEFAULT_REVISION, refuse_credentials
-from fusepkg.work.git import copy_of, find_commit, top_directory
+from fusepkg.work.git import copy_of, find_commit, is_bare, top_directory
 
 if TYPE_CHECKING:
     from fusepkg.gitdata.worktree import Worktree
@@ -24,7 +24,7 @@ def fetch_pointer(repository: str, path: str, revision: str, copies: Path) -> Po
     refuse_credentials(repository)
     if "://" not in repository and ":" not in repository:
         repository = os.path.abspath(os.path.expanduser(repository))
-        directory = top_directory(repository)
+        directory = Path(repository) if is_bare(repository) else top_directory(repository)
     else:
         directory, _ = copy_of(repository, copies)
     path = path.strip("/").removesuffix(SUFFIX)

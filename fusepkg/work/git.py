@@ -65,6 +65,14 @@ def top_directory(directory: Path | str) -> Path:
         ) from exc
 
 
+def is_bare(directory: Path | str) -> bool:
+    """Return whether a directory is a repository without a working tree. Raises RepositoryUnfit, SystemFailure."""
+    try:
+        return run_git(directory, "rev-parse", "--is-bare-repository") == b"true\n"
+    except GitFailed:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """A commit of a repository whose objects lie below ``directory``; ``hash`` is its whole name."""

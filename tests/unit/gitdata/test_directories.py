@@ -92,9 +92,9 @@ def test_a_file_is_tracked_followed_and_dropped(app: Context, worktree: Worktree
         checkout(app, worktree, tag)
         push_version(app, worktree.pointers()["models/best model.bin"])
     other, copies = repository(tmp_path, "other"), tmp_path / "copies"
-    name, pointer = import_directory(
-        other, str(worktree.root), "models/best model.bin", other.root / "model", "one", copies
-    )
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "clone", "-q", "--bare", str(worktree.root), str(bare))
+    name, pointer = import_directory(other, str(bare), "models/best model.bin", other.root / "model", "one", copies)
     assert (name, pointer.file) == ("model", "best model.bin")
     assert [done.what for done in directories.checkout(app, other)] == ["is here (1 file)"]
     assert (other.root / "model").read_text() == "first"
