@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,6 +62,8 @@ def _wait_to_serve(link: socket.socket) -> tuple[socket.socket, dict[str, Any], 
     """
     gc.collect()
     gc.freeze()  # pages that the collector does not touch stay shared with the copies
+    with suppress(OSError):  # that supervisor is dead: what it had said before still comes
+        link.send(b'{"kind": "ready"}')
     while True:
         message, numbers, _, _ = socket.recv_fds(link, supervisor.MAX_MESSAGE_BYTES, supervisor.MAX_DESCRIPTORS)
         if not message:  # the mount has ended, or the supervisor has died and another one follows
@@ -74,7 +77,8 @@ def _wait_to_serve(link: socket.socket) -> tuple[socket.socket, dict[str, Any], 
                 link.close()
                 link = theirs.dup()
             else:
-                link.send(json.dumps({"pid": pid}).encode())
+                with suppress(OSError):
+                    link.send(json.dumps({"pid": pid}).encode())
 
 
 def _fork_orphan() -> int:

@@ -68,6 +68,7 @@ class Worker:
         self.has_served = False
         self.is_child = is_child
         self.process = process
+        self._is_ready = process >= 0  # a spare that another supervisor had
         if process < 0:
             with suppress(OSError):
                 self.process = os.pidfd_open(pid)
@@ -81,11 +82,24 @@ class Worker:
             pid = os.posix_spawn(command[0], [*command, str(theirs.fileno())], os.environ)
         return cls(pid, ours, is_child=True)
 
-    def fork(self) -> Worker | None:
-        """Have this process, a spare, make a copy of itself that will serve; None if it dies instead."""
+    def is_ready(self) -> bool:
+        """Return whether this process, a spare, has loaded all it needs."""
+        if not self._is_ready:
+            try:
+                self._is_ready = bool(self.link.recv(MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT))
+            except OSError:
+                return False
+        return self._is_ready
+
+    def fork(self, message: bytes, descriptors: list[int]) -> Worker | None:
+        """Have this process, a spare, make a copy of itself, which serves what the message tells; None if it has died.
+
+        The message is on its way before the copy is asked for, so that it is not lost if we are killed in between.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, _adopting():
             try:
+                socket.send_fds(ours, [message], descriptors)
                 socket.send_fds(self.link, [b'{"fork": true}'], [theirs.fileno()])
                 told = self.link.recv(MAX_MESSAGE_BYTES)
             except OSError:
@@ -251,20 +265,22 @@ class Supervisor:
                 self._spare_until = time.monotonic() + SPARE_S
         self._worker = self._next_worker()
         self._link = self._worker.link
-        given, facts = dict(self._kept), {"state": self._facts["state"]}
-        if self._spare is not None:
-            given |= zip(SPARE, (self._spare.link.fileno(), self._spare.process), strict=True)
-            facts["spare"] = self._spare.pid
-        with suppress(OSError):  # it is dead already
-            socket.send_fds(self._link, [json.dumps(facts | {"names": list(given)}).encode()], list(given.values()))
         return True
 
     def _next_worker(self) -> Worker:
-        """Return a copy of the spare, which is started if there is none. If it dies, it counts as that worker."""
-        spare = self._spare or Worker.spawned(self._facts["command"])
-        worker = spare.fork()
-        self._spare = spare if worker else None
-        return worker or spare
+        """Return a copy of the spare if it is ready; else the spare itself, or a new process."""
+        state, kept = self._facts["state"], self._kept
+        if self._spare is not None and self._spare.is_ready():
+            spare = self._spare
+            given = kept | dict(zip(SPARE, (spare.link.fileno(), spare.process), strict=True))
+            message = json.dumps({"names": list(given), "state": state, "spare": spare.pid}).encode()
+            if worker := spare.fork(message, list(given.values())):
+                return worker
+        worker, self._spare = self._spare or Worker.spawned(self._facts["command"]), None
+        with suppress(OSError):  # it is dead already, and counts as a worker that was
+            message = json.dumps({"names": list(kept), "state": state}).encode()
+            socket.send_fds(worker.link, [message], list(kept.values()))
+        return worker
 
     def _why_no_more(self, dead: Worker, status: int | None) -> str:
         """Return why no other worker is started after that one; "" if one is."""
