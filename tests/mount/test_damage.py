@@ -295,7 +295,7 @@ def test_corrupt_index(folder: Folder, engine: str, originals: Originals, tmp_pa
     names = files_below(originals.big)
     with surroundings(tmp_path, folder.settings):
         for again in range(2):  # what is damaged in use, and what the next mount finds damaged
-            with mounted("local/big:v1", tmp_path / "m", engine) as mount:
+            with mounted(folder.reference("big:v1"), tmp_path / "m", engine) as mount:
                 index = index_directory(Path(mount.record.index_root), mount.record.top_hash)
                 if not again:
                     for name in (IMAGE, ENTRIES):
