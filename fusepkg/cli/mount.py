@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+ForegroundOption = Annotated[
+    bool, typer.Option("--foreground", "-f", help="Stay until the mount ends, and log to the terminal.")
+]
 EngineOption = Annotated[
     str, typer.Option(help="auto, erofs (root, Linux 6.12 or newer), or fuse (anyone).", metavar="ENGINE")
 ]
@@ -49,6 +52,15 @@ XattrsOption = Annotated[
 ]
 ReplaceOption = Annotated[
     bool, typer.Option("--replace", help="End the mount of fusepkg that is there already, dead or alive.")
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        max=16,
+        help="Processes that answer from the cache beside the one that fetches (Linux 6.9); default: 0.",
+    ),
 ]
 PrefetchOption = Annotated[
     list[str] | None,
@@ -77,15 +89,14 @@ def mount(
     context: typer.Context,
     ref: RefArgument,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty directory.")],
-    foreground: Annotated[
-        bool, typer.Option("--foreground", "-f", help="Stay until the mount ends, and log to the terminal.")
-    ] = False,
+    foreground: ForegroundOption = False,
     engine: EngineOption = "auto",
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users read the mount too.")] = False,
     times: TimesOption = "content",
     follow: FollowOption = None,
     supervise: SuperviseOption = False,
     xattrs: XattrsOption = False,
+    workers: WorkersOption = None,
     replace_mount: ReplaceOption = False,
     prefetch: PrefetchOption = None,
     prefetch_rate: RateOption = None,
@@ -119,6 +130,7 @@ def mount(
         prefetch_rate=rate,
         xattrs=xattrs,
         replay=parse_tag(replay) if replay else "",
+        workers=workers,
         view=view,
         local_image=local_image,
     )

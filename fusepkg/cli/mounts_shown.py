@@ -125,6 +125,8 @@ def show_mount(record: MountRecord, as_json: bool) -> None:
         say(f"Cache: not in use: {facts['cache_refusal']}")
     if record.offline_since_s is not None:
         say(f"Offline: the tag was last seen to name this version at {time_text(record.offline_since_s)}")
+    if facts.get("workers"):
+        say(f"Answered from the cache by: processes {', '.join(map(str, facts['workers']))} too")
     if record.supervisor is not None:
         say(f"Supervised: by process {record.supervisor}, which replaces process {record.pid} if it dies")
     if facts["follow"]:

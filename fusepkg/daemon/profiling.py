@@ -64,12 +64,12 @@ class Profiling:
                     f"a profile is being recorded here: {self._recording}", hint="`fusepkg profile stop DIR` ends it"
                 )
             self._recording, self._reads = question.path, FirstReads()
-            self._reader.first_reads = self._reads
+            self._reader.note_first_reads(self._reads)
         elif self._reads is None:
             raise ControlError("no profile is being recorded here", hint="`fusepkg profile record DIR` begins one")
         facts = self._recorded(self._reads)
         if question.what != "profile_record":
-            self._reader.first_reads = None
+            self._reader.note_first_reads(None)
             self._reads.end()
             if question.what == "profile_stop":
                 put = partial(put_profile, self._store, self._name, self._recording, self._reads.document(top_hash))

@@ -44,6 +44,8 @@ class MountRequest:
     """The kernel reads a disk image of the version, which is made first; all of the package is fetched for it."""
     replay: str = ""
     """The access profile that is fetched by; empty: none."""
+    workers: int | None = None
+    """Processes that answer from the cache beside the one that fetches; None: none."""
     view: View | None = None
     """Of a view, whose hash ``reference`` has."""
 

@@ -19,6 +19,7 @@ from fusepkg.daemon.mountpoint import claimed_mountpoint
 from fusepkg.daemon.request import Step
 from fusepkg.daemon.service import MountService, Resumed
 from fusepkg.daemon.switching import ShownPackage, shown
+from fusepkg.engines.crew import Crew, forked_fronts
 from fusepkg.engines.errnos import worst
 from fusepkg.engines.image_mount import require_local_image
 from fusepkg.engines.mounting import EngineChoice, choose_engine
@@ -41,6 +42,7 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
     Raises FusepkgError where the mount cannot be made.
     """
     drop_capabilities()
+    crew = Crew(forked_fronts(request.workers))  # first of all, while there is one thread
     records.sweep()
     remove_dead_hidden_mounts()
     is_repaired = remove_dead_mount(request.mountpoint.absolute())
@@ -60,6 +62,7 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
                 log_path,
                 claim.close,
                 until_end,
+                crew,
             )
             if request.local_image:
                 service.make_first_image(announce)
@@ -83,6 +86,7 @@ def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socke
     top = mount_table.top_mount(Path(left.record.mountpoint))
     left = left.now(top.device if top else left.record.device)
     request, record = left.mount_request(), left.record
+    crew = Crew(forked_fronts(request.workers))
     context = Context(request.settings)
     with closing(context), ExitStack() as until_end:
         reference = request.reference if record.view else parse_reference(record.reference)
@@ -96,6 +100,7 @@ def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socke
             record.log,
             lambda: None,
             until_end,
+            crew,
         )
         whole = _whole_version(request, context)
         service.resume(Resumed(record, left.engine, descriptors, link, spare))

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from fusepkg.app.context import Context
     from fusepkg.daemon.request import Event, MountRequest
+    from fusepkg.engines.crew import Crew
     from fusepkg.engines.mounting import RunningMount
     from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
@@ -92,8 +93,10 @@ class MountService:
         log_path: str,
         give_up_claim: Callable[[], None],
         until_end: ExitStack,
+        crew: Crew,
     ) -> None:
         self._request = request
+        self._crew = crew
         self._mountpoint = mountpoint
         self._choice = choice
         self._shown = first
@@ -182,12 +185,12 @@ class MountService:
         if self._resumed is not None:
             kept = self._resumed.descriptors
             left = LeftSession(self._resumed.engine, kept["device"], kept.get("root", -1))
-            return resumed(left, reader, self._choice, options, xattrs, self._open_again)
+            return resumed(left, reader, self._choice, options, xattrs, self._open_again, self._crew)
         if request.local_image:
             assert self._first_image is not None, "it is made before anything is served"
             return image_mounted(self._first_image, self._make_image, options, self._is_mounted)
         checked_mountpoint(self._mountpoint)  # once more: fetching the manifest may have taken minutes
-        return mounted(self._shown.opened.index, reader, self._choice, options, xattrs, self._reopen)
+        return mounted(self._shown.opened.index, reader, self._choice, options, xattrs, self._reopen, self._crew)
 
     def make_first_image(self, announce: Callable[[Event], None]) -> None:
         """Make the disk image that a mount with ``local_image`` begins with; blocks. Raises FusepkgError."""
@@ -294,7 +297,8 @@ class MountService:
         return still_mounted(self._mountpoint)
 
     def _served_bytes(self) -> int:
-        return 0 if self._reader is None else self._reader.counters.served_bytes
+        here = 0 if self._reader is None else self._reader.counters.served_bytes
+        return here + self._crew.shared.reads()[1]
 
     def _reopen(self, top_hash: str) -> Index | None:
         """The index of a version that was shown before; all lie side by side."""
@@ -403,12 +407,21 @@ class MountService:
             self._follower.follow(tag)
             self._rewrite_record(follow=tag)
 
+    def _counters(self, reader: EntryReader) -> dict[str, int]:
+        """Return the counters of all processes."""
+        counters, (hits, served) = reader.counters.as_dict(), self._crew.shared.reads()
+        return counters | {
+            "cache_hits": counters["cache_hits"] + hits,
+            "served_bytes": counters["served_bytes"] + served,
+        }
+
     def _status(self, reader: EntryReader) -> dict[str, Any]:
         index = self._shown.opened.index
         return {
             "entries": len(index.entries),
             "total_bytes": index.total_bytes,
-            "counters": reader.counters.as_dict(),
+            "counters": self._counters(reader),
+            "workers": self._crew.pids,
             "waits": reader.waits.as_dict(),
             "cache": _cache_facts(reader),
             "cache_refusal": self._context.cache_refusal,

@@ -52,7 +52,7 @@ def guarded(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corouti
         except BaseException as exc:  # noqa: BLE001 - any bug must become EIO, not the end of the mount
             if isinstance(exc, BaseExceptionGroup) and (cancelled := exc.subgroup(trio.Cancelled)) is not None:
                 raise cancelled from None  # the session is ending
-            raise pyfuse3.FUSEError(_report(handler.__name__, exc)) from None
+            raise pyfuse3.FUSEError(errno_to_answer(handler.__name__, exc)) from None
         finally:
             UNDER_WAY.count -= 1
 
@@ -60,7 +60,8 @@ def guarded(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corouti
     return guard
 
 
-def _report(name: str, exc: BaseException) -> int:
+def errno_to_answer(name: str, exc: BaseException) -> int:
+    """Return the errno that a handler's error is answered with, once it has been logged."""
     error = worst(exc)
     number, level = errno_of(error)
     if isinstance(error, FusepkgError):

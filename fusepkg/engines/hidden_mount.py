@@ -16,6 +16,7 @@ from fusepkg.vfs.device import DataDevice, ImageFile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusepkg.engines.shared import SharedMemory
     from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
     from fusepkg.vfs.device import RootOwner
@@ -30,19 +31,20 @@ class HiddenMount:
 
     def __init__(
         self,
-        ready: trio.Event,
+        on_ready: Callable[[], None],
         nursery: trio.Nursery,
         reader: EntryReader,
         owner: RootOwner,
         time_s: int | None,
         scratch: Path,
+        shared: SharedMemory,
     ) -> None:
         self.root = -1
         self.on_change: Callable[[], None] = lambda: None
         self.on_closed: Callable[[], None] = lambda: None
         # The session ends in a task of its own, so that EROFS gets its answer before.
         self.operations = DeviceOperations(
-            ready.set, lambda: self.on_change(), lambda: nursery.start_soon(self._close_later)
+            on_ready, lambda: self.on_change(), lambda: nursery.start_soon(self._close_later), shared
         )
         self._reader = reader
         self._owner = owner
@@ -65,12 +67,13 @@ class HiddenMount:
 
     def offer(self, index: Index) -> int:
         """Offer the two files of a version; return its number."""
-        return self.operations.add(*self._files(index), index.top_hash)
+        return self.operations.add(*self._files(index), index)
 
     def restore(self, facts: dict[str, Any], open_version: Callable[[str], Index]) -> None:
         """Offer again what another process offered, by its ``facts``. Raises what ``open_version`` does."""
         for number, top_hash, in_use in facts["pairs"]:
-            self.operations.restore(number, *self._files(open_version(top_hash)), top_hash, set(in_use))
+            index = open_version(top_hash)
+            self.operations.restore(number, *self._files(index), index, set(in_use))
         self.operations.next_number = facts["next"]
 
     def _files(self, index: Index) -> tuple[ImageFile, DataDevice]:

@@ -20,12 +20,21 @@ import pyfuse3
 import trio
 
 from fusepkg.engines import erofs_mount, kernel, notifications
+from fusepkg.engines.crew import Crew
 from fusepkg.engines.forgetting import Forgetting, ForgettingProcess, OwnForgetting
 from fusepkg.engines.handlers import ReadOnlyOperations
 from fusepkg.engines.helper_words import keep_words
 from fusepkg.engines.hidden_mount import HiddenMount
+from fusepkg.engines.served import (
+    MAX_REQUESTS,
+    device_of,
+    device_relay,
+    let_others_serve,
+    on_init,
+    serve_session,
+    tree_relay,
+)
 from fusepkg.engines.session import resume_session
-from fusepkg.engines.session_end import session_device
 from fusepkg.engines.shown import ShownVersions
 from fusepkg.engines.tree_operations import TreeOperations
 from fusepkg.errors import EngineUnavailable, MountError, MountFailed, NotMounted
@@ -36,10 +45,6 @@ from fusepkg.vfs.device import RootOwner
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "erofs", "fuse")
-
-MAX_REQUESTS = 512
-"""FUSE requests answered at a time. Many may wait for a bucket that stalls, and those that the cache can answer must
-not wait behind them. A request that waits is a task of some KB."""
 
 _FS_TYPE = "fusepkg"
 
@@ -139,25 +144,27 @@ async def mounted(
     options: MountOptions,
     root_xattrs: dict[str, str],
     reopen: Callable[[str], Index | None] = lambda _: None,
+    crew: Crew | None = None,
 ) -> AsyncIterator[RunningMount]:
     """Mount a package; inside the block it is usable.
 
     Leaving the block unmounts (lazily, so that a reader is cut off rather than waited for) where it still is mounted;
     leaving it by an error does not, once ``is_announced`` is set. ``root_xattrs`` are the root's extended attributes,
     without their prefix. ``reopen`` opens the index of a version that was shown before, by its top hash. Where erofs
-    may fall back, whatever hinders it leads to fuse.
+    may fall back, whatever hinders it leads to fuse. ``crew`` are the processes that serve it too.
 
     Raises EngineUnavailable, MountFailed.
     """
     kernel.keep_memory_private()
+    crew = crew or Crew([])
     async with trio.open_nursery() as nursery:
         running = RunningMount()
         running.choice = choice
         try:
             if choice.engine == "erofs":
-                await _start_erofs(index, reader, options, running, nursery)
+                await _start_erofs(index, reader, options, running, nursery, crew)
             else:
-                await _start_fuse(index, reader, options, root_xattrs, running, nursery, reopen)
+                await _start_fuse(index, reader, options, root_xattrs, running, nursery, reopen, crew)
         except (MountError, OSError) as exc:
             if not choice.may_fall_back:
                 raise
@@ -167,7 +174,7 @@ async def mounted(
             log.warning("erofs failed, mounting with fuse: %s", reason)
             running = RunningMount()
             running.choice = EngineChoice("fuse", f"erofs failed: {reason}")
-            await _start_fuse(index, reader, options, root_xattrs, running, nursery, reopen)
+            await _start_fuse(index, reader, options, root_xattrs, running, nursery, reopen, crew)
         del index  # a version lasts as long as it is shown or in use, and no longer
         try:
             yield running
@@ -189,6 +196,7 @@ async def resumed(
     options: MountOptions,
     root_xattrs: dict[str, str],
     open_version: Callable[[str], Index],
+    crew: Crew | None = None,
 ) -> AsyncIterator[RunningMount]:
     """Go on serving a mount whose process has died; inside the block it is usable. What was asked and not answered is
     answered now (Linux 6.9).
@@ -197,6 +205,7 @@ async def resumed(
     ``open_version`` raises.
     """
     kernel.keep_memory_private()
+    crew = crew or Crew([])
     async with trio.open_nursery() as nursery:
         running = RunningMount()
         running.choice = choice
@@ -205,20 +214,25 @@ async def resumed(
         operations: ReadOnlyOperations
         if choice.engine == "erofs":
             scratch = next(Path(parent) for parent in _HIDDEN_PARENTS if os.access(parent, os.W_OK))
-            hidden = HiddenMount(ready, nursery, reader, _erofs_owner(options), options.time_s, scratch)
+            owner = _erofs_owner(options)
+            hidden = HiddenMount(ready.set, nursery, reader, owner, options.time_s, scratch, crew.shared)
             hidden.restore(left.facts, open_version)
             hidden.root = left.root
             operations = hidden.operations
+            relay = device_relay(hidden.operations, reader, crew.shared) if crew.is_wanted else None
             _run_hidden(running, hidden, options, left.device)
         else:
-            versions = ShownVersions(reader, open_version)
+            owner = _tree_owner(options)
+            versions = ShownVersions(reader, open_version, crew.shared)
             versions.restore(left.facts, open_version, root_xattrs)
-            operations = _tree_operations(versions, reader, options, ready)
+            operations = _tree_operations(versions, reader, options, ready.set)
+            relay = tree_relay(versions, reader, owner, options.time_s, crew.shared) if crew.is_wanted else None
             _run_tree(running, versions, left.device, nursery)
-        await resume_session(operations, ready, left.device)
-        nursery.start_soon(_serve, running.ended)
+        await resume_session(operations, ready, left.device, relay)
+        nursery.start_soon(serve_session, relay, running.ended)
         if choice.engine == "fuse":
             notifications.forget_all_names(left.device)  # the process may have died in the middle of a switch
+        let_others_serve(crew, relay, choice.engine, reader, owner, options.time_s, nursery)
         notifications.ask_again(left.device)
         try:
             yield running
@@ -253,25 +267,33 @@ async def _start_fuse(
     running: RunningMount,
     nursery: trio.Nursery,
     reopen: Callable[[str], Index | None],
+    crew: Crew,
 ) -> None:
     ready = trio.Event()
-    versions = ShownVersions(reader, reopen)
-    versions.current = versions.add(index, root_xattrs)
+    versions = ShownVersions(reader, reopen, crew.shared)
+    versions.show(versions.add(index, root_xattrs))
+    owner = _tree_owner(options)
+    relay = tree_relay(versions, reader, owner, options.time_s, crew.shared) if crew.is_wanted else None
     flags = {"default_permissions", *_flags(options)}
     if options.allow_other:
         flags.add("allow_other")
-    _init_session(_tree_operations(versions, reader, options, ready), options.mountpoint, flags)
-    nursery.start_soon(_serve, running.ended)
+    operations = _tree_operations(versions, reader, options, lambda: on_init(relay, ready))
+    _init_session(operations, options.mountpoint, flags)
+    nursery.start_soon(serve_session, relay, running.ended)
     await ready.wait()
     await trio.to_thread.run_sync(kernel.allow_background, options.mountpoint, MAX_REQUESTS)
-    _run_tree(running, versions, session_device(), nursery)
+    _run_tree(running, versions, device_of(relay), nursery)
+    let_others_serve(crew, relay, "fuse", reader, owner, options.time_s, nursery)
+
+
+def _tree_owner(options: MountOptions) -> RootOwner:
+    return _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
 
 
 def _tree_operations(
-    versions: ShownVersions, reader: EntryReader, options: MountOptions, ready: trio.Event
+    versions: ShownVersions, reader: EntryReader, options: MountOptions, on_ready: Callable[[], None]
 ) -> TreeOperations:
-    owner = _root_owner(options, 0o755)  # without allow_other the kernel keeps other users out, whatever the mode
-    return TreeOperations(versions, reader, owner, options.time_s, ready.set, xattrs=options.xattrs)
+    return TreeOperations(versions, reader, _tree_owner(options), options.time_s, on_ready, xattrs=options.xattrs)
 
 
 def _run_tree(running: RunningMount, versions: ShownVersions, device: int, nursery: trio.Nursery) -> None:
@@ -301,17 +323,27 @@ def _run_tree(running: RunningMount, versions: ShownVersions, device: int, nurse
             nursery.start_soon(versions.let_go, before if is_shown else None, forgetting)
 
     running.get_ready = get_ready
+    nursery.start_soon(versions.close_unused)
     running.show = show
     running.facts = versions.facts
     running.descriptors = lambda: {"device": device}
 
 
 async def _start_erofs(
-    index: Index, reader: EntryReader, options: MountOptions, running: RunningMount, nursery: trio.Nursery
+    index: Index,
+    reader: EntryReader,
+    options: MountOptions,
+    running: RunningMount,
+    nursery: trio.Nursery,
+    crew: Crew,
 ) -> None:
     ready = trio.Event()
     place = _hidden_directory()
-    hidden = HiddenMount(ready, nursery, reader, _erofs_owner(options), options.time_s, place.parent)
+    owner = _erofs_owner(options)
+    hidden = HiddenMount(
+        lambda: on_init(relay, ready), nursery, reader, owner, options.time_s, place.parent, crew.shared
+    )
+    relay = device_relay(hidden.operations, reader, crew.shared) if crew.is_wanted else None
     has_session = False
     try:
         try:
@@ -319,7 +351,7 @@ async def _start_erofs(
             _init_session(hidden.operations, place, _flags(options))
             has_session = True
             try:
-                nursery.start_soon(_serve, running.ended)
+                nursery.start_soon(serve_session, relay, running.ended)
                 await ready.wait()
                 await trio.to_thread.run_sync(kernel.allow_background, place, MAX_REQUESTS)
                 await trio.to_thread.run_sync(hidden.open_root, place)
@@ -336,7 +368,8 @@ async def _start_erofs(
     finally:
         if not has_session:
             running.ended.set()
-    _run_hidden(running, hidden, options, session_device())
+    _run_hidden(running, hidden, options, device_of(relay))
+    let_others_serve(crew, relay, "erofs", reader, owner, options.time_s, nursery)
 
 
 def _erofs_owner(options: MountOptions) -> RootOwner:
@@ -384,13 +417,3 @@ def _init_session(operations: ReadOnlyOperations, mountpoint: Path, flags: set[s
         if "allow_other" in flags and os.geteuid() != 0:
             hint = "--allow-other for ordinary users needs the line `user_allow_other` in /etc/fuse.conf"
         raise MountFailed(f"mounting at {mountpoint} failed: {said}", hint=hint) from exc
-
-
-async def _serve(ended: trio.Event) -> None:
-    try:
-        await pyfuse3.main(max_tasks=MAX_REQUESTS)
-        log.info("the session has ended")
-    finally:
-        with suppress(RuntimeError):
-            pyfuse3.close(unmount=False)
-        ended.set()

@@ -22,6 +22,13 @@ async def wait_for_session_end() -> None:
         await trio.lowlevel.wait_readable(watched.fileno())
 
 
+def is_over(device: int) -> bool:
+    """Return whether the session behind a descriptor is over."""
+    watched = select.poll()
+    watched.register(device, 0)
+    return bool(watched.poll(0))
+
+
 def session_device() -> int:
     """Return the descriptor of this process's session."""
     return _session_descriptors()[0]

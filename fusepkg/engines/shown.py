@@ -14,14 +14,17 @@ import pyfuse3
 import trio
 
 from fusepkg.engines import notifications
+from fusepkg.engines.shared import VERSIONS, publish_versions
 from fusepkg.engines.xattrs import XattrSource
 from fusepkg.errors import FusepkgError, NoEntry
 from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fusepkg.engines.forgetting import Forgetting
+    from fusepkg.engines.shared import SharedMemory
     from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
 
@@ -30,18 +33,35 @@ log = logging.getLogger(__name__)
 _PLACE_BITS = 40
 """Of an inode number: an image may have 32 TiB, and a mount may show 16 million versions."""
 
+_LOOK_S = 0.5
+"""How often versions that are not shown are looked at."""
+
 _NO_NAME = b"/"
 """A name that no directory has."""
 
 
 @dataclass(slots=True)
 class ShownVersion:
-    """One version. ``uses`` counts lookups of its inodes that the kernel has not taken back, and open directories."""
+    """One version. Uses are lookups of its inodes that the kernel has not taken back, and open directories.
+
+    They are counted for all processes of the mount; of a version whose number is too high they are not.
+    """
 
     number: int
     tree: PackageTree
     xattrs: XattrSource
-    uses: int = 0
+    directory: Path
+    shared: SharedMemory
+
+    @property
+    def uses(self) -> int:
+        """How many there are."""
+        return self.shared.uses(self.number) if self.number < VERSIONS else 0
+
+    def use(self, more: int) -> None:
+        """Note that so many have begun, or ended (negative)."""
+        if self.number < VERSIONS:
+            self.shared.use(self.number, more)
 
 
 def inode_number(version: int, nid: int) -> int:
@@ -56,11 +76,16 @@ def place_of(inode: int) -> tuple[int, int]:
 
 
 class ShownVersions:
-    """Used on one trio thread. ``reopen`` opens the index of a version again, by its number and top hash."""
+    """Used on one trio thread. ``reopen`` opens the index of a version again, by its number and top hash.
 
-    def __init__(self, reader: EntryReader, reopen: Callable[[str], Index | None]) -> None:
+    ``shared`` tells the other processes of the mount what is shown.
+    """
+
+    def __init__(self, reader: EntryReader, reopen: Callable[[str], Index | None], shared: SharedMemory) -> None:
         self._reader = reader
         self._reopen = reopen
+        self._shared = shared
+        self._has_others = trio.Event()
         self._top_hashes: list[str] = []
         self._root_xattrs: dict[int, dict[str, str]] = {}
         self._open: dict[int, ShownVersion] = {}
@@ -73,14 +98,34 @@ class ShownVersions:
             self._top_hashes.append(index.top_hash)
         number = self._top_hashes.index(index.top_hash)
         self._root_xattrs[number] = root_xattrs
-        uses = self._open[number].uses if number in self._open else 0
-        return self._put(number, index, uses)
+        return self._put(number, index)
 
-    def _put(self, number: int, index: Index, uses: int) -> ShownVersion:
+    def _put(self, number: int, index: Index) -> ShownVersion:
         tree = PackageTree(index)
         xattrs = XattrSource(tree, self._reader, self._root_xattrs.get(number, {}))
-        self._open[number] = ShownVersion(number, tree, xattrs, uses)
+        self._open[number] = ShownVersion(number, tree, xattrs, index.directory, self._shared)
+        self._publish()
         return self._open[number]
+
+    def _publish(self) -> None:
+        """Tell the other processes of the mount what is open, and which version is shown."""
+        current = self.current.number if hasattr(self, "current") else -1
+        publish_versions(
+            self._shared,
+            {number: (self._top_hashes[number], version.directory) for number, version in self._open.items()},
+            current,
+        )
+        if len(self._open) > 1:
+            self._has_others.set()
+
+    def show(self, version: ShownVersion) -> None:
+        """Answer lookups in the root with that version from now on."""
+        self.current = version
+        self._publish()
+
+    def find_open(self, number: int) -> ShownVersion | None:
+        """Return a version that is open."""
+        return self._open.get(number)
 
     def facts(self) -> dict[str, object]:
         """What another process needs to go on: the versions in the order of their numbers, and the current one's."""
@@ -91,7 +136,7 @@ class ShownVersions:
         self._top_hashes = list(facts["versions"])
         number = facts["current"]
         self._root_xattrs[number] = root_xattrs
-        self.current = self._put(number, open_version(self._top_hashes[number]), 0)
+        self.show(self._put(number, open_version(self._top_hashes[number])))
 
     def find(self, inode: int) -> tuple[ShownVersion, int]:
         """The version an inode belongs to, and its place there. Raises NoEntry if it was never shown."""
@@ -111,7 +156,7 @@ class ShownVersions:
         index = self._reopen(self._top_hashes[number]) if 0 <= number < len(self._top_hashes) else None
         if index is None:
             raise NoEntry(f"no version {number} of this mount")
-        return self._put(number, index, 0)
+        return self._put(number, index)
 
     def may_be_kept(self, version: ShownVersion, directory: int) -> bool:
         """Whether the kernel may keep the names of a directory that it is told.
@@ -125,13 +170,24 @@ class ShownVersions:
         """Note that something is not used any more. A version without uses is closed, unless it is the current one."""
         version = self._open.get(place_of(inode)[0])
         if version is not None:
-            version.uses -= uses
+            version.use(-uses)
             self._close_unused(version)
 
     def _close_unused(self, version: ShownVersion) -> None:
         if version.uses <= 0 and version is not self.current and not self._is_switching:
             log.info("nothing of %s is in use any more", self._top_hashes[version.number])
             del self._open[version.number]
+            self._publish()
+
+    async def close_unused(self) -> None:
+        """Close versions as the kernel takes back their uses, in whichever process; until cancelled."""
+        while True:
+            await self._has_others.wait()
+            self._has_others = trio.Event()
+            while len(self._open) > 1:
+                await trio.sleep(_LOOK_S)
+                for version in list(self._open.values()):
+                    self._close_unused(version)
 
     async def switch(self, device: int, version: ShownVersion, forgetting: Forgetting) -> None:
         """Show another version: what is looked up from some moment on is of it. ``device`` is the session's."""
@@ -141,7 +197,8 @@ class ShownVersions:
             await trio.to_thread.run_sync(forgetting.forget, pyfuse3.ROOT_INODE, _NO_NAME)
             # No checkpoint between these two: no lookup is answered in between.
             is_at_once = notifications.forget_all_names(device)
-            before, self.current = self.current, version
+            before = self.current
+            self.show(version)
         finally:
             self._is_switching = False
         await trio.to_thread.run_sync(notifications.forget_attributes, device, pyfuse3.ROOT_INODE)

@@ -52,7 +52,8 @@ class TreeOperations(ReadOnlyOperations):
             absent.st_ino = InodeT(0)
             absent.entry_timeout = FOREVER_S
             return absent
-        version.uses += found.nid != version.tree.root  # which is never taken back
+        if found.nid != version.tree.root:  # which is never taken back
+            version.use(1)
         attributes = self._attributes(version, found)
         if not self._versions.may_be_kept(version, nid):
             attributes.entry_timeout = 0
@@ -92,7 +93,7 @@ class TreeOperations(ReadOnlyOperations):
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """opendir(3)."""
         version, nid = self._versions.find(inode)
-        version.uses += 1  # of the root, whose inode is that of the current version, nothing else tells
+        version.use(1)  # of the root, whose inode is that of the current version, nothing else tells
         return FileHandleT(inode_number(version.number, nid))
 
     @guarded
@@ -112,7 +113,7 @@ class TreeOperations(ReadOnlyOperations):
             if not pyfuse3.readdir_reply(token, FileNameT(name), attributes, following):
                 return
             if name not in (b".", b".."):
-                version.uses += 1
+                version.use(1)
 
     @guarded
     async def statfs(self, ctx: RequestContext) -> StatvfsData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest, chunk_count, chunk_size
 
@@ -22,7 +22,15 @@ def is_chunked(content: Content) -> bool:
     return chunk_count(content.size) > 1
 
 
-def chunk_spans(content: Content, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+class HasSize(Protocol):
+    """A blob, as far as its chunks go."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+
+def chunk_spans(content: HasSize, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield the chunks that bytes ``offset`` to ``end`` touch: number, first and last byte within the chunk."""
     size = chunk_size(content.size)
     for index in range(offset // size, (end - 1) // size + 1):

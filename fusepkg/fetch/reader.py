@@ -21,6 +21,7 @@ from fusepkg.errors import CacheFailure
 from fusepkg.fetch.ahead import Ahead
 from fusepkg.fetch.blocks import BlockReads
 from fusepkg.fetch.cache_tier import CacheTier
+from fusepkg.fetch.cached import Watched
 from fusepkg.fetch.caching import RETRY_TIMEOUT_S
 from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
 from fusepkg.fetch.counters import Counters
@@ -93,8 +94,14 @@ class EntryReader:
         self.waits = Waits()
         self._chunk_lists: OrderedDict[bytes, bytes] = OrderedDict()
         self._whole: set[Digest] = set()
-        self.first_reads: FirstReads | None = None
-        """Notes what is read, while a profile is recorded."""
+        self._first_reads: FirstReads | None = None
+        self.on_watched: Callable[[int], None] = lambda _: None
+        """Hears ``watched`` when a record begins or ends."""
+
+    def note_first_reads(self, first_reads: FirstReads | None) -> None:
+        """Note there what is read from now on, for a profile; None: no more."""
+        self._first_reads = first_reads
+        self.on_watched(self.watched)
 
     def forget_versions(self) -> None:
         """Keep nothing of the versions that were read; those that still are will be noted again."""
@@ -149,26 +156,50 @@ class EntryReader:
         self.counters.served_bytes += len(data)
         return data
 
+    def read_at_once(self, entry: Entry, offset: int, length: int) -> bytes | None:
+        """The same, and start to fetch what a reader in order will want next; no checkpoint."""
+        self._note_first(entry, offset, length)
+        data = self.read_cached(entry, offset, length)
+        if data and is_chunked(entry):
+            self._read_ahead(entry, offset, offset + len(data))
+        return data
+
+    def _note_first(self, entry: Entry, offset: int, length: int) -> None:
+        end = min(offset + length, entry.size)
+        if self._first_reads is not None and end > offset:
+            self._first_reads.note(entry, offset, end)
+
+    def note_read(self, entry: Entry, offset: int, length: int) -> None:
+        """Note that another process has answered a read out of the cache. No checkpoint."""
+        if is_chunked(entry):
+            self._read_ahead(entry, offset, min(offset + length, entry.size))
+        else:
+            self._ahead.used(entry)
+
+    @property
+    def watched(self) -> Watched:
+        """What this process has to hear of reads that others could answer."""
+        if self._first_reads is not None:
+            return Watched.ALL
+        return Watched.SMALL if self._ahead.is_watching else Watched.LARGE
+
     async def read(self, entry: Entry, offset: int, length: int) -> bytes:
         """Return ``length`` bytes from ``offset`` (fewer at the blob's end), from cache or bucket, verified.
 
         Raises: RemoteError, DigestMismatch, CacheFailure.
         """
-        end = min(offset + length, entry.size)
-        if self.first_reads is not None and end > offset:
-            self.first_reads.note(entry, offset, end)
-        if self._in_place is not None and end > offset:
-            data = await self._in_place.read(entry, offset, end)
+        if self._in_place is not None and entry.size and offset < entry.size:
+            self._note_first(entry, offset, length)
+            data = await self._in_place.read(entry, offset, min(offset + length, entry.size))
             if data is not None:
                 self.counters.in_place_reads += 1
                 self.counters.in_place_bytes += len(data)
                 self.counters.served_bytes += len(data)
                 return data
-        data = self.read_cached(entry, offset, length)
+        data = self.read_at_once(entry, offset, length)
         if data is not None:
-            if is_chunked(entry) and data:
-                self._read_ahead(entry, offset, offset + len(data))
             return data
+        end = min(offset + length, entry.size)
         self.counters.cache_misses += 1
         began = time.monotonic()
         try:

@@ -291,6 +291,11 @@ class EntryTable:
         start: int = self._fields(number)[5]
         return start
 
+    def extent(self, number: int) -> tuple[int, int]:
+        """The data block an entry's bytes start in, as ``start_block``, and how many bytes there are."""
+        fields = self._fields(number)
+        return fields[5], fields[1]
+
     def find(self, block: int) -> int | None:
         """The entry whose bytes lie in that data block; None past the end of the data."""
         if not 0 <= block < self._header.data_blocks:

@@ -27,6 +27,11 @@ def index_directory(root: Path, top_hash: str) -> Path:
     return root / LAYOUT / top_hash
 
 
+def root_of(directory: Path) -> Path:
+    """Return the root below which the index in a directory lies."""
+    return directory.parents[1]
+
+
 class IndexFiles(NamedTuple):
     """The two files that are read block by block."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -15,6 +15,8 @@ from fusepkg.index import erofs
 from fusepkg.index.erofs import BLOCK_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusepkg.fetch.reader import EntryReader
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
@@ -79,23 +81,43 @@ class ImageFile:
         return bytes(data[offset - start : offset - start + length])
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """``length`` bytes of ``entry`` from ``offset``, to be put ``at`` bytes into the answer."""
+class _Piece(NamedTuple):
+    """``length`` bytes of entry ``number`` from ``offset``, to be put ``at`` bytes into the answer."""
 
-    entry: Entry
+    number: int
     offset: int
     length: int
     at: int
 
 
 class DataDevice:
-    """All data of a package as one read-only device."""
+    """All data of a package as one read-only device. Without a ``reader``, it is read with ``read_at_once`` only."""
 
-    def __init__(self, index: Index, reader: EntryReader) -> None:
+    def __init__(self, index: Index, reader: EntryReader | None) -> None:
         self.size = index.data_blocks * BLOCK_BYTES
         self._entries = index.entries
         self._reader = reader
+
+    def read_at_once(self, offset: int, length: int, read: Callable[[int, int, int], bytes | None]) -> bytes | None:
+        """Bytes of the device, if ``read`` has all of them: it gets the number of an entry, offset and length."""
+        length = max(0, min(length, self.size - offset))
+        answer: list[bytes] = []
+        end = 0
+        for piece in self._pieces(offset, length):
+            data = read(piece.number, piece.offset, piece.length)
+            if data is None or len(data) != piece.length:
+                return None
+            if piece.at > end:
+                answer.append(bytes(piece.at - end))
+            answer.append(data)
+            end = piece.at + piece.length
+        if end < length:
+            answer.append(bytes(length - end))
+        return answer[0] if len(answer) == 1 else b"".join(answer)
+
+    def entry(self, number: int) -> Entry:
+        """The entry of that number."""
+        return self._entries.entry(number)
 
     async def read(self, offset: int, length: int) -> bytes:
         """Bytes of the device, verified, zeros between files. Raises RemoteError, IntegrityError, CacheFailure."""
@@ -103,7 +125,7 @@ class DataDevice:
         pieces = self._pieces(offset, length)
         if len(pieces) == 1:
             piece = pieces[0]
-            data = await self._reader.read(piece.entry, piece.offset, piece.length)
+            data = await self._read(piece)
             return data if len(data) == length else (bytes(piece.at) + data).ljust(length, b"\0")
         answer = bytearray(length)
         async with trio.open_nursery() as nursery:
@@ -111,8 +133,12 @@ class DataDevice:
                 nursery.start_soon(self._fill, answer, piece)
         return bytes(answer)
 
+    async def _read(self, piece: _Piece) -> bytes:
+        assert self._reader is not None, "it was made to be read with a reader"
+        return await self._reader.read(self._entries.entry(piece.number), piece.offset, piece.length)
+
     async def _fill(self, answer: bytearray, piece: _Piece) -> None:
-        data = await self._reader.read(piece.entry, piece.offset, piece.length)
+        data = await self._read(piece)
         answer[piece.at : piece.at + len(data)] = data
 
     def _pieces(self, offset: int, length: int) -> list[_Piece]:
@@ -122,11 +148,11 @@ class DataDevice:
         end = offset + length
         number = self._entries.find(at // BLOCK_BYTES)
         while number is not None and at < end:
-            entry = self._entries.entry(number)
-            start = self._entries.start_block(number) * BLOCK_BYTES
-            here = min(end, start + entry.size)
+            start_block, size = self._entries.extent(number)
+            start = start_block * BLOCK_BYTES
+            here = min(end, start + size)
             if here > at:
-                pieces.append(_Piece(entry, at - start, here - at, at - offset))
-            at = start + -(-entry.size // BLOCK_BYTES) * BLOCK_BYTES
+                pieces.append(_Piece(number, at - start, here - at, at - offset))
+            at = start + -(-size // BLOCK_BYTES) * BLOCK_BYTES
             number += 1  # entries lie in their order, without gaps
         return pieces

@@ -95,3 +95,7 @@ class PackageTree:
         if number is None:
             raise IsADirectory("a directory has no entry")
         return self._entries.entry(number)
+
+    def numbered_entry(self, number: int) -> Entry:
+        """The manifest's entry of that number."""
+        return self._entries.entry(number)

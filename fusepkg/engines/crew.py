@@ -1,0 +1,112 @@
+"""The processes that answer from the cache beside this one: started, told what to serve, replaced."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from fusepkg.engines import kernel, notifications
+from fusepkg.engines.front import fork_front, spawn_front
+from fusepkg.engines.shared import SharedMemory
+
+if TYPE_CHECKING:
+    from fusepkg.engines.relay import Relay
+
+log = logging.getLogger(__name__)
+
+MOST = 16
+"""More would wait for each other: each request is read from one descriptor."""
+
+_DEATHS, _DEATHS_S = 5, 30.0
+"""After so many deaths within so many seconds no other one is started."""
+
+_REQUESTS_BYTES = 1024 * 1024
+
+
+class Crew:
+    """``forked`` are those that were started before this process had threads; each is a number and a link."""
+
+    def __init__(self, forked: list[tuple[int, socket.socket]]) -> None:
+        self._waiting = forked
+        self._size = len(forked)
+        self._live: dict[int, int] = {}
+        self._deaths: list[float] = []
+        self.shared = SharedMemory.created(1 + self._size)
+        self._requests, self._given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests.setblocking(False)
+        self._given.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUESTS_BYTES)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there are others: then requests go through a relay."""
+        return self._size > 0
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that serve now."""
+        return sorted(self._live.values())
+
+    def start(self, relay: Relay, told: dict[str, Any], nursery: trio.Nursery) -> None:
+        """Let them serve, in tasks of ``nursery``. ``told`` is what ``Front`` wants to know."""
+        if self._size:
+            nursery.start_soon(relay.take_passed_on, self._requests)
+        for slot in range(1, self._size + 1):
+            nursery.start_soon(self._keep, slot, relay, told | {"slot": slot, "slots": 1 + self._size})
+
+    async def _keep(self, slot: int, relay: Relay, told: dict[str, Any]) -> None:
+        """Keep one of them serving: its next takes its place when it dies."""
+        pid, link = self._waiting[slot - 1]
+        while True:
+            try:
+                await self._serve_with(slot, pid, link, relay, told)
+            finally:
+                link.close()
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+            if relay.is_closed:
+                return
+            with suppress(OSError):
+                notifications.ask_again(relay.device)
+            now = time.monotonic()
+            self._deaths = [at for at in self._deaths if now - at < _DEATHS_S] + [now]
+            if len(self._deaths) >= _DEATHS:
+                log.warning("the processes beside this one died %d times; it goes on alone", _DEATHS)
+                return
+            log.warning("process %d, which answered from the cache, has died, and is replaced", pid)
+            pid, link = spawn_front()
+
+    async def _serve_with(self, slot: int, pid: int, link: socket.socket, relay: Relay, told: dict[str, Any]) -> None:
+        link.setblocking(False)
+        with suppress(OSError):
+            descriptors = [relay.device, self._given.fileno(), self.shared.descriptor]
+            socket.send_fds(link, [json.dumps(told).encode()], descriptors)
+            await trio.lowlevel.wait_readable(link)
+            if not link.recv(16):
+                return
+            self._live[slot] = pid
+            try:
+                await relay.stop_reading()  # two that wait for one request would block this one
+                link.send(b"g")
+                await trio.lowlevel.wait_readable(link)  # its end
+            finally:
+                del self._live[slot]
+                if not self._live:
+                    relay.read_again()
+
+
+def forked_fronts(count: int | None) -> list[tuple[int, socket.socket]]:
+    """Start so many processes that will answer from the cache (None: none); none either where that cannot be.
+
+    The kernel must ask again what a dead one has left (Linux 6.9), and this process must have one thread.
+    """
+    if not count or kernel.kernel_version() < kernel.RESEND_KERNEL or threading.active_count() > 1:
+        return []
+    return [fork_front() for _ in range(min(count, MOST))]
