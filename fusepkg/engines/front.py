@@ -42,7 +42,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
-class OpenVersion:
+class FrontVersion:
     """A version that this process has open."""
 
     number: int
@@ -68,7 +68,7 @@ class Front:
         self._generation = -1
         self._shown: dict[int, tuple[str, str]] = {}
         self._current = -1
-        self._open: dict[int, OpenVersion] = {}
+        self._open: dict[int, FrontVersion] = {}
         self._files: dict[int, ImageFile | DataDevice] = {}
         self._owner = RootOwner(*told["owner"])
         self._answers: Answers = (
@@ -118,7 +118,7 @@ class Front:
         self._files.clear()
         self._current, self._generation = facts["current"], generation
 
-    def _find(self, number: int) -> OpenVersion | None:
+    def _find(self, number: int) -> FrontVersion | None:
         found = self._open.get(number)
         if found is not None:
             return found
@@ -134,10 +134,10 @@ class Front:
 
         watched = lambda: self._shared.watched  # noqa: E731
         reads = None if self._cache is None else CachedReads(self._cache, index.entries, watched, _unless_full(note))
-        self._open[number] = OpenVersion(number, index, PackageTree(index), reads, self._shared)
+        self._open[number] = FrontVersion(number, index, PackageTree(index), reads, self._shared)
         return self._open[number]
 
-    def _read(self, version: Any, entry: int, offset: int, length: int) -> bytes | None:  # noqa: ANN401 - OpenVersion
+    def _read(self, version: Any, entry: int, offset: int, length: int) -> bytes | None:  # noqa: ANN401 - FrontVersion
         data: bytes | None = None if version.reads is None else version.reads.read(entry, offset, length)
         if data is not None:
             self._shared.count_read(len(data))
