@@ -35,7 +35,7 @@ def _without_java() -> Iterator[None]:
         gateway.shutdown()
         gateway.proc.stdin.close()
         gateway.proc.wait()
-        spark.SparkContext._gateway = None
+        spark.SparkContext._gateway = spark.SparkContext._jvm = None
 
 
 @pytest.fixture(params=LIBRARIES)
@@ -45,6 +45,7 @@ def name(request: pytest.FixtureRequest, _without_java: None, monkeypatch: pytes
     pytest.importorskip(LIBRARIES[name], reason=f"{LIBRARIES[name]} is not in this environment: make test-heavy")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "200")  # a server of Ray's may start slowly
     return name
 
 
