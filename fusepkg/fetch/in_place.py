@@ -1,21 +1,20 @@
 """Blobs that are files of this machine, read where they lie: nothing is copied, every byte is verified.
 
 A file of up to 128 KiB is hashed at each read. Of a larger one each chunk (8 MiB) is hashed when it is first read, or
-all of it where there is no list of chunks, and a checksum of each 64 KiB remembered; later reads compare these. Nothing
+all of it where there is no list of chunks, and a hash of each 64 KiB remembered; later reads compare these. Nothing
 is believed because of a file's stat data. Files on network file systems are copied into the cache, as objects are.
 Whatever is not as it should be is left to the pipeline, which reads the object again, and says what is wrong with it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import secrets
 from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import trio
-import xxhash
 from fusepkg_cache.digest import Hashing, chunk_size
 
 from fusepkg.errors import FusepkgError
@@ -36,12 +35,13 @@ HASHED_EACH_TIME_BYTES = 128 * 1024
 """Files up to this are hashed at each read: most often one read takes all of it."""
 
 BLOCK_BYTES = 64 * 1024
-"""What one remembered checksum covers."""
+"""What one remembered hash covers."""
 
 SUMS_BYTES = 64 * 1024 * 1024
-"""Checksums that are remembered: those of 512 GiB of files."""
+"""Hashes that are remembered: those of 256 GiB of files."""
 
-_SUM_BYTES = 8
+_SUM_BYTES = 16
+"""Of each SHA-256: whoever may write to the files must find no other bytes for it, and 128 bits are enough for that."""
 
 READING_THREADS = 16
 """Reads of large files at a time: each may hash a chunk."""
@@ -82,7 +82,6 @@ class FilesInPlace:
     ) -> None:
         self._store_for = store_for
         self._chunk_list = chunk_list
-        self._seed = secrets.randbits(64)  # who may write to the files must not know which bytes have the same sums
         self._sums: OrderedDict[_PartKey, bytes] = OrderedDict()
         self._sums_bytes = 0
         self._busy: dict[_PartKey, trio.Event] = {}
@@ -195,7 +194,7 @@ class FilesInPlace:
             data = os.pread(descriptor, stop - start, part.start + start)
         finally:
             os.close(descriptor)
-        found = self._sums_of(data)
+        found = _sums_of(data)
         if len(data) != stop - start or found != sums[first * _SUM_BYTES :][: len(found)]:
             return None
         return data[part.low - start : part.high - start]
@@ -208,7 +207,7 @@ class FilesInPlace:
             for at in range(0, part.length, _READ_BYTES):
                 data = os.pread(descriptor, min(_READ_BYTES, part.length - at), part.start + at)
                 hashing.update(data)
-                sums += self._sums_of(data)
+                sums += _sums_of(data)
                 kept += data[max(0, part.low - at) : max(0, part.high - at)]
         finally:
             os.close(descriptor)
@@ -219,12 +218,6 @@ class FilesInPlace:
 
     async def _in_thread(self, read: Callable[[], _T]) -> _T:
         return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._threads)
-
-    def _sums_of(self, data: bytes) -> bytes:
-        view = memoryview(data)
-        return b"".join(
-            [xxhash.xxh3_64_digest(view[at : at + BLOCK_BYTES], self._seed) for at in range(0, len(view), BLOCK_BYTES)]
-        )
 
     def _open(self, entry: Entry) -> int:
         """Open an entry's file, if it has the entry's size. Raises FusepkgError, OSError."""
@@ -244,6 +237,13 @@ def _is_file(entry: Entry) -> bool:
 
 def _directory(entry: Entry) -> str:
     return entry.physical_key.key.rpartition("/")[0]
+
+
+def _sums_of(data: bytes) -> bytes:
+    """Return the joined hashes of the blocks of ``data``."""
+    view = memoryview(data)
+    blocks = (view[at : at + BLOCK_BYTES] for at in range(0, len(view), BLOCK_BYTES))
+    return b"".join([hashlib.sha256(block).digest()[:_SUM_BYTES] for block in blocks])
 
 
 def _read_now(descriptor: int, size: int) -> bytes | None:
