@@ -12,7 +12,6 @@ import os
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ from fusepkg.daemon.handover import Coming, Handover, plain
 from fusepkg.daemon.mount_table import still_mounted
 from fusepkg.daemon.mountpoint import checked_mountpoint
 from fusepkg.daemon.prefetching import ALL, Prefetching
-from fusepkg.daemon.preload import load_everything, load_s3
+from fusepkg.daemon.preload import load_everything
 from fusepkg.daemon.profiling import Profiling
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
@@ -151,7 +150,7 @@ class MountService:
                 nursery.start_soon(self._profiling.replay, request.replay)
             stop = trio.Event()
             await nursery.start(watch_signals, stop)
-            load_everything(with_s3=self._needs_s3)
+            load_everything()
             announce(Step("Mounting"))
             self._announce = lambda _: None  # what a switch does is no step of the start
             try:
@@ -161,8 +160,6 @@ class MountService:
                     await self._introduce(mount, mount_id, nursery)
                     mount.is_announced = True
                     announce(Ready(self._record, self._warning()))
-                    if not self._needs_s3:
-                        nursery.start_soon(partial(trio.to_thread.run_sync, load_s3, abandon_on_cancel=True))
                     await stop.wait()
                     self._supervision.end()
                     end_within(END_S, lambda: records.remove_record(mount_id))
@@ -172,10 +169,6 @@ class MountService:
                 raise
             records.remove_record(mount_id)
             nursery.cancel_scope.cancel()
-
-    @property
-    def _needs_s3(self) -> bool:
-        return self._request.reference.bucket.scheme == "s3"
 
     def _mounted(self, reader: EntryReader) -> AbstractAsyncContextManager[RunningMount]:
         """Make the mount, or go on with it."""
