@@ -7,6 +7,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/fusepkg-demo.XXXXXX")
 export FUSEPKG_DATA_DIR=$scratch/data FUSEPKG_CACHE_DIR=$scratch/cache
 export PATH=$root/.venv/bin:$PATH
+export FUSEPKG_COPY_LOCAL=1  # `local` stands for a bucket here: its objects are fetched, not read where they lie
 
 finish() {
   cd /
