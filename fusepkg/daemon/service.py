@@ -35,7 +35,7 @@ from fusepkg.daemon.handover import Coming, Handover, plain
 from fusepkg.daemon.mount_table import still_mounted
 from fusepkg.daemon.mountpoint import checked_mountpoint
 from fusepkg.daemon.prefetching import ALL, Prefetching
-from fusepkg.daemon.preload import load_everything
+from fusepkg.daemon.preload import hold_everything
 from fusepkg.daemon.profiling import Profiling
 from fusepkg.daemon.records import MountRecord
 from fusepkg.daemon.request import Ready, Step
@@ -150,7 +150,7 @@ class MountService:
                 nursery.start_soon(self._profiling.replay, request.replay)
             stop = trio.Event()
             await nursery.start(watch_signals, stop)
-            load_everything()
+            hold_everything()
             announce(Step("Mounting"))
             self._announce = lambda _: None  # what a switch does is no step of the start
             try:
