@@ -117,26 +117,24 @@ class _UnderWay(NamedTuple):
     is_in_pack: bool
 
 
+class FetchParts(NamedTuple):
+    """The parts of a reader that fetch ahead of it; ``chunk_list`` gives a large blob's, if it has one."""
+
+    pipeline: FetchPipeline
+    tier: CacheTier
+    ahead: Ahead
+    chunk_list: Callable[[Entry], Awaitable[bytes | None]]
+    in_place: FilesInPlace | None
+
+
 class Prefetch:
-    """One prefetch. ``rate`` bounds it, in bytes per second; ``chunk_list`` gives a large blob's, if it has one."""
+    """One prefetch. ``rate`` bounds it, in bytes per second."""
 
     def __init__(
-        self,
-        pipeline: FetchPipeline,
-        tier: CacheTier,
-        ahead: Ahead,
-        chunk_list: Callable[[Entry], Awaitable[bytes | None]],
-        in_place: FilesInPlace | None,
-        version: VersionPacks,
-        numbers: Sequence[range],
-        rate: int | None = None,
+        self, parts: FetchParts, version: VersionPacks, numbers: Sequence[range], rate: int | None = None
     ) -> None:
         self.progress = PrefetchProgress()
-        self._pipeline = pipeline
-        self._tier = tier
-        self._ahead = ahead
-        self._chunk_list = chunk_list
-        self._in_place = in_place
+        self._pipeline, self._tier, self._ahead, self._chunk_list, self._in_place = parts
         self._version = version
         self._numbers = numbers
         self._rate = rate

@@ -28,7 +28,7 @@ from fusepkg.fetch.counters import Counters
 from fusepkg.fetch.in_place import FilesInPlace
 from fusepkg.fetch.piece import blob_piece, chunk_piece, list_piece, whole_piece
 from fusepkg.fetch.pipeline import FetchPipeline
-from fusepkg.fetch.prefetch import Prefetch
+from fusepkg.fetch.prefetch import FetchParts, Prefetch
 from fusepkg.fetch.readahead import MAX_AHEAD, Readahead
 from fusepkg.fetch.replay import Replay
 from fusepkg.fetch.verified import expected_object, mismatch
@@ -109,13 +109,14 @@ class EntryReader:
 
     def prefetch(self, version: VersionPacks, numbers: Sequence[range], rate: int | None = None) -> Prefetch:
         """Return what fetches the entries with these numbers, behind all readers, once it is run."""
-        reading = self._pipeline, self._tier, self._ahead, self._chunk_list, self._in_place
-        return Prefetch(*reading, version, numbers, rate)
+        return Prefetch(self._parts(), version, numbers, rate)
 
     def replay(self, version: VersionPacks, profile: AccessProfile) -> Prefetch:
         """Return what fetches as a profile says, behind all readers and not far before them, once it is run."""
-        reading = self._pipeline, self._tier, self._ahead, self._chunk_list, self._in_place
-        return Replay(*reading, version, profile, self.counters)
+        return Replay(self._parts(), version, profile, self.counters)
+
+    def _parts(self) -> FetchParts:
+        return FetchParts(self._pipeline, self._tier, self._ahead, self._chunk_list, self._in_place)
 
     async def wait_until_kept(self) -> None:
         """Wait until all that has arrived is in the cache, or refused by it."""

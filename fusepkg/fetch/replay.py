@@ -20,14 +20,11 @@ from fusepkg.fetch.prefetch import Prefetch
 from fusepkg.work.walk import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
-    from fusepkg.fetch.ahead import Ahead
-    from fusepkg.fetch.cache_tier import CacheTier
     from fusepkg.fetch.counters import Counters
-    from fusepkg.fetch.in_place import FilesInPlace
     from fusepkg.fetch.packs import VersionPacks
-    from fusepkg.fetch.pipeline import FetchPipeline
+    from fusepkg.fetch.prefetch import FetchParts
     from fusepkg.index.entries import EntryTable
     from fusepkg.model.access_profile import AccessProfile, FirstRead
     from fusepkg.model.entry import Entry
@@ -57,18 +54,8 @@ class FoundRead(NamedTuple):
 class Replay(Prefetch):
     """One replay."""
 
-    def __init__(
-        self,
-        pipeline: FetchPipeline,
-        tier: CacheTier,
-        ahead: Ahead,
-        chunk_list: Callable[[Entry], Awaitable[bytes | None]],
-        in_place: FilesInPlace | None,
-        version: VersionPacks,
-        profile: AccessProfile,
-        counters: Counters,
-    ) -> None:
-        super().__init__(pipeline, tier, ahead, chunk_list, in_place, version, ())
+    def __init__(self, parts: FetchParts, version: VersionPacks, profile: AccessProfile, counters: Counters) -> None:
+        super().__init__(parts, version, ())
         self._profile = profile
         self._counters = counters
         self._bytes_before, self._reads_before = counters.served_bytes, self._reads()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fusepkg import PackageBuilder
-from fusepkg.opened.contexts import close_contexts
+from tests.published import registry as registry
 from tests.unit.training.conftest import COUNT, publish_samples
 
 ROOT = Path(__file__).parents[2]
@@ -77,18 +77,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-@pytest.fixture(autouse=True)
-def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    yield
-    close_contexts()
-
-
 def run(program: str, *arguments: object) -> str:
     """Run a program of its own: both libraries have threads that a process does not get rid of."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

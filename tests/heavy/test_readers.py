@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -13,12 +12,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from fusepkg.fsspec.filesystem import PackageFileSystem
-from fusepkg.fsspec.versions import forget_versions
-from fusepkg.opened.contexts import close_contexts
 from tests.command import Fusepkg, run_fusepkg
 from tests.mount.places import surroundings
 from tests.proxy import Proxy
+from tests.published import registry as registry
 from tests.rgw import Gateway
 
 dd = pytest.importorskip("dask.dataframe", reason="Dask is not in this environment: make test-heavy")
@@ -34,7 +31,7 @@ COLUMNS, ROWS = 20, 1_310_720
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("stacks")
     folder = base / "stacks"
     folder.mkdir()
@@ -51,16 +48,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cube.to_zarr(folder / "cube.zarr", encoding={"warm": {"chunks": (30, 30)}})
     with surroundings(base / "publisher", {"FUSEPKG_DATA_DIR": str(base / "data")}):
         run_fusepkg("push", folder, "local/stacks:v1")
-    return folder
+    return base
 
 
-@pytest.fixture(autouse=True)
-def _registry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(folder.parent / "data"))
-    yield
-    PackageFileSystem.clear_instance_cache()
-    forget_versions()
-    close_contexts()
+@pytest.fixture
+def folder(published: Path) -> Path:
+    """What ``local/stacks:v1`` was made of."""
+    return published / "stacks"
 
 
 def test_polars(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from fusepkg import Package
 from fusepkg.api.entry import PackageEntry
 from fusepkg.errors import UsageError
-from fusepkg.opened.contexts import close_contexts
+from tests.published import registry as registry
 from tests.unit.training.conftest import COUNT, publish_samples
 
 torch = pytest.importorskip("torch", reason="PyTorch is not in this environment: make test-heavy")
@@ -30,13 +29,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("torch")
     publish_samples(base)
     return base
-
-
-@pytest.fixture(autouse=True)
-def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
-    yield
-    close_contexts()
 
 
 def number_of(entry: PackageEntry, data: bytes) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fusepkg import Package
-from fusepkg.opened.contexts import close_contexts
 from tests import trees
 from tests.command import run_fusepkg
 from tests.mount.places import surroundings
+from tests.published import registry as registry
 
 ANNOTATIONS = {"images": [{"path": "1.jpg", "image_id": 1}], "annotations": [{"image_id": 1, "label": "cat"}]}
 
@@ -34,13 +33,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "push", base / name, f"local/small:{name}", "--meta", '{"made": "for tests"}', "-m", f"As {name}"
             )
     return base
-
-
-@pytest.fixture(autouse=True)
-def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
-    yield
-    close_contexts()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from pyarrow import parquet
 from fusepkg import Package, PackageBuilder
 from fusepkg.opened.contexts import close_contexts
 from tests.mount.places import surroundings
+from tests.published import registry as registry
 
 
 def picture(width: int, height: int, mode: str = "RGB", shade: int = 0, kind: str = "JPEG") -> bytes:
@@ -67,13 +67,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("fit")
     publish_shapes(base)
     return base
-
-
-@pytest.fixture(autouse=True)
-def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
-    yield
-    close_contexts()
 
 
 @pytest.fixture

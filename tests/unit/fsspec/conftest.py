@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fusepkg.fsspec.filesystem import PackageFileSystem
-from fusepkg.opened.contexts import close_contexts
 from tests import trees
 from tests.command import run_fusepkg
 from tests.mount.places import surroundings
+from tests.published import registry as registry
 
 LABELS = "name,label\n1.jpg,cat\n2.jpg,dog\n"
 
@@ -27,14 +26,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_fusepkg("push", folder, "local/small:v1")
         run_fusepkg("push", folder, "local/name/space:v1")
     return base
-
-
-@pytest.fixture(autouse=True)
-def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
-    yield
-    PackageFileSystem.clear_instance_cache()
-    close_contexts()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from fusepkg import Package, PackageBuilder
-from fusepkg.fsspec.versions import forget_versions
 from fusepkg.opened.contexts import close_contexts
 from tests.mount.places import surroundings
+from tests.published import registry as registry
 
 PICTURES = {
     "train/1.jpg": {"label": {"event": "cat"}, "speed": 10},
@@ -49,14 +48,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         builder.push_data_and_manifest(tag="v1")
         close_contexts()
     return base
-
-
-@pytest.fixture(autouse=True)
-def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
-    yield
-    forget_versions()
-    close_contexts()
 
 
 @pytest.fixture

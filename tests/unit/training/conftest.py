@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from fusepkg import Package, PackageBuilder
 from fusepkg.opened.contexts import close_contexts
 from tests.mount.places import surroundings
+from tests.published import registry as registry
 
 COUNT = 200
 
@@ -37,13 +37,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("training")
     publish_samples(base)
     return base
-
-
-@pytest.fixture(autouse=True)
-def _registry(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FUSEPKG_DATA_DIR", str(published / "data"))
-    yield
-    close_contexts()
 
 
 @pytest.fixture
