@@ -7,6 +7,7 @@ raises MountFailed; if the parent is interrupted it ends the child.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -107,8 +108,11 @@ def _descriptor_limit() -> int:
 
 
 def _serve(request: MountRequest, log_path: Path, tell: _Teller) -> int:
+    gc.disable()
     from fusepkg.daemon.serve import run_mount  # here, so that the parent need not load what it never uses
 
+    gc.freeze()  # modules are no garbage: they are never looked through
+    gc.enable()
     try:
         run_mount(request, str(log_path), tell)
     except FusepkgError as exc:
