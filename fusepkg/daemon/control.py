@@ -19,6 +19,13 @@ PROTOCOL = 1
 CLIENT_TIMEOUT_S = 10.0
 """How long a client waits for an answer, or a sign that the daemon is at work on it: both come in a second."""
 
+TRIES = 3
+"""How often a question is put whose process dies before it has answered: the next one has the same socket. Fewer than
+the crashes that end a mount, so that no question can end one that kills each process."""
+
+_REPEATABLE = ("status", "stat", "plan", "switch", "follow")
+"""Questions that may be put twice: the second switch to a version finds it shown."""
+
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``what`` is ``status``, ``stat``, ``plan``, ``switch``, ``follow``, ``prefetch``, ``profile_record``, or of
@@ -52,22 +59,22 @@ def printable(text: str) -> str:
 
 
 def ask(path: Path, question: Question) -> dict[str, Any]:
-    """Put a question to a mount's daemon. Raises DaemonNotRunning, or what the daemon answers."""
+    """Put a question to a mount's daemon, and to the one that replaces it if it dies meanwhile.
+
+    Raises DaemonNotRunning, or what the daemon answers.
+    """
     try:
-        line = msgspec.json.encode(question)
+        asked = msgspec.json.encode(question)
     except UnicodeEncodeError as exc:
         name = printable(" ".join([question.path, *question.paths]).strip())
         raise NoEntry(f"no package has {name!r}", hint="Names in packages are UTF-8") from exc
+    tries = TRIES if question.what in _REPEATABLE else 1
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(CLIENT_TIMEOUT_S)
-            client.connect(str(path))
-            client.sendall(line + b"\n")
-            with client.makefile("rb") as lines:
-                line = lines.readline()
-                while line == b"\n":  # the daemon is at work
-                    line = lines.readline()
-                answer = msgspec.json.decode(line, type=ControlAnswer)
+        told = b""
+        while tries and not told:
+            tries -= 1
+            told = _told(path, asked)
+        answer = msgspec.json.decode(told, type=ControlAnswer)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise DaemonNotRunning(
             "the mount's daemon does not answer", hint="If it is dead, `fusepkg umount DIR` and mount again"
@@ -75,3 +82,19 @@ def ask(path: Path, question: Question) -> dict[str, Any]:
     if answer.facts is None:
         raise error_from_code(answer.code, answer.message, answer.hint)
     return answer.facts
+
+
+def _told(path: Path, asked: bytes) -> bytes:
+    """Return the line that answers a question; b"" if the process has ended before. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(CLIENT_TIMEOUT_S)
+        client.connect(str(path))
+        try:
+            client.sendall(asked + b"\n")
+            with client.makefile("rb") as lines:
+                line = lines.readline()
+                while line == b"\n":  # the daemon is at work
+                    line = lines.readline()
+                return line
+        except ConnectionError:
+            return b""

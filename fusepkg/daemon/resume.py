@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import os
+import select
 import socket
 import sys
 from contextlib import suppress
@@ -64,6 +65,7 @@ def _wait_to_serve(link: socket.socket) -> tuple[socket.socket, dict[str, Any], 
     gc.freeze()  # pages that the collector does not touch stay shared with the copies
     with suppress(OSError):  # that supervisor is dead: what it had said before still comes
         link.send(b'{"kind": "ready"}')
+    _load_more(link)
     while True:
         message, numbers, _, _ = socket.recv_fds(link, supervisor.MAX_MESSAGE_BYTES, supervisor.MAX_DESCRIPTORS)
         if not message:  # the mount has ended, or the supervisor has died and another one follows
@@ -79,6 +81,17 @@ def _wait_to_serve(link: socket.socket) -> tuple[socket.socket, dict[str, Any], 
             else:
                 with suppress(OSError):
                     link.send(json.dumps({"pid": pid}).encode())
+
+
+def _load_more(link: socket.socket) -> None:
+    """Load what only some mounts need, as long as nothing is to be served: the copies have it then."""
+    if select.select([link], [], [], 0)[0]:
+        return
+    from fusepkg.store.s3.botocore import load_descriptions  # here, because it may fail to load
+
+    load_descriptions()
+    gc.collect()
+    gc.freeze()
 
 
 def _fork_orphan() -> int:

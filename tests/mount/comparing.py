@@ -37,7 +37,8 @@ class Seen:
 @contextmanager
 def comparing(processes: int, root: Path, *versions: Path) -> Iterator[list[Seen]]:
     """Let programs read while the block runs; what they have seen is in the list after it."""
-    command = [sys.executable, "-m", "tests.mount.comparing", root, *versions]
+    # They never wait for anything but the mount: with as many cores as programs, they would not hinder its process.
+    command = ["nice", sys.executable, "-m", "tests.mount.comparing", root, *versions]
     seen: list[Seen] = []
     running = [
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(processes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from json import JSONDecodeError
@@ -113,6 +113,18 @@ def connect(settings: S3Settings, address: Address) -> ClientSetup:
 def _loader(search_path: str) -> botocore.loaders.Loader:
     """Return what reads botocore's descriptions of services: megabytes of JSON, parsed once in a process."""
     return botocore.loaders.create_loader(search_path or None)
+
+
+def load_descriptions() -> None:
+    """Have botocore load and prepare what every client of this process needs: most of the work of the first one.
+
+    Asks nobody, and looks for no credentials. A failure is that of the first client, which tells.
+    """
+    with suppress(boto.BotoCoreError, ValueError):
+        core = botocore.session.Session()
+        core.register_component("data_loader", _loader(core.get_config_variable("data_path") or ""))
+        session = boto3.Session("none", "none", botocore_session=core)
+        session.client("s3", region_name=FALLBACK_REGION, endpoint_url="http://127.0.0.1").close()
 
 
 def _load_credentials(core: botocore.session.Session, profile: str | None) -> RereadCredentials:

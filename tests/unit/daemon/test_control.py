@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,50 @@ async def test_a_client_that_goes_away_harms_nobody(path: Path):
             client.connect(str(path))
             client.sendall(b'{"what":"status"}\n')
         assert await put(path, Question("status"))
+
+
+class Dying:
+    """Processes that take a question each and end before they answer; the next one has the same socket."""
+
+    def __init__(self, path: Path, deaths: int) -> None:
+        self._listener = control_server.listen(path)
+        self._deaths = deaths
+        self.taken = 0
+
+    def run(self) -> None:
+        """Take questions until a client says nothing."""
+        with self._listener:
+            while True:
+                taken, _ = self._listener.accept()
+                with taken:
+                    if not taken.recv(control_server.MAX_LINE_BYTES):
+                        return
+                    self.taken += 1
+                    if self.taken > self._deaths:
+                        taken.sendall(b'{"facts": {}}\n')
+
+
+async def ask_dying(path: Path, question: Question, deaths: int) -> int:
+    """Return how often a question was put to processes of which the first ones die."""
+    dying = Dying(path, deaths)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, dying.run)
+        with suppress(DaemonNotRunning):
+            assert await put(path, question) == {}
+        await (await trio.open_unix_socket(str(path))).aclose()
+    return dying.taken
+
+
+async def test_the_process_after_one_that_dies_is_asked_again(path: Path):
+    assert await ask_dying(path, Question("switch", "v2"), 2) == 3
+
+
+async def test_a_question_that_every_process_dies_of_is_put_three_times(path: Path):
+    assert await ask_dying(path, Question("status"), 99) == control.TRIES
+
+
+async def test_what_must_not_be_done_twice_is_asked_once(path: Path):
+    assert await ask_dying(path, Question("prefetch"), 99) == 1
 
 
 async def test_many_clients_at_once(path: Path):

@@ -21,7 +21,7 @@ from fusepkg.store.s3 import S3Settings, S3Store
 from fusepkg.store.s3 import bucket as bucket_module
 from fusepkg.store.s3.address import Address
 from fusepkg.store.s3.async_reads import S3Reads
-from fusepkg.store.s3.botocore import connect
+from fusepkg.store.s3.botocore import connect, load_descriptions
 from fusepkg.store.s3.exchange import Exchange
 from fusepkg.store.s3.http.loop import wait_for
 from tests.proxy import Stall
@@ -314,3 +314,17 @@ def test_passwords_in_an_endpoint_are_not_repeated(monkeypatch: pytest.MonkeyPat
 def test_nothing_is_done_before_the_first_call() -> None:
     os.environ.pop("AWS_ACCESS_KEY_ID", None)
     assert S3Store("bucket", S3Settings()).url("a b", "v/1") == "s3://bucket/a%20b?versionId=v%2F1"
+
+
+def test_descriptions_are_loaded_without_asking_anybody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a credential program nor a server, and a configuration that is wrong hinders nothing."""
+    asked = home / "asked"
+    config = home / "aws-config"
+    config.write_text(f"[default]\ncredential_process = touch {asked}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    load_descriptions()
+    monkeypatch.setenv("AWS_PROFILE", "none")
+    load_descriptions()
+    assert not asked.exists()
