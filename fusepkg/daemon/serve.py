@@ -23,7 +23,7 @@ from fusepkg.engines.crew import Crew, forked_fronts
 from fusepkg.engines.errnos import worst
 from fusepkg.engines.image_mount import require_local_image
 from fusepkg.engines.mounting import EngineChoice, choose_engine
-from fusepkg.engines.privileges import drop_capabilities
+from fusepkg.engines.privileges import drop_privileges
 from fusepkg.errors import FusepkgError
 from fusepkg.model.reference import parse_reference
 
@@ -41,7 +41,7 @@ def run_mount(request: MountRequest, log_path: str, announce: Callable[[Event], 
 
     Raises FusepkgError where the mount cannot be made.
     """
-    drop_capabilities()
+    drop_privileges()
     crew = Crew(forked_fronts(request.workers))  # first of all, while there is one thread
     records.sweep()
     remove_dead_hidden_mounts()
@@ -82,7 +82,7 @@ def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socke
 
     Raises FusepkgError where that is not possible.
     """
-    drop_capabilities()
+    drop_privileges()
     top = mount_table.top_mount(Path(left.record.mountpoint))
     left = left.now(top.device if top else left.record.device)
     request, record = left.mount_request(), left.record

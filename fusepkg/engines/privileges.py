@@ -1,4 +1,4 @@
-"""What root's process of a mount gives up before it does anything: the capabilities that no mount needs."""
+"""What root's process of a mount gives up before it does anything: capabilities that no mount needs, and new rights."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _KEPT_BITS = sum(1 << number for number in KEPT.values())
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
+_PR_SET_NO_NEW_PRIVS = 38
+
 _MOST = 64
 """Numbers of capabilities end before."""
 
@@ -32,18 +34,19 @@ _SETS = struct.Struct("=6I")
 """Effective, permitted and inheritable, their low halves and then their high halves."""
 
 
-def drop_capabilities() -> None:
-    """Give up, for this process and all it starts, every capability of root's but ``KEPT``.
+def drop_privileges() -> None:
+    """Give up, for this process and all it starts, every capability of root's but ``KEPT``, and rights by programs.
 
-    Must be called while the process has one thread: each has its own. What cannot be given up is kept, with a line in
-    the log.
+    Root only: another user's mount ends by fusermount3, which is setuid. Must be called while the process has one
+    thread: each has its own. What cannot be given up is kept, with a line in the log.
     """
     if os.geteuid() != 0:
         return
     try:
         _drop()
+        _check(libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     except (OSError, AttributeError) as exc:  # a C library without these calls, a filter on system calls
-        log.info("capabilities are kept: %s", exc)
+        log.info("privileges are kept: %s", exc)
 
 
 def _drop() -> None:

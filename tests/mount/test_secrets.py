@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusepkg.daemon import records
+from fusepkg.daemon import records, supervisor
 from fusepkg.engines.privileges import KEPT
-from tests.mount.mounting import mounted
+from tests.mount.mounting import ended, mounted
+from tests.mount.test_ordinary_users import USER_ID
 from tests.mount.test_supervision import local
+from tests.mount.test_switching import switch, wait_until
 
 if TYPE_CHECKING:
     from tests.command import Fusepkg
@@ -61,6 +64,24 @@ def test_nobody_looks_into_the_process() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_nobody_looks_into_the_supervisor() -> None:
+    """The supervisor, which has the keys of the environment too, leaves no core either: its files in /proc are root's,
+    though it is another user's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    user = ["setpriv", f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups"]
+    if subprocess.run([*user, sys.executable, "-c", "import json"], capture_output=True, check=False).returncode:
+        pytest.skip("an ordinary user cannot run this Python")
+    command = [*user, sys.executable, "-I", "-S", supervisor.__file__, str(theirs.fileno())]
+    with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        place = Path(f"/proc/{process.pid}")
+        python = Path(sys.executable).resolve()
+        wait_until(lambda: (place / "exe").readlink() == python, "it runs")
+        wait_until(lambda: (place / "environ").stat().st_uid == 0, "nobody but root may read its environment")
+        assert f"\nUid:\t{USER_ID}" in (place / "status").read_text()
+        process.terminate()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to give up")
 def test_capabilities_are_given_up(local: Place, engine: str, tmp_path: Path) -> None:
     """Root's process of a mount, and what it starts, has only those capabilities that mounts and key files need."""
@@ -71,6 +92,10 @@ def test_capabilities_are_given_up(local: Place, engine: str, tmp_path: Path) ->
             sets = {name: int(value, 16) for name, value in re.findall(r"^(Cap\w+):\t(\w+)$", status, re.MULTILINE)}
             assert {name: bits & ~most for name, bits in sets.items()} == dict.fromkeys(sets, 0)
             assert sets["CapEff"] >> KEPT["CAP_SYS_ADMIN"] & 1
+            assert "NoNewPrivs:\t1" in status
+        switch(mount, "v2")  # it mounts
+        subprocess.run(["umount", mount.root], check=True)
+        assert ended(mount.record.pid)
 
 
 def test_no_program_of_a_mount_gets_other_rights(local: Place, engine: str, tmp_path: Path) -> None:

@@ -8,16 +8,18 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
 from fusepkg.daemon.records import read_records
-from tests.mount.mounting import ended
+from tests.mount.mounting import end, ended
 
 if TYPE_CHECKING:
     from tests.command import Fusepkg
-    from tests.mount.places import Place
+    from tests.mount.places import Bucket, Place
 
 pytestmark = pytest.mark.fuse
 
@@ -83,6 +85,66 @@ def test_a_mount_in_the_foreground_says_when_it_is_there(local: Place, tmp_path:
         stack.callback(process.terminate)
         assert told.recv(4096).startswith(b"READY=1\nSTATUS=")
         assert os.listdir(place)
+
+
+AT_BOOT = """
+import ctypes, os, socket, subprocess, sys, threading
+port, command = int(sys.argv[1]), sys.argv[2:]
+there = os.open("/proc/self/ns/net", os.O_RDONLY)
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x40000000) == 0  # CLONE_NEWNET: a network of its own, in which nothing is up yet
+mounting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+print(next(line for line in mounting.stderr if "trying again" in line), end="", flush=True)
+assert sys.stdin.readline() == "up\\n"
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+listening = socket.create_server(("127.0.0.1", port))
+assert libc.setns(there, 0) == 0  # what is connected from here on is in the machine's network
+
+def carry(one, other):
+    while data := one.recv(1 << 16):
+        other.sendall(data)
+    other.shutdown(socket.SHUT_WR)
+
+def forward():
+    while True:
+        one = listening.accept()[0]
+        other = socket.create_connection(("127.0.0.1", port))
+        for pair in ((one, other), (other, one)):
+            threading.Thread(target=carry, args=pair, daemon=True).start()
+
+threading.Thread(target=forward, daemon=True).start()
+print(mounting.wait(), flush=True)
+sys.stdin.readline()
+os._exit(0)
+"""
+
+
+@pytest.mark.s3
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+def test_a_mount_at_boot_waits_for_the_network(bucket: Bucket, tmp_path: Path) -> None:
+    """A line of fstab mounts though there is no network yet: the bucket is tried again until it answers."""
+    bucket.proxy.heal()
+    place = tmp_path / "m"
+    place.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("FUSEPKG_", "XDG_", "AWS_"))}
+    environment = kept | bucket.settings | {"PATH": "/usr/sbin:/usr/bin:/bin"}
+    port = str(urlsplit(bucket.settings["AWS_ENDPOINT_URL_S3"]).port)
+    asked = [HELPER, bucket.reference("small:v1"), place, "-o", "_netdev,engine=fuse,retry=600"]
+    program = [sys.executable, "-c", AT_BOOT, port, *map(str, asked)]
+    with subprocess.Popen(program, env=environment, stdin=PIPE, stdout=PIPE, text=True) as machine:
+        assert machine.stdin is not None
+        assert machine.stdout is not None
+        try:
+            assert "trying again for 600 s" in machine.stdout.readline()
+            assert not os.path.ismount(place)
+            machine.stdin.write("up\n")
+            machine.stdin.flush()
+            assert machine.stdout.readline().startswith("Mounted")
+            assert machine.stdout.readline() == "0\n"
+            assert (place / "README.md").read_bytes() == b"# A dataset\n"
+        finally:
+            end(place)
+            machine.kill()
 
 
 END_ALL = """
