@@ -21,6 +21,8 @@ from typing import IO, BinaryIO, Protocol
 
 import pytest
 
+from tests.command_shim import needs_extras
+
 COMMAND_TIMEOUT_S = 120.0
 """No command a test runs takes a tenth of this; past it, it hangs."""
 
@@ -57,7 +59,8 @@ def run_fusepkg(
     environment = {**os.environ, **(env or {})}
     try:
         if _read_at_start(environment) == _AT_START:
-            done = _server.run(command, Path(cwd or "").absolute(), environment, timeout)
+            server = _extras_server if needs_extras(command[3:]) else _server
+            done = server.run(command, Path(cwd or "").absolute(), environment, timeout)
         else:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, cwd=cwd,
@@ -82,13 +85,13 @@ def run_source(source: str, given: str, cwd: Path, timeout: float) -> subprocess
 
 def end_server() -> None:
     """End the processes that fork the commands; the next command starts another."""
-    _server.end()
-    _quilt3_server.end()
+    for server in (_server, _extras_server, _quilt3_server):
+        server.end()
 
 
-def server_descriptor() -> int:
-    """The descriptor of the server's socket, for ``tests.command_shim``."""
-    return _server.descriptor()
+def server_descriptors() -> tuple[int, int]:
+    """The descriptors of the servers' sockets, for ``tests.command_shim``: the plain one, the one with extras."""
+    return _server.descriptor(), _extras_server.descriptor()
 
 
 def _read_at_start(environment: dict[str, str]) -> dict[str, str]:
@@ -198,4 +201,5 @@ def _read_all(outputs: list[BinaryIO], said: list[bytes], deadline_s: float) -> 
 
 
 _server = _Server("fusepkg")
+_extras_server = _Server("extras")
 _quilt3_server = _Server("quilt3")

@@ -3,8 +3,10 @@
 Each command is a process of its own, with its own environment, directory, files, exit code and signals. Tests whose
 subject is the start itself run the interpreter.
 
-``python -m tests.command_server fusepkg ...`` reads requests from the socket at descriptor 0, until it is closed; with
-``quilt3`` in place of ``fusepkg`` it imports what quilt3 needs. A request is one message with four descriptors: a
+``python -m tests.command_server fusepkg ...`` reads requests from the socket at descriptor 0, until it is closed. With
+``extras`` in place of ``fusepkg`` it has imported the libraries of the extras too: NumPy, DuckDB and their like double
+what a fork costs, so only commands that use them are forked from there. With ``quilt3`` it imports what that needs. A
+request is one message with four descriptors: a
 stream socket for the conversation, then stdin, stdout and stderr of the command. The child reads a JSON object from
 the conversation: ``arguments``, ``environment``, ``directory``, ``umask``; ``program`` where it is to run as that
 script instead of ``python -m fusepkg``, or ``source``, Python to run in place of it. The server writes the child's
@@ -43,13 +45,19 @@ LAZY = (
     "rich.markdown",
     "typer.rich_utils",
     "typer._adapters",
+)
+"""What is imported inside functions, by fusepkg and the libraries, where it exists."""
+
+LAZY_EXTRAS = (
     "pyarrow.parquet",
     "pyarrow.csv",
     "duckdb",
     "pandas",
 )
-"""What is imported inside functions, by fusepkg and the libraries, where it exists."""
+"""The same for extras."""
 
+EXTRAS = ("csi", "datasets", "fit", "fsspec", "labels", "metrics", "pool", "query", "torch")
+"""Packages of fusepkg that import the libraries of an extra."""
 
 NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Keeps NumPy and PyArrow from starting threads when they are imported."""
@@ -57,7 +65,10 @@ NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 
 def main() -> None:
     """Serve until the client is gone."""
-    (_import_quilt3 if sys.argv[1] == "quilt3" else _import_all)()
+    if sys.argv[1] == "quilt3":
+        _import_quilt3()
+    else:
+        _import_all(extras=sys.argv[1] == "extras")
     requests = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     ended_r, ended_w = os.pipe()
@@ -91,13 +102,14 @@ def main() -> None:
         _say(conversation, pid)
 
 
-def _import_all() -> None:
+def _import_all(*, extras: bool) -> None:
     os.environ.update(NO_THREADS)  # a command gets an environment of its own
+    left_out = tuple(f"fusepkg.{name}" for name in (("torch",) if extras else EXTRAS))
     for package in ("fusepkg", "fusepkg_cache"):
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if not module.name.endswith("__main__") and not module.name.startswith("fusepkg.torch"):
+            if not module.name.endswith("__main__") and not module.name.startswith(left_out):
                 importlib.import_module(module.name)
-    for name in LAZY:
+    for name in (*LAZY, *(LAZY_EXTRAS if extras else ())):
         with suppress(ImportError):
             importlib.import_module(name)
     _parse_descriptions()

@@ -11,13 +11,24 @@ import signal
 import socket
 import sys
 
-SERVER = "FUSEPKG_TEST_SERVER"
-"""The descriptor of the server's socket, inherited from the test."""
+SERVERS = "FUSEPKG_TEST_SERVERS"
+"""The descriptors of the two servers' sockets, inherited from the test: the plain one, and the one with extras."""
+
+WITH_EXTRAS = frozenset(
+    {"check", "csi", "csi-mounter", "datasets", "labels", "metrics", "pool", "query", "snapshot", "task", "tasks"}
+)
+"""Commands that import libraries which only some users have."""
+
+
+def needs_extras(arguments: list[str]) -> bool:
+    """Whether a command is better forked from the server that has imported the libraries of extras."""
+    return arguments[:1] != [] and (arguments[0] in WITH_EXTRAS or "--where" in arguments)
 
 
 def main() -> None:
     """Run one command."""
-    requests = socket.socket(fileno=os.dup(int(os.environ[SERVER])))
+    plain, extras = os.environ[SERVERS].split()
+    requests = socket.socket(fileno=os.dup(int(extras if needs_extras(sys.argv[1:]) else plain)))
     ours, theirs = socket.socketpair()
     socket.send_fds(requests, [b"c"], [theirs.fileno(), 0, 1, 2])
     theirs.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import command_shim
-from tests.command import server_descriptor
+from tests.command import server_descriptors
 from tests.docs.consoles import BUCKET, Programs, find_commands, run_commands
 from tests.machine import why_no_s3
 from tests.rgw import Gateway
@@ -91,8 +91,8 @@ def _forked(directory: Path) -> Programs:
     program = directory / "fusepkg"
     program.write_text(f"#!{sys.executable} -IS\n{Path(command_shim.__file__).read_text()}")
     program.chmod(0o755)
-    descriptor = server_descriptor()
-    return Programs(directory, (descriptor,), {command_shim.SERVER: str(descriptor)})
+    plain, extras = server_descriptors()
+    return Programs(directory, (plain, extras), {command_shim.SERVERS: f"{plain} {extras}"})
 
 
 def _check(name: str, there: set[str], home: Path) -> None:
