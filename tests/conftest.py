@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers", "tests.plugins.pairs"]
+pytest_plugins = ["tests.plugins.skips", "tests.plugins.leftovers", "tests.plugins.pairs", "tests.plugins.shares"]
 
 # A busy machine is no finding. The same examples for everybody in CI; new ones on every run of a developer's, where a
 # failing one is also made small, which takes minutes.
