@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.draft.draft import Draft
-    from fusepkg.publish.folder import ScannedFile
     from fusepkg.publish.hashes import Hashed
+    from fusepkg.publish.scanned import ScannedFile
     from fusepkg.state.hints import Hints
     from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.progress import ProgressCallback
@@ -56,9 +56,9 @@ def _hash_large_files(draft: Draft, store: ObjectStore | None, hints: Hints | No
     A file is not read whose root is remembered and whose list is there.
     """
     files: dict[Digest, tuple[ScannedFile, Hashed]] = {}
-    for item, number in draft.tree.slots.values():
+    for item, number in draft.tree.all():
         entries = item.entries.files if isinstance(item.entries, UploadedFiles) else item.entries
-        if isinstance(entries, LocalFiles) and chunk_count(entries.files[number].size) > 1:
+        if isinstance(entries, LocalFiles) and chunk_count(entries.get_size(number)) > 1:
             hashed = entries.hashes[number]
             files[hashed.digest] = entries.files[number], hashed
     for digest in list(files):
@@ -100,7 +100,7 @@ def carry_block_lists(draft: Draft, store: ObjectStore) -> None:
 
 def _lists_elsewhere(draft: Draft, store: ObjectStore) -> Iterator[tuple[Digest, int, PhysicalKey]]:
     here = store.url("~")[:-1]
-    for item, number in draft.tree.slots.values():
+    for item, number in draft.tree.all():
         if item.is_local or item.source.startswith(here) or chunk_count(item.entries.get_size(number)) < 2:
             continue
         known = item.entries.get(number)

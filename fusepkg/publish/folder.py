@@ -17,10 +17,11 @@ from fusepkg.errors import FolderUnfit, UsageError
 from fusepkg.model.entry import EMPTY_DIRECTORY_NAME, EntryKind
 from fusepkg.model.links import LinkGraph, text_stays_inside
 from fusepkg.model.physical_key import MAX_PATH_BYTES
+from fusepkg.publish.scanned import ScannedFile, ScannedFiles
 from fusepkg.state.file_identity import FileIdentity, FileSystems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _NAMED_PROBLEMS = 10
@@ -28,36 +29,11 @@ _NAMED_PROBLEMS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ScannedFile:
-    """One future entry. ``path`` is what to open, None for links and empty directories; ``link`` a link's target.
-
-    ``leads_out`` is True for a link that is kept although it leads out of the folder.
-    """
-
-    logical_key: str
-    kind: EntryKind
-    identity: FileIdentity
-    path: bytes | None = None
-    link: str = ""
-    leads_out: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes of the object that will hold it."""
-        return self.identity.size
-
-
-@dataclass(frozen=True, slots=True)
 class Scan:
     """A folder's future entries, in tree order."""
 
     directory: Path
-    files: tuple[ScannedFile, ...]
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all entries."""
-        return sum(file.size for file in self.files)
+    files: ScannedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +98,15 @@ def scan_folder(
         raise _unfit(directory, walk.problems)
     if not walk.files:
         raise FolderUnfit(f"{directory} is empty", hint="A package needs at least one file")
-    return Scan(directory, tuple(walk.files))
+    return Scan(directory, walk.files)
 
 
 def scan_file(path: Path) -> ScannedFile:
-    """One file by itself, of which the name is the logical key; a link is followed. Raises FolderUnfit."""
+    """Return one file by itself, of which the name is the logical key; a link is followed. Raises FolderUnfit."""
     walk = _Walk(os.fsencode(path.parent), Symlinks.FOLLOW)
-    for found, key in walk.checked([os.fsencode(path)], ""):
-        walk.examine(found, key)
+    name = os.fsencode(path.name)
+    if walk.is_fit(name, walk.root, ""):
+        walk.examine(os.fsencode(path), name.decode())
     if walk.problems:
         raise _unfit(path.parent, walk.problems)
     return walk.files[0]
@@ -148,37 +125,40 @@ class _Walk:
         self.leave_out = leave_out
         self.file_systems = FileSystems()
         self.links = LinkGraph()
-        self.files: list[ScannedFile] = []
+        self.files = ScannedFiles(self.real_root if symlinks in _FOLLOWING else root)
         self.problems: list[_Problem] = []
 
     def run(self) -> None:
         top = os.stat(self.root)
-        # (path, logical key, directories above it), the next one last; a file's turn comes between directories
-        stack: list[tuple[bytes, str, tuple[tuple[int, int], ...]]] = []
-        ancestors: tuple[tuple[int, int], ...] = ((top.st_dev, top.st_ino),)
-        stack.extend(reversed([(path, key, ancestors) for path, key in self._names(self.root, "")]))
+        # (names still to come, what their keys start with, the directories they lie in): the innermost last
+        base = os.path.join(self.root, b"")
+        stack: list[tuple[Iterator[bytes], str, tuple[tuple[int, int], ...]]]
+        stack = [(self._names(self.root, ""), "", ((top.st_dev, top.st_ino),))]
         while stack:
-            path, key, ancestors = stack.pop()
+            names, prefix, above = stack[-1]
+            name = next(names, None)
+            if name is None:
+                stack.pop()
+                continue
+            key = prefix + name.decode()
+            path = base + key.encode()
             found = self.examine(path, key)
             if found is None:
                 continue
             inside = (found.st_dev, found.st_ino)
-            if inside in ancestors:
+            if inside in above:
                 self._problem(path, "is a symbolic link to a directory it lies in", _HINT_REMOVE)
                 continue
-            names = self._names(path, f"{key}/")
-            below = (*ancestors, inside)
-            stack.extend(reversed([(child, child_key, below) for child, child_key in names]))
+            stack.append((self._names(path, f"{key}/"), f"{key}/", (*above, inside)))
         self._check_links()
 
     def _check_links(self) -> None:
         """Note the links that lead out of the folder through other links."""
         leaving = dict(self.links.leaving())
         if self.symlinks is Symlinks.KEEP:
-            self.files = [
-                replace(file, leads_out=True) if file.link and self._may_lead_out(file, leaving) else file
-                for file in self.files
-            ]
+            for number, file in self.files.others():
+                if file.link and self._may_lead_out(file, leaving):
+                    self.files.replace(number, replace(file, leads_out=True))
             return
         for key, target in leaving.items():
             if text_stays_inside(key.decode(), target.decode()):  # the others are noted
@@ -187,36 +167,31 @@ class _Walk:
     def _leaves(self, path: bytes, target: str) -> None:
         self._problem(path, f"is a symbolic link out of the folder (to {target})", _HINT_LINKS)
 
-    def _names(self, directory: bytes, prefix: str) -> list[tuple[bytes, str]]:
-        """What a directory holds, sorted; a mark for an empty one below the root."""
+    def _names(self, directory: bytes, prefix: str) -> Iterator[bytes]:
+        """Return the names in a directory that a package can have, sorted; mark an empty one below the root."""
         try:
             names = sorted(os.listdir(directory))
         except OSError as exc:
             self._problem(directory, f"cannot be listed ({exc.strerror})", _HINT_ACCESS)
-            return []
+            return iter(())
         if not names and prefix:
             self.files.append(
                 ScannedFile(prefix + EMPTY_DIRECTORY_NAME, EntryKind.EMPTY_DIRECTORY, FileIdentity(0, 0, 0, 0, 0))
             )
-        return self.checked([os.path.join(directory, name) for name in names], prefix)
+        return (name for name in names if self.is_fit(name, directory, prefix))
 
-    def checked(self, paths: list[bytes], prefix: str) -> list[tuple[bytes, str]]:
-        """Those of the paths whose names a package can have, with their logical keys."""
-        found = []
-        for path in paths:
-            name = os.path.basename(path)
-            try:
-                key = prefix + name.decode("utf-8")
-            except UnicodeDecodeError:
-                self._problem(path, "has a name that is not UTF-8", _HINT_RENAME)
-                continue
-            if name == EMPTY_DIRECTORY_NAME.encode():
-                self._problem(path, "has the name that marks empty directories", _HINT_RENAME)
-            elif len(key.encode()) > MAX_PATH_BYTES:
-                self._problem(path, f"has a path of more than {MAX_PATH_BYTES} bytes", _HINT_RENAME)
-            else:
-                found.append((path, key))
-        return found
+    def is_fit(self, name: bytes, directory: bytes, prefix: str) -> bool:
+        """Return whether a package can have a name; note the problem if it cannot."""
+        if not _is_utf8(name):
+            problem = "has a name that is not UTF-8"
+        elif name == EMPTY_DIRECTORY_NAME.encode():
+            problem = "has the name that marks empty directories"
+        elif len(prefix.encode()) + len(name) > MAX_PATH_BYTES:
+            problem = f"has a path of more than {MAX_PATH_BYTES} bytes"
+        else:
+            return True
+        self._problem(os.path.join(directory, name), problem, _HINT_RENAME)
+        return False
 
     def examine(self, path: bytes, key: str) -> os.stat_result | None:
         """Record a file or link; give back a directory's stat for its names to be read."""
@@ -281,6 +256,14 @@ class _Walk:
     def _problem(self, path: bytes, reason: str, hint: str) -> None:
         shown = os.path.relpath(path, self.root).decode("utf-8", "backslashreplace")
         self.problems.append(_Problem(shown, reason, hint))
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unfit(directory: Path, problems: list[_Problem]) -> FolderUnfit:

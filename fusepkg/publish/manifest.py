@@ -41,7 +41,7 @@ def build_manifest(
     """
     if not len(draft):
         raise UsageError(f"The new version of {draft.reference.package} has no entries", hint="Add files first")
-    if hash_entries(draft, draft.tree.slots, look_again=look_again, hints=hints, progress=progress):
+    if hash_entries(draft, draft.tree.all(), look_again=look_again, hints=hints, progress=progress):
         draft.changed()
     if draft.top_hash is None:
         top_hash, links = TopHash(draft.header()), LinkGraph()
@@ -56,9 +56,8 @@ def build_manifest(
 
 def entries_of(draft: Draft) -> Iterator[Entry]:
     """Return the entries in tree order; all of them have been hashed."""
-    slots, changed_meta = draft.tree.slots, draft.changed_meta
-    for key in draft.keys_in_order():
-        item, number = slots[key]
+    changed_meta = draft.changed_meta
+    for key, (item, number) in draft.tree.in_order():
         known = item.entries.get(number)
         assert known.digest is not None
         meta, root = changed_meta.get(key, known.meta), draft.block_roots.get(known.digest)

@@ -133,23 +133,21 @@ class _DraftFiles:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self._keys = draft.keys_in_order()
+        self._slots = draft.tree.in_order()
 
     def contents(self) -> Iterator[Packable]:
-        slots = self._draft.tree.slots
-        for place, key in enumerate(self._keys):
-            item, number = slots[key]
+        for place, (_, (item, number)) in enumerate(self._slots):
             files = _files_of(item.entries)
             if files is None:
                 known = item.entries.get(number)
                 digest, size = known.digest, known.size
             else:
-                digest, size = files.hashes.digest(number), files.files[number].size
+                digest, size = files.hashes.digest(number), files.get_size(number)
             assert digest is not None, "it has been hashed"
             yield Packable(place, size, digest, files is not None)
 
     def read(self, place: int) -> bytes:
-        item, number = self._draft.tree.slots[self._keys[place]]
+        _, (item, number) = self._slots[place]
         files = _files_of(item.entries)
         if files is not None:
             return read_whole(files.files[number])

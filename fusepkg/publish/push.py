@@ -20,6 +20,7 @@ from fusepkg.publish.draft.sources import check_registry_is_outside
 from fusepkg.publish.folder import Symlinks
 from fusepkg.publish.manifest import build_manifest
 from fusepkg.publish.packs import PackReport, push_packs
+from fusepkg.publish.places import Names
 from fusepkg.publish.published import is_whole
 from fusepkg.publish.push_manifest import NOTES, find_target, link, look_at_tag, publish_manifest
 from fusepkg.publish.upload.data import DataReport, push_data
@@ -201,12 +202,14 @@ def _gather(draft: Draft, directory: Path, symlinks: Symlinks, progress: Progres
 
 def _all_reused(draft: Draft) -> DataReport:
     """What a push reports of a version that is there already: all of its distinct contents are reused."""
-    sizes: dict[bytes, int] = {}
-    for item, number in draft.tree.slots.values():
+    contents, count_bytes = Names(len(draft)), 0
+    for item, number in draft.tree.all():
         entries = item.entries
         assert isinstance(entries, LocalFiles), "a folder was added, and nothing else"
-        sizes[entries.hashes.value(number)] = entries.files[number].size
-    return DataReport(reused_objects=len(sizes), reused_bytes=sum(sizes.values()))
+        before = len(contents)
+        if contents.add(entries.hashes.value(number)) == before:
+            count_bytes += entries.get_size(number)
+    return DataReport(reused_objects=len(contents), reused_bytes=count_bytes)
 
 
 def _hidden_tag(store: ObjectStore, reference: Reference) -> str | None:

@@ -254,7 +254,7 @@ def _check_objects(draft: Draft, presence: Presence) -> None:
     """
 
     def objects() -> Iterator[NamedObject]:
-        for item, number in draft.tree.slots.values():
+        for item, number in draft.tree.all():
             if isinstance(item.entries, PackageEntries):
                 known = item.entries.get(number)
                 yield NamedObject(str(known.place), known.size, known.digest)

@@ -14,7 +14,7 @@ from fusepkg.model.entry import META_KEY, EntryKind, kind_of, leads_out
 from fusepkg.model.links import text_stays_inside
 from fusepkg.model.logical_key import tree_sort_key
 from fusepkg.model.reference import DVC
-from fusepkg.publish.draft.entry_sources import DraftEntry, PackageEntries, RemoteObjects, StoredEntries
+from fusepkg.publish.draft.entry_sources import DraftEntry, LocalFiles, PackageEntries, RemoteObjects, StoredEntries
 from fusepkg.publish.draft.items import Grouping, Item, in_order
 from fusepkg.publish.draft.metadata import RECORD_KEY, checked_meta, is_record, make_header, with_user_meta
 from fusepkg.publish.draft.names import as_directory, check_key, check_name, move_collision
@@ -77,11 +77,11 @@ class Draft:
         self._workflow: dict[str, Any] | None = None
 
     def __len__(self) -> int:
-        return len(self.tree.slots)
+        return len(self.tree)
 
     def total_bytes(self) -> int:
         """Return the bytes of all entries."""
-        return sum(item.entries.get_size(number) for item, number in self.tree.slots.values())
+        return sum(item.entries.get_size(number) for item, number in self.tree.all())
 
     # --- the version itself ----------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Draft:
 
     def keys_in_order(self) -> list[str]:
         """All logical keys, in tree order."""
-        return sorted(self.tree.slots, key=tree_sort_key)
+        return [key for key, _ in self.tree.in_order()]
 
     def entry(self, key: str) -> DraftEntry:
         """One entry. Raises EntryNotFound."""
@@ -179,7 +179,7 @@ class Draft:
                 check_registry_is_outside(registry, Path(found.shown))
             return self._put_folder(found, found.default_key if logical_key is None else as_directory(logical_key))
         key = found.default_key if logical_key is None else logical_key
-        return self._put_file(found, key + found.keys[0] if key.endswith("/") else key)
+        return self._put_file(found, key + next(iter(found.keys)) if key.endswith("/") else key)
 
     def add_folder(self, directory: Path, *, symlinks: Symlinks = Symlinks.REFUSE) -> Item:
         """Add all that a folder holds, under the names that it has there. Raises FolderUnfit, KeyCollision."""
@@ -230,7 +230,7 @@ class Draft:
         for entry in index.entries:
             grouping.add(entry)
         directory_meta = index.entries.directory_meta()
-        if self.tree.slots:  # the names of one version do not collide with each other
+        if len(self.tree):  # the names of one version do not collide with each other
             self.tree.check_free([directory + key for key in grouping.keys])
         self._check_lengths(directory, grouping.keys)
         moved: dict[Item, Item] = {}
@@ -259,13 +259,16 @@ class Draft:
         self._settle()
 
     def _put_folder(self, found: FoundSource, directory: str) -> Item:
-        keys = [directory + key for key in found.keys]
         self._check_lengths(directory, found.keys)
-        if self.tree.slots or not found.is_local:  # the names of one folder do not collide with each other
+        if not len(self.tree) and isinstance(found.entries, LocalFiles):
+            item = self._new_item(directory, found)
+            self.tree.put_folder(directory, item, found.entries.files)
+        else:
+            keys = [directory + key for key in found.keys]
             self.tree.check_free(keys)
-        item = self._new_item(directory, found)
-        for number, key in enumerate(keys):
-            self._put(key, item, number)
+            item = self._new_item(directory, found)
+            for number, key in enumerate(keys):
+                self._put(key, item, number)
         self._settle()
         return item
 

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.index.opening import Index
-    from fusepkg.publish.folder import ScannedFile
-
-Places = dict[bytes, str]
-"""Physical key by the name of the bytes that lie there (``name_of``)."""
+    from fusepkg.publish.places import Places
+    from fusepkg.publish.scanned import ScannedFiles
 
 
 def name_of(digest: Digest) -> bytes:
@@ -66,17 +64,17 @@ class LocalFiles:
     """
 
     root: bytes
-    files: list[ScannedFile]
+    files: ScannedFiles
     hashes: HashTable
 
     @classmethod
-    def of(cls, root: bytes, files: list[ScannedFile]) -> LocalFiles:
+    def of(cls, root: bytes, files: ScannedFiles) -> LocalFiles:
         """Return scanned files, none of them hashed."""
         return cls(root, files, HashTable(len(files)))
 
     def get_size(self, number: int) -> int:
         """See EntrySource."""
-        return self.files[number].size
+        return self.files.get_size(number)
 
     def get(self, number: int) -> SourceEntry:
         """See EntrySource. A link or an empty directory has no file to open; its place is where it stands."""
@@ -100,7 +98,7 @@ class UploadedFiles:
 
     def get_size(self, number: int) -> int:
         """See EntrySource."""
-        return self.files.files[number].size
+        return self.files.files.get_size(number)
 
     def get(self, number: int) -> SourceEntry:
         """See EntrySource."""

@@ -17,11 +17,12 @@ from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects
 from fusepkg.publish.folder import Symlinks, scan_file, scan_folder
+from fusepkg.publish.scanned import ScannedFiles
 from fusepkg.registry.manifests import names_local_files
 from fusepkg.work.entry_points import entry_point_names, load_entry_point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from fusepkg.publish.draft.entry_sources import EntrySource
     from fusepkg.store.opening import StoreSet
@@ -45,7 +46,7 @@ class FoundSource:
     """
 
     entries: EntrySource
-    keys: Sequence[str]
+    keys: Iterable[str]
     shown: str
     default_key: str
     is_folder: bool
@@ -109,14 +110,16 @@ def _find_local(text: str, path: str, symlinks: Symlinks, leave_out: Callable[[s
         if path.endswith("/"):
             raise FolderUnfit(f"{text} is not a folder", hint="Leave out the slash to add a file")
         file = scan_file(absolute)
-        entries = LocalFiles.of(os.fsencode(absolute.parent), [file])
+        alone = ScannedFiles(os.path.dirname(file.path or b"/"))
+        alone.append(file)
+        entries = LocalFiles.of(os.fsencode(absolute.parent), alone)
         return FoundSource(entries, (file.logical_key,), shown, _default_key(path), is_folder=False, is_local=True)
     files = scan_folder(absolute, symlinks, leave_out).files
-    entries = LocalFiles.of(os.fsencode(absolute), list(files))
+    entries = LocalFiles.of(os.fsencode(absolute), files)
     key = _default_key(path)
     return FoundSource(
         entries,
-        [file.logical_key for file in files],
+        files.logical_keys,
         shown if shown.endswith("/") else f"{shown}/",
         f"{key}/" if key else "",
         is_folder=True,
@@ -147,9 +150,8 @@ def _default_key(path: str) -> str:
 def find_folder(directory: Path, *, symlinks: Symlinks = Symlinks.REFUSE) -> FoundSource:
     """Find what a folder holds, to be the whole of a version. Raises FolderUnfit."""
     files = scan_folder(directory, symlinks).files
-    entries = LocalFiles.of(os.fsencode(os.path.abspath(directory)), list(files))
-    keys = [file.logical_key for file in files]
-    return FoundSource(entries, keys, f"{directory}/", "", is_folder=True, is_local=True)
+    entries = LocalFiles.of(os.fsencode(os.path.abspath(directory)), files)
+    return FoundSource(entries, files.logical_keys, f"{directory}/", "", is_folder=True, is_local=True)
 
 
 def check_registry_is_outside(store: ObjectStore, directory: Path) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from fusepkg_cache.digest import Digest
 
-    from fusepkg.publish.folder import ScannedFile
     from fusepkg.publish.hashes import Hashed
+    from fusepkg.publish.scanned import ScannedFile
     from fusepkg.work.progress import ProgressCallback
 
 _READ_BYTES = 1 << 20

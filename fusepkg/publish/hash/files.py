@@ -22,7 +22,7 @@ from fusepkg.work.threads import StopFlag, run_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fusepkg.publish.folder import ScannedFile
+    from fusepkg.publish.scanned import ScannedFile
     from fusepkg.state.file_identity import FileIdentity
     from fusepkg.state.hints import Hints
     from fusepkg.work.progress import ProgressCallback
@@ -49,6 +49,7 @@ class _Span:
     """Chunks ``first`` to ``first + count`` of the file at ``index``."""
 
     index: int
+    file: ScannedFile
     first: int
     count: int
 
@@ -57,15 +58,21 @@ def hash_files(
     files: Sequence[ScannedFile],
     found: Callable[[int, Hashed], None],
     *,
+    total_bytes: int | None = None,
     hints: Hints | None = None,
     stop: StopFlag | None = None,
     progress: ProgressCallback = no_progress,
 ) -> None:
     """Hash every file, and hand each hash to ``found``, with the file's number, in the calling thread as they come.
 
+    Each file is looked up once, when it is its turn; ``total_bytes`` are those of all, added up if not given.
+
     Raises: FileChanged where a file is not as it was scanned, FolderUnfit where it cannot be read.
     """
-    _Hashing(files, found, hints, stop or StopFlag(), progress).run()
+    if total_bytes is None:
+        total_bytes = sum(file.size for file in files)
+    counters = PhaseCounters(progress, Phase.HASH, total=len(files), total_bytes=total_bytes)
+    _Hashing(files, found, hints, stop or StopFlag(), counters).run()
 
 
 def hash_bytes(data: bytes) -> Hashed:
@@ -84,7 +91,7 @@ class _Hashing:
         found: Callable[[int, Hashed], None],
         hints: Hints | None,
         stop: StopFlag,
-        progress: ProgressCallback,
+        counters: PhaseCounters,
     ) -> None:
         self._files = files
         self._found = found
@@ -94,8 +101,7 @@ class _Hashing:
         self._partial: dict[int, list[bytes]] = {}
         self._missing: dict[int, int] = {}
         self._new: dict[FileIdentity, tuple[bytes, ...]] = {}
-        total_bytes = sum(file.size for file in files)
-        self._counters = PhaseCounters(progress, Phase.HASH, total=len(files), total_bytes=total_bytes)
+        self._counters = counters
 
     def run(self) -> None:
         try:
@@ -114,17 +120,16 @@ class _Hashing:
         """Work in tree order, small files together, large ones apart; what is remembered is no work."""
         batch: list[_Span] = []
         batch_bytes = 0
-        for index in self._unknown():
-            file = self._files[index]
+        for index, file in self._unknown():
             chunks = chunk_count(file.size)
             if file.size > _BATCH_BYTES:
                 per_span = max(1, _SPAN_BYTES // chunk_size(file.size))
                 self._partial[index] = [b""] * chunks
                 self._missing[index] = chunks
                 for first in range(0, chunks, per_span):
-                    yield [_Span(index, first, min(per_span, chunks - first))]
+                    yield [_Span(index, file, first, min(per_span, chunks - first))]
                 continue
-            batch.append(_Span(index, 0, chunks))
+            batch.append(_Span(index, file, 0, chunks))
             batch_bytes += file.size
             if len(batch) >= _BATCH_FILES or batch_bytes >= _BATCH_BYTES:
                 yield batch
@@ -132,15 +137,13 @@ class _Hashing:
         if batch:
             yield batch
 
-    def _unknown(self) -> Iterator[int]:
+    def _unknown(self) -> Iterator[tuple[int, ScannedFile]]:
         for at in range(0, len(self._files), _LOOKUP_FILES):
-            indexes = range(at, min(at + _LOOKUP_FILES, len(self._files)))
+            files = self._files[at : at + _LOOKUP_FILES]
             known: dict[FileIdentity, tuple[bytes, ...]] = {}
             if self._hints is not None:
-                identities = [self._files[index].identity for index in indexes if self._files[index].path is not None]
-                known = self._hints.chunk_hashes(identities)
-            for index in indexes:
-                file = self._files[index]
+                known = self._hints.chunk_hashes([file.identity for file in files if file.path is not None])
+            for index, file in enumerate(files, at):
                 if self._hints is not None and file.path is not None:
                     mounted = self._hints.find_mounted(file.identity)
                     if mounted is not None:
@@ -151,11 +154,11 @@ class _Hashing:
                 if chunks is not None and len(chunks) == chunk_count(file.size):
                     self._finish(index, chunks, file.size)
                 else:
-                    yield index
+                    yield index, file
 
     def _work(self, piece: list[_Span]) -> list[tuple[_Span, list[bytes]]]:
         buffer = memoryview(bytearray(_READ_BYTES))
-        return [(span, self._hash_span(self._files[span.index], span, buffer)) for span in piece]
+        return [(span, self._hash_span(span.file, span, buffer)) for span in piece]
 
     def _hash_span(self, file: ScannedFile, span: _Span, buffer: memoryview) -> list[bytes]:
         if file.path is None:
@@ -179,7 +182,7 @@ class _Hashing:
             self._collect_span(span, hashes)
 
     def _collect_span(self, span: _Span, hashes: list[bytes]) -> None:
-        file = self._files[span.index]
+        file = span.file
         if span.index not in self._partial:
             self._note(file, tuple(hashes))
             self._finish(span.index, tuple(hashes), file.size)

@@ -11,7 +11,7 @@ from fusepkg.errors import FileChanged, FolderUnfit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fusepkg.publish.folder import ScannedFile
+    from fusepkg.publish.scanned import ScannedFile
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """O_NONBLOCK for a FIFO that took the file's place: its open must not wait for a writer."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.publish.folder import ScannedFile
     from fusepkg.publish.hashes import Hashed
+    from fusepkg.publish.scanned import ScannedFile
 
 
 @dataclass(frozen=True, slots=True)

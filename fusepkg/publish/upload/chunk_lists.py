@@ -46,7 +46,7 @@ def carry_chunk_lists(draft: Draft, store: ObjectStore) -> None:
 
 def _lists_elsewhere(draft: Draft, store: ObjectStore) -> Iterator[tuple[Digest, Sequence[bytes], PhysicalKey]]:
     here = store.url("~")[:-1]
-    for item, number in draft.tree.slots.values():
+    for item, number in draft.tree.all():
         entries = item.entries
         if item.is_local or (item.source.startswith(here) and not isinstance(entries, RemoteObjects)):
             continue

@@ -14,6 +14,7 @@ from fusepkg.publish.draft.entry_sources import LocalFiles, RemoteObjects, Store
 from fusepkg.publish.draft.items import Item
 from fusepkg.publish.hash.entries import hash_entries
 from fusepkg.publish.hashes import Hashed
+from fusepkg.publish.places import SENT, WAITING, Places
 from fusepkg.publish.upload.blobs import LocalBlob, StoredBlob
 from fusepkg.publish.upload.keys import normalise_prefix
 from fusepkg.publish.upload.known_objects import KnownObjects, read_known_objects
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from fusepkg.publish.draft.draft import Draft
-    from fusepkg.publish.draft.entry_sources import Places
+    from fusepkg.publish.draft.tree import OrderedSlots, Slot
     from fusepkg.publish.upload.lines import DataPushed
     from fusepkg.publish.upload.upload import Uploaded
     from fusepkg.state.hints import Hints
@@ -41,9 +42,6 @@ READ_MANIFEST_ABOVE = 100
 
 _CHUNK_LIST_THREADS = 16
 """Chunk lists written again at a time: latency only."""
-
-_WAITING, _SENT = "", "\0"
-"""Stand for the physical key of bytes that have to be uploaded, and that are being."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class _DataPush:
         self._is_new = is_new_directory(self._store)
         self._presence = Presence(self._store, draft.stores.for_key, suspects, check)
         self._stop = StopFlag()
-        self._places: Places = {}
+        self._places = Places(self._store.url(f"{self._prefix}/~")[:-1], len(draft))
         """Where the bytes of the entries that move lie, or will."""
         self._count = [0, 0, 0, 0]
         """Contents to upload, their bytes; contents reused, their bytes."""
@@ -125,12 +123,10 @@ class _DataPush:
     ) -> DataReport:
         draft = self._draft
         self._note_tag()
-        moving = [key for key in draft.keys_in_order() if self._moves(key)]
-        if hash_entries(draft, moving, look_again=look_again, hints=hints, progress=progress):
+        moving = draft.tree.in_order().only(self._moves)
+        if hash_entries(draft, (slot for _, slot in moving), look_again=look_again, hints=hints, progress=progress):
             draft.changed()
-        known = self._read_known(moving, versions)
-        for key in moving:
-            self._plan(key, known)
+        warnings = self._plan(moving, versions)
         broken = self._find_broken(moving)
         restored = self._plan_again(moving, broken)
         lines = None if report is None else Lines(draft, moving, self._needs_upload(moving), self._readable, report)
@@ -145,7 +141,7 @@ class _DataPush:
         waiting, waiting_bytes, reused, reused_bytes = self._count
         there, there_bytes = waiting - uploaded[0], waiting_bytes - uploaded[1]
         counts = (*uploaded, reused + there, reused_bytes + there_bytes, len(restored))
-        return DataReport(*counts, tuple(known.warnings), broken, frozenset(self._presence.intact))
+        return DataReport(*counts, tuple(warnings), broken, frozenset(self._presence.intact))
 
     def _note_tag(self) -> None:
         """Remember where the tag stood before a long upload, for the push of the manifest."""
@@ -154,37 +150,41 @@ class _DataPush:
             state = None if self._is_new else read_tag(self._store, self._draft.reference.name, tag)
             self._draft.based_on[tag] = state.top_hash if state else None
 
-    def _moves(self, key: str) -> bool:
-        item, number = self._draft.tree.slots[key]
+    def _moves(self, slot: Slot) -> bool:
+        item, number = slot
         if item.is_local:
             return True
         return not self._local_files_only and not str(item.entries.get(number).place).startswith(self._here)
 
     # --- what is there already ---------------------------------------------------------------------------------
 
-    def _read_known(self, moving: list[str], versions: list[str]) -> KnownObjects:
-        if self._is_new or not (len(moving) > READ_MANIFEST_ABOVE or len(moving) == len(self._draft)):
+    def _plan(self, moving: OrderedSlots, versions: list[str]) -> list[str]:
+        """Decide what has to be uploaded. Return warnings about older versions that cannot be read."""
+        known = self._read_known(len(moving), versions)
+        for key, slot in moving:
+            name, size = self._name_and_size(key, slot)
+            if name in self._places:
+                continue
+            url = self._places[name] = known.places.get(name, WAITING)
+            at = 0 if url == WAITING else 2
+            self._count[at] += 1
+            self._count[at + 1] += size
+        return known.warnings
+
+    def _read_known(self, moving: int, versions: list[str]) -> KnownObjects:
+        if self._is_new or not (moving > READ_MANIFEST_ABOVE or moving == len(self._draft)):
             return KnownObjects()
         based_on = self._draft.based_on.values()
         return read_known_objects(self._store, self._draft.reference.name, [*versions, *based_on], self._below)
 
-    def _plan(self, key: str, known: KnownObjects) -> None:
-        name, size = self._name_and_size(key)
-        if name in self._places:
-            return
-        url = self._places[name] = known.places.get(name, _WAITING)
-        at = 0 if url == _WAITING else 2
-        self._count[at] += 1
-        self._count[at + 1] += size
-
-    def _find_broken(self, moving: list[str]) -> dict[str, str]:
+    def _find_broken(self, moving: OrderedSlots) -> dict[str, str]:
         """What is wrong with each object of older versions that is not as they name it, by physical key."""
 
         def objects() -> Iterator[NamedObject]:
-            for key in moving:
-                name, size = self._name_and_size(key)
+            for key, slot in moving:
+                name, size = self._name_and_size(key, slot)
                 url = self._places[name]
-                if url != _WAITING:
+                if url != WAITING:
                     digest = Digest(Algorithm.SHA2_256_CHUNKED, name)
                     yield NamedObject(url, size, digest)
                     if chunk_count(size) > 1:
@@ -192,14 +192,14 @@ class _DataPush:
 
         return self._presence.find_broken(objects, self._stop) if self._count[2] else {}
 
-    def _plan_again(self, moving: list[str], broken: dict[str, str]) -> dict[bytes, str]:
+    def _plan_again(self, moving: OrderedSlots, broken: dict[str, str]) -> dict[bytes, str]:
         """Upload what is broken again; gives the keys that it had, by the name of its bytes."""
         restored: dict[bytes, str] = {}
-        for key in moving if broken else ():
-            name, size = self._name_and_size(key)
+        for key, slot in moving if broken else ():
+            name, size = self._name_and_size(key, slot)
             url = self._places[name]
             if url in broken:
-                self._places[name] = _WAITING
+                self._places[name] = WAITING
                 restored[name] = self._key_of(url)
                 for at, change in enumerate((1, size, -1, -size)):
                     self._count[at] += change
@@ -209,10 +209,9 @@ class _DataPush:
         here = parse_physical_key(self._store.url("~")).key[:-1]
         return parse_physical_key(url).key.removeprefix(here)
 
-    def _restore_chunk_lists(self, moving: list[str], broken: dict[str, str]) -> None:
+    def _restore_chunk_lists(self, moving: OrderedSlots, broken: dict[str, str]) -> None:
         def missing() -> Iterator[Hashed]:
-            for key in moving if broken else ():
-                item, number = self._draft.tree.slots[key]
+            for _, (item, number) in moving if broken else ():
                 if isinstance(item.entries, LocalFiles | RemoteObjects):
                     hashed = item.entries.hashes[number]
                     if hashed.chunks and self._store.url(chunk_list_key(hashed.digest)) in broken:
@@ -226,15 +225,15 @@ class _DataPush:
 
     # --- uploading ---------------------------------------------------------------------------------------------
 
-    def _needs_upload(self, moving: list[str]) -> Iterator[tuple[str, bytes]]:
-        for key in moving:
-            name, _ = self._name_and_size(key)
-            if self._places[name] == _WAITING:
-                yield key, name
+    def _needs_upload(self, moving: OrderedSlots) -> Iterator[tuple[str, Slot, bytes]]:
+        for key, slot in moving:
+            name, _ = self._name_and_size(key, slot)
+            if self._places[name] == WAITING:
+                yield key, slot, name
 
     def _upload(
         self,
-        moving: list[str],
+        moving: OrderedSlots,
         restored: dict[bytes, str],
         broken: dict[str, str],
         lines: Lines | None,
@@ -246,9 +245,9 @@ class _DataPush:
         new = [0, 0]
 
         def waiting() -> Iterator[LocalBlob | StoredBlob]:
-            for key, name in self._needs_upload(moving):
-                self._places[name] = _SENT
-                yield self._blob(key, restored.get(name))
+            for key, slot, name in self._needs_upload(moving):
+                self._places[name] = SENT
+                yield self._blob(key, slot, restored.get(name))
 
         def done(uploaded: Uploaded) -> None:
             name = name_of(uploaded.blob.identity)
@@ -273,16 +272,16 @@ class _DataPush:
         )
         return new[0], new[1]
 
-    def _name_and_size(self, key: str) -> tuple[bytes, int]:
-        item, number = self._draft.tree.slots[key]
+    def _name_and_size(self, key: str, slot: Slot) -> tuple[bytes, int]:
+        item, number = slot
         entries = item.entries
         if isinstance(entries, LocalFiles):
-            return entries.hashes.value(number), entries.files[number].size
-        blob = self._blob(key)
+            return entries.hashes.value(number), entries.get_size(number)
+        blob = self._blob(key, slot)
         return name_of(blob.identity), blob.size
 
-    def _blob(self, key: str, restored_key: str | None = None) -> LocalBlob | StoredBlob:
-        item, number = self._draft.tree.slots[key]
+    def _blob(self, key: str, slot: Slot, restored_key: str | None = None) -> LocalBlob | StoredBlob:
+        item, number = slot
         entries = item.entries
         if isinstance(entries, LocalFiles):
             file = entries.files[number]
@@ -301,20 +300,19 @@ class _DataPush:
     def _readable(self, logical: str) -> str:
         return parse_physical_key(self._store.url(f"{self._prefix}/{logical}x")).readable[:-1]
 
-    def _relocate(self, moving: list[str]) -> None:
+    def _relocate(self, moving: OrderedSlots) -> None:
         """Make the draft name what lies in the bucket now."""
         draft = self._draft
         entries: list[Entry] = []
         source = StoredEntries(entries)
         replaced: dict[Item, Item] = {}
         uploaded: set[Item] = set()
-        for key in moving:
-            item, number = draft.tree.slots[key]
+        for key, (item, number) in moving:
             if isinstance(item.entries, LocalFiles):
                 uploaded.add(item)
                 item.take_place(self._readable(item.logical), UploadedFiles(item.entries, self._places))
             elif item not in uploaded:
-                place = parse_physical_key(self._places[self._name_and_size(key)[0]])
+                place = parse_physical_key(self._places[self._name_and_size(key, (item, number))[0]])
                 known = item.entries.get(number)
                 assert known.digest is not None
                 if item not in replaced:

@@ -13,13 +13,13 @@ from fusepkg_cache.digest import Algorithm
 from fusepkg.errors import HashNotFound, ManifestInvalid, UnsupportedFormat
 from fusepkg.model.manifest import read_manifest
 from fusepkg.model.record import EntryRecord
+from fusepkg.publish.places import Places
 from fusepkg.registry.catalogue import newest_version
 from fusepkg.registry.manifests import fetch_manifest, names_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fusepkg.publish.draft.entry_sources import Places
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class KnownObjects:
     ``warnings`` has one for each version that cannot be read: its objects are then looked up again.
     """
 
-    places: Places = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -47,11 +47,11 @@ def read_known_objects(store: ObjectStore, name: str, versions: Iterable[str | N
     top_hashes = [top_hash for top_hash in dict.fromkeys(versions) if top_hash]
     if not top_hashes and (newest := newest_version(store, name)) is not None:
         top_hashes = [newest]
-    known = KnownObjects()
-    here = store.url(f"{below}~")[:-1].encode()
+    here = store.url(f"{below}~")[:-1]
+    known = KnownObjects(Places(here))
     for top_hash in top_hashes:
         try:
-            _read(store, name, top_hash, here, known.places)
+            _read(store, name, top_hash, here.encode(), known.places)
         except (HashNotFound, ManifestInvalid, UnsupportedFormat) as exc:
             log.info("%s@%s cannot be read: %s", name, top_hash, exc)
             known.warnings.append(f"{name}@{top_hash} cannot be read ({exc.message}); its objects are looked up again")
@@ -69,5 +69,6 @@ def _read(store: ObjectStore, name: str, top_hash: str, here: bytes, places: Pla
                     isinstance(record, EntryRecord)
                     and record.algorithm is Algorithm.SHA2_256_CHUNKED
                     and record.url.startswith(here)
+                    and record.value not in places
                 ):
-                    places.setdefault(record.value, record.url.decode())
+                    places[record.value] = record.url.decode()

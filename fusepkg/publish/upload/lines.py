@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from fusepkg.publish.draft.draft import Draft
     from fusepkg.publish.draft.items import Item
+    from fusepkg.publish.draft.tree import OrderedSlots, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +37,25 @@ class Lines:
     def __init__(
         self,
         draft: Draft,
-        moving: list[str],
-        needs_upload: Iterable[tuple[str, bytes]],
+        moving: OrderedSlots,
+        needs_upload: Iterable[tuple[str, Slot, bytes]],
         readable: Callable[[str], str],
         report: Callable[[DataPushed], None],
     ) -> None:
         holder = holders(draft.all_items)
         self._waiting = folders_first(draft.items())
-        self._moving = {holder[draft.tree.slots[key][0]] for key in moving}
+        self._moving = {holder[item] for _, (item, _) in moving}
         self._readable = readable
         self._report = report
         self._missing: Counter[Item] = Counter()
         self._new: set[Item] = set()
-        self._users: dict[bytes, list[Item]] = {}
-        for key, name in needs_upload:
-            item = holder[draft.tree.slots[key][0]]
+        self._users: dict[bytes, tuple[Item, ...]] = {}
+        alone = {item: (item,) for item in self._moving}  # one for all that it alone uses
+        for _, slot, name in needs_upload:
+            item = holder[slot[0]]
             self._missing[item] += 1
-            self._users.setdefault(name, []).append(item)
+            others = self._users.get(name)
+            self._users[name] = (*others, item) if others else alone[item]
 
     def leave_out_what_stays(self) -> None:
         """Tell nothing of what lies in a bucket."""
