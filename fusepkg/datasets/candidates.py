@@ -13,7 +13,8 @@ from fusepkg_cache.digest import chunk_size
 
 from fusepkg.datasets.media import Media, read_picture, read_video
 from fusepkg.datasets.rows import DataType, data_hash_of
-from fusepkg.errors import DataUnfit, FileChanged
+from fusepkg.errors import DataUnfit
+from fusepkg.fetch.unhashed import read_unhashed
 from fusepkg.publish.hash.files import hashed_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from fusepkg.datasets.dicom import Instance
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.publish.hashes import Hashed
-    from fusepkg.store.protocol import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,30 +110,12 @@ def find_object(context: Context, place: PhysicalKey) -> ListedObject:
 
 def stored_file(context: Context, found: ListedObject, kind: DataType, title: str) -> CandidateFile:
     """Read an object, once. Raises DataUnfit, FileChanged, RemoteError."""
-    store, key = context.stores.for_key(found.place)
-    shown = found.place.readable
-    chunks, done = [], 0
     suffix = Path(found.place.key).suffix[:12]
     with tempfile.NamedTemporaryFile(prefix="fusepkg-data-", suffix=suffix) as copy:
-        for piece in _pieces(store, key, found):
-            chunks.append(hashlib.sha256(piece).digest())
-            copy.write(piece)
-            done += len(piece)
-            if done > found.size:  # it may have no end
-                break
+        chunks = read_unhashed(found.place, found.size, context.stores.for_key, copy)
         copy.flush()
-        if done != found.size:
-            raise FileChanged(f"{shown} changed while it was read", hint="Add it again")
-        file = CandidateFile(title, _UNREAD, hashed_of(tuple(chunks)), found=found)
-        return _file(Path(copy.name), shown, kind, file)
-
-
-def _pieces(store: ObjectStore, key: str, found: ListedObject) -> Iterable[bytes]:
-    """Return an object in chunks; a small one by a request that costs a tenth of the CPU."""
-    piece_bytes, version = chunk_size(found.size), found.place.version
-    if found.size <= piece_bytes:
-        return [store.get(key, version=version, at_most=piece_bytes)] if found.size else []
-    return store.stream(key, version=version, piece_bytes=piece_bytes)
+        file = CandidateFile(title, _UNREAD, hashed_of(chunks), found=found)
+        return _file(Path(copy.name), found.place.readable, kind, file)
 
 
 def split_by_resolution(files: Iterable[CandidateFile]) -> Iterator[tuple[tuple[int, int], list[CandidateFile]]]:

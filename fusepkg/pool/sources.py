@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 from fusepkg.api.package import Package
 from fusepkg.errors import ManifestInvalid, PoolUnfit, UsageError
+from fusepkg.fetch.unhashed import read_unhashed
 from fusepkg.model.logical_key import check_logical_key
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.pool.config import is_folder, is_prefix
 from fusepkg.publish.folder import scan_folder
 from fusepkg.publish.hash.files import hash_files
-from fusepkg.store.protocol import no_more_than
 from fusepkg.work.progress import no_progress
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ VIDEOS = frozenset(["avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "m
 
 OWN = "datapool/"
 """Where a pool keeps what it knows; never a source, so that one pool can be the source of another."""
-
-_PIECE_BYTES = 8 << 20
-"""Of an object, fetched at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +144,14 @@ def _checked(found: SourceObject) -> SourceObject:
 def opened(context: Context, found: SourceObject) -> Iterator[IO[bytes]]:
     """Open an object for reading. One in a bucket is copied to a temporary file first, in pieces.
 
-    Raises RemoteError, IntegrityError, PoolUnfit.
+    Raises RemoteError, IntegrityError, PoolUnfit, FileChanged for an object that is not as it was listed.
     """
     if found.entry is not None:
         with found.entry.open() as file:
             yield file
     elif is_prefix(found.address):
-        place = parse_physical_key(found.address)
-        store, key = context.stores.for_key(place)
         with tempfile.TemporaryFile(prefix="fusepkg-pool-") as copy:
-            pieces = store.stream(key, version=place.version, piece_bytes=_PIECE_BYTES)
-            for piece in no_more_than(found.size, pieces, found.address):
-                copy.write(piece)
+            read_unhashed(parse_physical_key(found.address), found.size, context.stores.for_key, copy)
             copy.seek(0)
             yield copy
     else:

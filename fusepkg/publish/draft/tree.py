@@ -58,7 +58,7 @@ class _FolderSlots:
     def __iter__(self) -> Iterator[tuple[str, Slot]]:
         return map(self.__getitem__, range(len(self)))
 
-    def unnamed(self) -> Iterator[Slot]:
+    def without_keys(self) -> Iterator[Slot]:
         return ((self.item, number) for number in self.numbers)
 
     def only(self, wanted: Callable[[Slot], bool]) -> OrderedSlots:
@@ -106,7 +106,7 @@ class Tree:
 
     def all(self) -> Iterator[Slot]:
         """Return all entries, as they were added."""
-        return iter(self._slots.values()) if self._folder is None else self._folder.unnamed()
+        return iter(self._slots.values()) if self._folder is None else self._folder.without_keys()
 
     def in_order(self) -> OrderedSlots:
         """Return all entries in tree order."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusepkg_cache.digest import chunk_count, chunk_size
+from fusepkg_cache.digest import chunk_count
 
-from fusepkg.errors import FileChanged
+from fusepkg.fetch.unhashed import object_changed, read_unhashed
 from fusepkg.model.checksums import digest_from_checksums
 from fusepkg.publish.hash.files import hashed_of
 from fusepkg.publish.hashes import Hashed
-from fusepkg.store.protocol import no_more_than
 from fusepkg.work.progress import Phase, PhaseCounters
 from fusepkg.work.threads import StopFlag, run_threads
 
@@ -103,7 +101,7 @@ class _ObjectHashing:
         store, key = self._stores.for_key(place)
         info = store.head(key, version=place.version)
         if info.size != size or source.etags.get(number, info.etag) != info.etag:
-            raise _object_changed(place)
+            raise object_changed(place)
         place = replace(place, version=info.version)
         digest = digest_from_checksums(size, info.checksums)
         if digest is None and _may_be_cut_in_chunks(info):
@@ -113,20 +111,10 @@ class _ObjectHashing:
     def _read(self, of: tuple[RemoteObjects, int]) -> _Answer:
         source, number = of
         place, size = source.objects[number]
-        store, key = self._stores.for_key(place)
-        chunks = []
-        done = 0
         copy = Path(tempfile.mkstemp(dir=self._temporary)[1]) if self._temporary else None
-        with copy.open("wb") if copy else open(os.devnull, "wb") as kept:
-            pieces = store.stream(key, version=place.version, piece_bytes=chunk_size(size))
-            for piece in no_more_than(size, pieces, place.readable):
-                self._stop.check()
-                chunks.append(hashlib.sha256(piece).digest())
-                kept.write(piece)
-                done += len(piece)
-        if done != size:
-            raise _object_changed(place)
-        return _Answer(of, place, size, hashed_of(tuple(chunks)), copy, chunks=tuple(chunks))
+        with copy.open("wb") if copy else nullcontext() as kept:
+            chunks = read_unhashed(place, size, self._stores.for_key, kept, self._stop.check)
+        return _Answer(of, place, size, hashed_of(chunks), copy, chunks=chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +139,3 @@ def _identity(of: tuple[RemoteObjects, int]) -> str | None:
 def _may_be_cut_in_chunks(info: ObjectInfo) -> bool:
     checksums = info.checksums
     return checksums is not None and checksums.sha256 is not None and checksums.parts == chunk_count(info.size) > 1
-
-
-def _object_changed(place: PhysicalKey) -> FileChanged:
-    return FileChanged(f"{place.readable} changed since it was added", hint="Add it again")

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from fusepkg.errors import ObjectTooLarge
+from fusepkg.errors import FileChanged
 from fusepkg.pool.sources import SourceObject, opened
 from fusepkg.store.memory import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-class EndlessStore(MemoryStore):
-    """Its objects go on for ever when they are streamed."""
-
-    def stream(self, key: str, *, version: str | None = None, piece_bytes: int) -> Iterator[bytes]:
-        while True:
-            yield b"x" * piece_bytes
 
 
 def context_of(store: MemoryStore) -> Any:
@@ -33,5 +22,6 @@ def test_an_object_is_read_up_to_the_size_that_was_listed() -> None:
     store.create("a.png", b"bytes")
     with opened(context_of(store), found) as file:
         assert file.read() == b"bytes"
-    with pytest.raises(ObjectTooLarge, match="larger than the 5 bytes"), opened(context_of(EndlessStore()), found):
+    store.overwrite("a.png", b"more bytes")
+    with pytest.raises(FileChanged, match="changed while it was read"), opened(context_of(store), found):
         pass

@@ -409,3 +409,25 @@ def test_a_change_forgets_the_manifest(draft: Draft) -> None:
         assert draft.top_hash
         change()
         assert draft.top_hash is None
+
+
+# --- a folder by itself --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("directory", ["", "inner/"])
+def test_a_folder_by_itself_is_the_same_tree_before_and_after_its_names_are_made(draft: Draft, directory: str) -> None:
+    draft.add(".", directory)
+    item = draft.all_items[0]
+    before = list(draft.tree.in_order()), list(draft.tree.all()), draft.tree.in_order()[1], item.count, len(draft)
+    assert [key for key, _ in before[0]] == sorted(draft.tree.slots)  # which makes them
+    assert before[1] == list(draft.tree.slots.values())
+    after = list(draft.tree.in_order()), list(draft.tree.all()), draft.tree.in_order()[1], item.count, len(draft)
+    assert after == before
+
+
+def test_some_files_of_a_folder(draft: Draft) -> None:
+    draft.add(".", "")
+    slots = draft.tree.in_order()
+    some = slots.only(lambda slot: slot[1] != 1)
+    assert list(some) == [slots[0], *list(slots)[2:]]
+    assert slots.only(lambda _: True) is slots
