@@ -6,18 +6,20 @@ import argparse
 import signal
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from bench import machine
 from bench.groups import GROUPS
 from bench.report import RESULTS_DIRECTORY, render, write_page
-from bench.results import Results, write_results
+from bench.results import GroupFacts, Results, join, write_results
 from bench.rows import Run
 from bench.scratch import scratch_directory
-from bench.subjects import rclone
+from bench.subjects import juicefs, rclone, s3fs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", default="all", help=f"groups of rows, with commas: {', '.join(GROUPS)} (default all)")
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks every workload, to try the bench itself")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure")
+    parser.add_argument("--sources", type=Path, help="a source tree, e.g. Linux; default: Python's standard library")
     parser.add_argument("--dry", action="store_true", help="one pass of each row, no caches dropped: tests the bench")
     parser.add_argument("--results", type=Path, default=RESULTS_DIRECTORY, help="where every sample is kept")
     parser.add_argument("--page", type=Path, help="a page to write tables and pictures into, docs/benchmarks.md")
@@ -42,41 +45,81 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"there are no rows {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     if chosen.rounds < 1 or not 0 < chosen.scale <= 1:
         parser.error("--rounds starts at 1, --scale lies above 0 and goes up to 1")
+    if chosen.sources and not chosen.sources.is_dir():
+        parser.error(f"--sources {chosen.sources} is no directory")
     return chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """One run. Ends with 130 where it was interrupted; what was measured by then is kept all the same."""
+    """Measure one group after another, each into a file of its own.
+
+    Returns 130 if the run was interrupted; the samples taken by then are kept.
+    """
     chosen = _arguments(arguments)
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
-    started = datetime.now(UTC)
-    results = Results(
-        started=f"{started:%Y-%m-%d %H:%M} UTC",
-        machine=machine.describe(chosen.scratch),
-        versions={**machine.versions(_CHECKOUT), "rclone": rclone.version()},
-        options={"rounds": str(chosen.rounds), "rows": chosen.rows, "scale": f"{chosen.scale:g}"},
-    )
-    path = chosen.results / f"{started:%Y%m%dT%H%M%SZ}.json"
+    done: list[Results] = []
+    interrupted = False
     try:
         with scratch_directory(chosen.scratch) as scratch, ExitStack() as stack:
-            run = Run(results, scratch, chosen.rounds, chosen.scale, chosen.dry)
-            measures = [GROUPS[name](run, stack) for name in chosen.groups]
-            for number in range(chosen.rounds):
-                for measure in measures:
-                    measure(number)
-        results.complete = True
+            whole = Run(_results(chosen, ""), scratch, chosen.rounds, chosen.scale, chosen.dry, chosen.sources, stack)
+            for name in chosen.groups:
+                done.append(_results(chosen, name))
+                _measure_group(name, whole.for_group(done[-1]), chosen.results)
     except KeyboardInterrupt:
+        interrupted = True
         sys.stderr.write("interrupted; everything was unmounted and removed\n")
-    after = machine.versions(_CHECKOUT)["fusepkg"]
-    if after != results.versions["fusepkg"]:
-        results.skipped["one version"] = f"the checkout changed during the run, it is {after} by now: measure again"
-    if results.samples:
-        write_results(results, path)
-        sys.stdout.write(render(results, markdown=False) + f"\nEvery sample: {path}\n")
-        if chosen.page and results.complete:
-            write_page(results, chosen.page)
-    return 0 if results.complete else 130
+    if measured := [one for one in done if one.samples or one.skipped]:
+        joined = join(measured)
+        sys.stdout.write(render(joined, markdown=False) + f"\nEvery sample: {chosen.results}\n")
+        if chosen.page and not interrupted:
+            write_page(joined, chosen.page)
+    return 130 if interrupted else 0
+
+
+def _results(chosen: argparse.Namespace, group: str) -> Results:
+    return Results(
+        started=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        machine=machine.describe(chosen.scratch),
+        versions={**machine.versions(_CHECKOUT), **_peers()},
+        options={"rounds": str(chosen.rounds), "rows": group, "scale": f"{chosen.scale:g}"},
+    )
+
+
+@cache
+def _peers() -> dict[str, str]:
+    return {"rclone": rclone.version(), "juicefs": juicefs.version(), "s3fs": s3fs.version()}
+
+
+def _measure_group(name: str, run: Run, directory: Path) -> None:
+    """Measure a group in all rounds. Whatever ends it, the samples taken by then are written."""
+    results = run.results
+    path = (
+        directory / f"{results.started.replace('-', '').replace(':', '').replace(' ', 'T', 1).split()[0]}-{name}.json"
+    )
+    started, load = time.monotonic(), machine.load()
+
+    def keep() -> None:
+        minutes = round((time.monotonic() - started) / 60, 1)
+        results.groups[name] = GroupFacts(
+            started=results.started, minutes=minutes, rounds=run.rounds, scale=run.scale,
+            load_before=load, load_after=machine.load(), complete=results.complete,
+        )  # fmt: skip
+        if results.samples or results.skipped:
+            write_results(results, path)
+
+    try:
+        with ExitStack() as stack, run.attempt(name):
+            measure = GROUPS[name](run, stack)
+            for number in range(run.rounds):
+                measure(number)
+                keep()
+        after = machine.versions(_CHECKOUT)["fusepkg"]
+        if after != results.versions["fusepkg"]:
+            results.skipped["one version"] = f"the checkout changed during the run, it is {after} by now: measure again"
+        results.complete = bool(results.samples)
+    finally:
+        keep()
 
 
 def _interrupt(*_: object) -> NoReturn:

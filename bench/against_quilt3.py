@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 from fusepkg_cache.digest import Algorithm, Digest
 
 from bench import machine, workload
-from bench.bucket import answer_at_once
+from bench.failed import SubjectFailed
 from bench.processes import run_program, run_statement
-from bench.results import Sample
 from bench.subjects import fusepkg
-from bench.subjects.subject import SubjectFailed
 from fusepkg.model.entry import Entry
 from fusepkg.model.logical_key import tree_sort_key
 from fusepkg.model.manifest import FORMAT_VERSION, write_entry, write_header
@@ -63,9 +61,9 @@ def opening(run: Run, _stack: ExitStack) -> Measure:
                     load = machine.load()
                     facts = run_statement(environment(home), *program)
                     _expect(facts["entries"], entries, "entries")
-                    _record(run, row, subject, number, facts["seconds"], load)
+                    run.record_value(row, subject, number, facts["seconds"], load)
                     if row == "quilt3-open.first":
-                        _record(run, "quilt3-open.memory", subject, number, facts["peak_mb"], load)
+                        run.record_value("quilt3-open.memory", subject, number, facts["peak_mb"], load)
 
     return measure
 
@@ -78,7 +76,6 @@ def publishing(run: Run, stack: ExitStack) -> Measure:
     files = run.scaled(FILES)
     source = run.scratch / "published"
     workload.write_tree(source, directories=DIRECTORIES, files=files)
-    answer_at_once()
     gateway = start_gateway(run.scratch / "rgw-quilt3", stack)
     for key, what in (("new", "push"), ("again", "push again, unchanged"), ("install", "install")):
         run.results.add_row(f"quilt3-push.{key}", f"{what}, {files:,} files of 10 KB", "s")
@@ -104,7 +101,7 @@ def _publish_and_install(
         environ = environment(home / "other" if row == "quilt3-push.install" else home, settings)
         load = machine.load()
         ended = run_program(command, environ)
-        _record(run, row, subject, number, ended.seconds, load)
+        run.record_value(row, subject, number, ended.seconds, load)
         if row == "quilt3-push.again" and subject == OURS:
             _expect(json.loads(ended.output)["uploaded_objects"], 0, "uploads")
     _expect(sum(path.is_file() for path in installed.rglob("*")), files, "files")
@@ -165,10 +162,6 @@ def environment(home: Path, settings: Mapping[str, str] | None = None) -> dict[s
 
 def _in_order(number: int) -> list[str]:
     return [THEIRS, OURS] if number % 2 else [OURS, THEIRS]
-
-
-def _record(run: Run, row: str, subject: str, number: int, value: float, load: float) -> None:
-    run.record(Sample(row=row, subject=subject, round=number, value=value, passes=[], load=load))
 
 
 def _expect(found: int, wanted: int, what: str) -> None:

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 
 from bench import machine, workload
 from bench.readers import run_readers
-from bench.results import Sample
 from bench.rows import Row, Run, in_order_of_round, run_session, usable
 from bench.subjects import fusepkg, rclone
-from tests import rgw
 from tests.machine import why_no_s3
 from tests.rgw import REGION, Credentials, aws_environment, start_gateway
 
@@ -39,7 +37,6 @@ def bucket_reads(run: Run, stack: ExitStack) -> Measure:
         return lambda _: None
     source = run.scratch / "bucket"
     tree = workload.write_tree(source, directories=DIRECTORIES, files=run.scaled(FILES))
-    answer_at_once()
     gateway = start_gateway(run.scratch / "rgw", stack)
     bucket = gateway.bucket()
     settings = aws_environment(gateway.endpoint, gateway.owner)
@@ -62,19 +59,12 @@ def bucket_reads(run: Run, stack: ExitStack) -> Measure:
             for one in in_order_of_round(subjects, number):
                 run_session(run, one, [row], number)
             with run.attempt(f"boto3, {row.key}"):
+                run.forget_caches()
                 load = machine.load()
                 timing = run_readers([gets])
-                subject = f"boto3 x{BOTO3_THREADS}"
-                run.record(Sample(row=row.key, subject=subject, round=number, value=timing.rate, passes=[], load=load))
+                run.record_value(row.key, f"boto3 x{BOTO3_THREADS}", number, timing.rate, load)
 
     return measure
-
-
-def answer_at_once() -> None:
-    """Without this the server holds back each answer's last segment until the one before is acknowledged: 40 ms a GET,
-    whoever asks, so that nothing else would be measured."""
-    plain = "endpoint=127.0.0.1:{port}\n"
-    rgw._CONFIGURATION = rgw._CONFIGURATION.replace(plain, plain.replace("\n", " tcp_nodelay=1\n"))  # noqa: SLF001
 
 
 def _row(tree: Tree, readers: int) -> Row:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 from fusepkg_cache import Algorithm, Cache, Digest, verified
 
 from bench import machine, workload
+from bench.failed import SubjectFailed
 from bench.processes import run_statement
 from bench.readers import run_readers
-from bench.results import Sample
 from bench.subjects import fusepkg
-from bench.subjects.subject import SubjectFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +62,7 @@ def blobs(run: Run, _stack: ExitStack) -> Measure:
                 for key, loop in loops(place / "held", sets).items():
                     load = machine.load()
                     timing = run_readers([loop])
-                    run.record(Sample(row=key, subject=subject, round=number, value=timing.rate, passes=[], load=load))
+                    run.record_value(key, subject, number, timing.rate, load)
 
     return measure
 
@@ -87,11 +86,8 @@ def opening_a_cache(run: Run, _stack: ExitStack) -> Measure:
                 if facts["found"] != found:
                     raise SubjectFailed(f"the {key} cache gave {facts['found']} bytes")
                 grown[key] = facts["grown_mb"]["rss"]
-                row, value = f"cache-open.{key}", facts["seconds"]
-                run.record(Sample(row=row, subject="cache", round=number, value=value, passes=[], load=load))
-            more = grown["full"] - grown["empty"]
-            row = "cache-open.memory"
-            run.record(Sample(row=row, subject="cache", round=number, value=more, passes=[], load=machine.load()))
+                run.record_value(f"cache-open.{key}", "cache", number, facts["seconds"], load)
+            run.record_value("cache-open.memory", "cache", number, grown["full"] - grown["empty"])
 
     return measure
 

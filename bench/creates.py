@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from bench import machine, workload
-from bench.bucket import BOTO3_THREADS, answer_at_once
+from bench.bucket import BOTO3_THREADS
 from bench.readers import run_readers
-from bench.results import Sample
 from fusepkg.store.s3 import S3Settings, S3Store
 from tests.machine import why_no_s3
 from tests.rgw import REGION, Gateway, aws_environment, start_gateway
@@ -30,7 +29,6 @@ def creating(run: Run, stack: ExitStack) -> Measure:
     if reason := why_no_s3():
         run.results.skipped["s3-create"] = reason
         return lambda _: None
-    answer_at_once()
     gateway = start_gateway(run.scratch / "rgw-create", stack)
     count = run.scaled(OBJECTS)
     run.results.add_row(ROW, "create objects of 10 KB, 16 threads", "objects/s")
@@ -41,7 +39,7 @@ def creating(run: Run, stack: ExitStack) -> Measure:
             with run.attempt(f"{subject}, {ROW}"):
                 load = machine.load()
                 timing = run_readers([loop(gateway, gateway.bucket(), count)])
-                run.record(Sample(row=ROW, subject=subject, round=number, value=timing.rate, passes=[], load=load))
+                run.record_value(ROW, subject, number, timing.rate, load)
 
     return measure
 

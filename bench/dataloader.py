@@ -11,13 +11,14 @@ import io
 import json
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
 from bench import machine
-from bench.peers import SEED, make_bucket
 from bench.processes import run_program
-from bench.results import Sample
+from bench.remote import SEED, make_bucket
 from bench.rows import in_order_of_round, usable
 from bench.server import start_server, why_no_server
 from bench.subjects import fusepkg
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.rows import Measure, Run
+    from bench.server import Server
 
 FILES, DIRECTORIES = 20_000, 100
 WIDTH, HEIGHT = 500, 375
@@ -45,32 +47,56 @@ BUCKET, PACKAGE = "bench-loader", "package"
 REFERENCE = f"{BUCKET}/pictures:bench"
 
 
-def dataloader(run: Run, stack: ExitStack) -> Measure:
+def decoded(run: Run, _stack: ExitStack) -> Measure:
+    """Read pictures and decode them, as for training."""
+    return _loading(run, "decoded")
+
+
+def only_read(run: Run, _stack: ExitStack) -> Measure:
+    """Read pictures and do nothing with them."""
+    return _loading(run, "bytes")
+
+
+def _loading(run: Run, kind: str) -> Measure:
     """Three epochs of each way to read the same pictures."""
     if reason := why_no_server() or _why_no_torch():
         run.results.skipped["dataloader"] = reason
         return lambda _: None
+    there = run.once("pictures", partial(_set_up, run))
+    settings = there.server.environment(NEAR_MS)
+    mounts = (fusepkg.fusepkg(engine, REFERENCE, settings) for engine in fusepkg.ENGINES)
+    subjects = usable(run, [local(there.source), *mounts, Subject(PACKAGE, _unmounted)])
+    for epoch in range(1, EPOCHS + 1):
+        run.results.add_row(
+            f"loader.{kind}.{epoch}", f"epoch {epoch}, {there.count:,} files {KINDS[kind]}", "samples/s"
+        )
+
+    def measure(number: int) -> None:
+        for subject in in_order_of_round(subjects, number):
+            with run.attempt(f"{subject.name}, loader.{kind}"), run.place() as place, subject.open(place) as opened:
+                where = REFERENCE if subject.name == PACKAGE else str(opened.directory)
+                _epochs(run, subject.name, kind, where, there.count, number, fusepkg.environment(place, settings))
+
+    return measure
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """The server, the folder that was put there, and how many pictures are in it."""
+
+    server: Server
+    source: Path
+    count: int
+
+
+def _set_up(run: Run) -> _Pictures:
     source = run.scratch / "pictures"
     count = write_pictures(source, run.scaled(FILES))
-    server = start_server(run.scratch / "s3-loader", stack, (0, NEAR_MS))
+    server = start_server(run.scratch / "s3-loader", run.stack, (0, NEAR_MS))
     make_bucket(server, BUCKET)
     with run.place() as home:
         fusepkg.run(fusepkg.environment(home, server.environment(0)), "push", source, REFERENCE)
-    settings = server.environment(NEAR_MS)
-    mounts = (fusepkg.fusepkg(engine, REFERENCE, settings) for engine in fusepkg.ENGINES)
-    subjects = usable(run, [local(source), *mounts, Subject(PACKAGE, _unmounted)])
-    for kind, title in KINDS.items():
-        for epoch in range(1, EPOCHS + 1):
-            run.results.add_row(f"loader.{kind}.{epoch}", f"epoch {epoch}, {title}", "samples/s")
-
-    def measure(number: int) -> None:
-        for kind in KINDS:
-            for subject in in_order_of_round(subjects, number):
-                with run.attempt(f"{subject.name}, loader.{kind}"), run.place() as place, subject.open(place) as opened:
-                    where = REFERENCE if subject.name == PACKAGE else str(opened.directory)
-                    _epochs(run, subject.name, kind, where, count, number, fusepkg.environment(place, settings))
-
-    return measure
+    return _Pictures(server, source, count)
 
 
 def write_pictures(root: Path, count: int) -> int:
@@ -96,14 +122,12 @@ def _picture(chance: Random) -> bytes:
 
 
 def _epochs(run: Run, subject: str, kind: str, where: str, count: int, number: int, environ: dict[str, str]) -> None:
-    if not (run.dry or machine.why_no_drop()):
-        machine.drop_caches(machine.ALL)
+    run.forget_caches()
     load = machine.load()
     command = [sys.executable, "-W", "ignore", "-m", "bench.epochs", kind, where, str(count), str(EPOCHS)]
     rates = json.loads(run_program(command, environ).output.splitlines()[-1])
     for epoch, rate in enumerate(rates, 1):
-        row = f"loader.{kind}.{epoch}"
-        run.record(Sample(row=row, subject=subject, round=number, value=rate, passes=[], load=load))
+        run.record_value(f"loader.{kind}.{epoch}", subject, number, rate, load)
 
 
 @contextmanager

@@ -9,10 +9,13 @@ from bench.against_quilt3 import opening, publishing
 from bench.bucket import bucket_reads
 from bench.cache_rows import blobs, opening_a_cache
 from bench.creates import creating
-from bench.dataloader import dataloader
+from bench.dataloader import decoded, only_read
+from bench.in_place import first_read
+from bench.large_object import large_object
+from bench.many_files import many_files
 from bench.mount_times import mount_times
-from bench.packs import packs
 from bench.peers import peers
+from bench.random_reads import random_reads
 from bench.rows import (
     Run,
     in_order_of_round,
@@ -21,9 +24,10 @@ from bench.rows import (
     small_file_sessions,
     usable,
 )
+from bench.sparse import sparse
 from bench.subjects import fusepkg, rclone
 from bench.subjects.local import local
-from bench.tools import programs, random_reads
+from bench.tools import copying, names, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,20 +56,28 @@ def large_file(run: Run, _stack: ExitStack) -> Measure:
 
 GROUPS: dict[str, Callable[[Run, ExitStack], Measure]] = {
     "peers": peers,
-    "packs": packs,
+    "stream": large_object,
+    "sparse": sparse,
+    "in-place": first_read,
     "programs": programs,
     "random4k": random_reads,
-    "small": small_files,
-    "large": large_file,
-    "mount": mount_times,
-    "s3": bucket_reads,
-    "s3-create": creating,
-    "dataloader": dataloader,
-    "cache": blobs,
-    "cache-open": opening_a_cache,
+    "names": names,
+    "many": many_files,
+    "dataloader": decoded,
+    "dataloader-bytes": only_read,
     "quilt3-open": opening,
     "quilt3-push": publishing,
+    "copy": copying,
+    "mount": mount_times,
+    "small": small_files,
+    "large": large_file,
+    "s3": bucket_reads,
+    "s3-create": creating,
+    "cache": blobs,
+    "cache-open": opening_a_cache,
 }
+"""By the names that ``--rows`` takes. In one run ``peers``, ``stream`` and ``sparse`` share a server, as do both
+``dataloader``s."""
 
 
 def _on_local_disk(run: Run, source: Path, sessions: list[list[Row]]) -> Measure:

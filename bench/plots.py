@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.results import Results
 
 COLOURS = {
-    "erofs": "#0b6e4f", "fuse": "#5aa469", "local": "#777777", "obstore": "#444444",
+    "erofs": "#0b6e4f", "fuse": "#5aa469", "erofs plain": "#9fc5b3", "local": "#777777", "obstore": "#444444",
     "rclone full": "#c1666b", "juicefs": "#4281a4", "s3fs": "#d4a017",
 }  # fmt: skip
 SUBJECTS = tuple(COLOURS)
@@ -47,6 +47,7 @@ def _cold_by_distance(results: Results, path: Path) -> Path | None:
     keys = [row.key for row in results.rows if row.key.startswith("cold.list.")]
     if not keys:
         return None
+    keys.sort(key=lambda key: int(key.rpartition(".")[2]))
     delays = [int(key.rpartition(".")[2]) for key in keys]
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(7, 4), dpi=DPI, layout="constrained")

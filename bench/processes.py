@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.subjects.subject import SubjectFailed
+from bench.failed import SubjectFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The results of one run, as a file keeps them."""
+"""The results of one group of rows, as a file keeps them; and of several groups joined."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 FORMAT = 1
@@ -40,8 +41,25 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.passes, default=self.value)
 
 
+class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """When a group of rows was measured, and how: ``minutes`` with its setting up, load averages before and after.
+
+    ``complete`` is False for one that was interrupted."""
+
+    started: str
+    minutes: float
+    rounds: int
+    scale: float
+    load_before: float
+    load_after: float
+    complete: bool = False
+
+
 class Results(msgspec.Struct, kw_only=True):
-    """One run. ``skipped`` says of subjects and groups why they were not measured."""
+    """One group of rows of a run, or several joined. ``skipped`` says of subjects and rows why they were not measured.
+
+    ``groups`` is empty in files of older runs, which had all groups in one.
+    """
 
     format: int = FORMAT
     started: str
@@ -49,6 +67,7 @@ class Results(msgspec.Struct, kw_only=True):
     machine: dict[str, str]
     versions: dict[str, str]
     options: dict[str, str]
+    groups: dict[str, GroupFacts] = msgspec.field(default_factory=dict)
     rows: list[RowFacts] = msgspec.field(default_factory=list)
     skipped: dict[str, str] = msgspec.field(default_factory=dict)
     samples: list[Sample] = msgspec.field(default_factory=list)
@@ -63,7 +82,7 @@ class Results(msgspec.Struct, kw_only=True):
 def write_results(results: Results, path: Path) -> None:
     """Write the file, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
+    draft = path.with_name(f"{path.name}.draft")
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
     draft.rename(path)
 
@@ -74,3 +93,38 @@ def read_results(path: Path) -> Results:
     if results.format != FORMAT:
         raise ValueError(f"{path} has results of format {results.format}, not {FORMAT}")
     return results
+
+
+def join(several: Sequence[Results]) -> Results:
+    """Make one of the results of several groups, in the order of the groups' last runs.
+
+    Of a group that was measured more than once the last complete run counts, or the last if none is. Raises ValueError
+    if they are of different versions or machines: their figures cannot be compared.
+    """
+    chosen: dict[tuple[str, ...], Results] = {}
+    for one in sorted(several, key=lambda one: one.started):
+        key = tuple(one.groups) or (one.started,)
+        if key not in chosen or one.complete or not chosen[key].complete:
+            chosen.pop(key, None)
+            chosen[key] = one
+    first, *others = chosen.values()
+    for other in others:
+        for name in ("machine", "versions"):
+            mine, theirs = getattr(first, name), getattr(other, name)
+            if mine != theirs:
+                differs = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+                raise ValueError(f"results of {first.started} and {other.started} differ in {', '.join(differs)}")
+    joined = Results(
+        started=first.started,
+        complete=all(one.complete for one in chosen.values()),
+        machine=first.machine,
+        versions=first.versions,
+        options=first.options if not others else {},
+    )
+    for one in chosen.values():
+        joined.groups.update(one.groups)
+        joined.skipped.update(one.skipped)
+        joined.samples += one.samples
+        for row in one.rows:
+            joined.add_row(row.key, row.title, row.unit)
+    return joined

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from subprocess import TimeoutExpired
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench import machine, workload
+from bench.failed import SubjectFailed
 from bench.memory import KINDS, Peak
 from bench.readers import ReaderFailed, Timing, run_readers
 from bench.results import Results, Sample
-from bench.subjects.subject import SubjectFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,11 @@ MIN_MEASURED_S = 1.0
 """A row that takes less is repeated until its passes together take this: a tenth of a second is mostly noise."""
 
 MAX_PASSES = 15
+
+_EXPECTED = (SubjectFailed, ReaderFailed)
+"""Errors whose message says all; of others the report shows the line that raised them."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,10 @@ Measure = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the bench. ``scale`` shrinks every workload.
+    """One group of rows within a run of the bench. ``scale`` shrinks every workload.
 
-    ``dry`` is a run that judges no time: each row has one pass, and the kernel's caches are left alone.
+    ``dry`` is a run that judges no time: each row has one pass, and the kernel's caches are left alone. ``sources`` is
+    a tree of source files, if one was named. ``stack`` and ``shared`` are of the whole run: see ``once``.
     """
 
     results: Results
@@ -63,6 +69,28 @@ class Run:
     rounds: int
     scale: float
     dry: bool = False
+    sources: Path | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def for_group(self, results: Results) -> Run:
+        """Return the same run, with the results of another group."""
+        return replace(self, results=results)
+
+    def once(self, name: str, make: Callable[[], _T]) -> _T:
+        """Return what ``make`` returns, and that again when another group asks for the same name."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        made: _T = self.shared[name]
+        return made
+
+    def forget_caches(self) -> None:
+        """Drop all caches of the kernel before a cold row. Raises SubjectFailed if only root could."""
+        if self.dry:
+            return
+        if reason := machine.why_no_drop():
+            raise SubjectFailed(f"not measured cold: {reason}")
+        machine.drop_caches(machine.ALL)
 
     def scaled(self, number: int) -> int:
         """That much of a workload, at the run's scale."""
@@ -76,17 +104,23 @@ class Run:
             return
         unit = next(facts.unit for facts in self.results.rows if facts.key == row)
         sys.stderr.write(
-            f"round {number + 1}/{self.rounds}  {subject:12} {row:24} {value:12,.{2 if unit == 's' else 0}f} {unit}\n"
+            f"round {number + 1}/{self.rounds}  {subject:14} {row:24} {value:12,.{2 if unit == 's' else 0}f} {unit}\n"
         )
+
+    def record_value(self, row: str, subject: str, number: int, value: float, load: float | None = None) -> None:
+        """Keep a value of one pass; ``load`` is the load average before it, by default that of now."""
+        load = machine.load() if load is None else load
+        self.record(Sample(row=row, subject=subject, round=number, value=value, passes=[], load=load))
 
     @contextmanager
     def attempt(self, what: str) -> Iterator[None]:
-        """A subject that fails is left out and named in the report; the others go on."""
+        """Name a subject that fails in the report; the others go on, whatever the error is."""
         try:
             yield
-        except (SubjectFailed, ReaderFailed, TimeoutExpired) as exc:
-            self.results.skipped[what] = str(exc)
-            sys.stderr.write(f"{what} FAILED: {exc}\n")
+        except Exception as exc:  # noqa: BLE001 - one row must not lose the others
+            said = str(exc) if isinstance(exc, _EXPECTED) else "".join(traceback.format_exception(exc)[-2:])
+            self.results.skipped[what] = said
+            sys.stderr.write(f"{what} FAILED: {said}\n")
 
     @contextmanager
     def place(self) -> Iterator[Path]:
@@ -174,10 +208,10 @@ def record_memory(run: Run, subject: str, peak: Peak, number: int) -> None:
     for moment, found in (("peak", peak.seen), ("after", left)):
         for kind in KINDS:
             key = f"memory.{moment}.{kind}"
-            run.results.add_row(key, f"{'peak' if moment == 'peak' else 'at the end'}, {kind}", "MB")
+            run.results.add_row(key, f"{'peak' if moment == 'peak' else 'at the end'}, {KINDS[kind]}", "MB")
             if peak.seen["rss"]:
                 value = round(found[kind], 1)
-                run.record(Sample(row=key, subject=subject, round=number, value=value, passes=[], load=machine.load()))
+                run.record_value(key, subject, number, value)
 
 
 def small_file_sessions(tree: Tree) -> list[list[Row]]:

@@ -88,14 +88,21 @@ class Server:
         }
 
     def gets(self, delay_ms: int) -> int:
-        """GETs that arrived at the server by the way with that delay, since it started."""
+        """Return the GETs that arrived at the server by the way with that delay, since it started."""
+        return self._counted(delay_ms, "stot")
+
+    def sent_bytes(self, delay_ms: int) -> int:
+        """Return the bytes that answered these GETs, headers included."""
+        return self._counted(delay_ms, "bout")
+
+    def _counted(self, delay_ms: int, column: str) -> int:
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(str(self.directory / "haproxy.sock"))
             asking.sendall(b"show stat\n")
             with asking.makefile("r") as answer:
                 rows = list(csv.DictReader(answer.read().lstrip("# ").splitlines()))
         return next(
-            int(row["stot"]) for row in rows if row["pxname"] == f"gets{delay_ms}" and row["svname"] == "BACKEND"
+            int(row[column]) for row in rows if row["pxname"] == f"gets{delay_ms}" and row["svname"] == "BACKEND"
         )
 
 

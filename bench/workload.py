@@ -47,14 +47,14 @@ class Tree:
     file_bytes: int
 
 
-def write_tree(root: Path, *, directories: int, files: int) -> Tree:
+def write_tree(root: Path, *, directories: int, files: int, file_bytes: int = SMALL_FILE_BYTES) -> Tree:
     """Write ``files`` small files of random bytes, spread over ``directories``."""
     paths = tuple(f"d{number % directories:03}/f{number:06}" for number in range(files))
     for number in range(directories):
         (root / f"d{number:03}").mkdir(parents=True)
     for path in paths:
-        (root / path).write_bytes(os.urandom(SMALL_FILE_BYTES))
-    return Tree(tuple(sorted(paths)), SMALL_FILE_BYTES)
+        (root / path).write_bytes(os.urandom(file_bytes))
+    return Tree(tuple(sorted(paths)), file_bytes)
 
 
 def write_large(root: Path, size: int) -> Tree:

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.memory import processes_of_session
-from bench.subjects.subject import Opened, Subject, SubjectFailed, is_mounted, unmount
+from bench.failed import SubjectFailed
+from bench.memory import processes_of_mount
+from bench.subjects.subject import Opened, Subject, is_mounted, unmount
 from fusepkg.engines.kernel import why_no_erofs, why_no_fuse
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def mounted(engine: str, reference: str, mountpoint: Path, environ: Mapping[str,
         mount_s = time.monotonic() - start
         records = json.loads(run(environ, "mounts", "--json"))
         daemon = next(record["pid"] for record in records if record["mountpoint"] == str(mountpoint))
-        yield Opened(mountpoint, lambda: processes_of_session(daemon), mount_s)
+        ours = f"FUSEPKG_CACHE_DIR={environ['FUSEPKG_CACHE_DIR']}"
+        yield Opened(mountpoint, lambda: processes_of_mount(daemon, ours), mount_s)
         run(environ, "umount", mountpoint)
     finally:
         if is_mounted(mountpoint):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.failed import SubjectFailed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -17,10 +19,6 @@ MOUNT_TIMEOUT_S = 60.0
 """Until a mount is there; on a busy machine all are within seconds."""
 
 _POLL_S = 0.01
-
-
-class SubjectFailed(Exception):
-    """A subject did not give its directory; the message ends with what its program said."""
 
 
 @dataclass(frozen=True, slots=True)

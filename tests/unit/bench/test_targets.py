@@ -4,7 +4,7 @@ import pytest
 
 from bench.report import render
 from bench.results import Results, Sample
-from bench.targets import Target, outcome, ratios, value_of
+from bench.targets import AIMS, BEST_PEER, ROWS_OF_AIMS, Target, outcome, ratios, value_of
 
 
 def results_of(*samples: tuple[str, str, int, float], unit: str = "files/s") -> Results:
@@ -64,9 +64,28 @@ def test_of_a_peak_the_most_counts_and_of_all_else_the_median() -> None:
     assert value_of(results, "memory.after.anon", "fuse") is None
 
 
-@pytest.mark.parametrize(("at_least", "value", "met"), [(True, 0.8, True), (True, 0.79, False), (False, 0.8, False)])
+@pytest.mark.parametrize(
+    ("at_least", "value", "met"), [(True, 0.8, True), (True, 0.79, False), (False, 0.8, True), (False, 0.81, False)]
+)
 def test_which_side_of_the_limit_is_the_right_one(at_least: bool, value: float, met: bool) -> None:
     assert Target(CACHED, "erofs", 0.8, at_least=at_least).is_met(value) is met
+
+
+def test_the_best_peer_is_the_faster_of_rclone_and_juicefs_and_s3fs_does_not_count() -> None:
+    samples = [(CACHED, name, 0, value) for name, value in
+               (("rclone full", 10.0), ("juicefs", 20.0), ("s3fs", 90.0), ("erofs", 60.0))]  # fmt: skip
+    assert outcome(results_of(*samples), Target(CACHED, "erofs", 2, BEST_PEER)) == 3.0
+
+
+def test_times_are_the_inverse_of_rates() -> None:
+    results = results_of((CACHED, "local", 0, 10.0), (CACHED, "fuse", 0, 2.0))
+    target = Target(CACHED, "fuse", 4, "local", at_least=False, of_time=True)
+    assert outcome(results, target) == 5.0
+    assert target.words("files/s") == "at most 4 x the time of the folder"
+
+
+def test_every_aim_has_words_for_a_page_where_it_was_not_measured() -> None:
+    assert {target.row for target in AIMS} == set(ROWS_OF_AIMS)
 
 
 @pytest.mark.parametrize("markdown", [False, True])
@@ -77,10 +96,10 @@ def test_the_report_shows_values_ratios_and_verdicts(markdown: bool) -> None:
     )  # fmt: skip
     results.skipped["s3"] = "no server"
     shown = render(results, markdown=markdown).splitlines()
-    values = next(line for line in shown if f"the row {CACHED}" in line)
+    values = next(line for line in shown if f"the row {CACHED}" in line and "1,000" in line)
     assert [cell for cell in ("1,000", "900", "300", "100", "0.90", "0.30", "9.00", "3.00") if cell not in values] == []
     verdicts = [line.rstrip("| ").rpartition("  " if not markdown else "| ")[2] for line in shown if "at least" in line]
-    assert verdicts.count("met") == 1
-    assert verdicts.count("NOT met") == 1
+    assert verdicts.count("yes") == 1
+    assert verdicts.count("no") == 1
     assert verdicts.count("not measured") == len(verdicts) - 2
     assert "- s3: no server" in shown
