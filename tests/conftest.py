@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -49,6 +51,17 @@ def command_server() -> Iterator[None]:
     end_server()
 
 
+_numbers = itertools.count()
+"""Of the tests of this process, for the names of their directories."""
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As pytest's own, but that looks through the directories of all tests before it for a free number."""
+    name = re.sub(r"\W", "_", request.node.name)[:27]
+    return tmp_path_factory.mktemp(f"{name}{next(_numbers)}", numbered=False)
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home directory of the test's own: no setting, cache, credential or proxy of the user's reaches a test."""
@@ -57,21 +70,23 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
             monkeypatch.delenv(name)
         if name.lower() in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
             monkeypatch.delenv(name)
-    home = tmp_path / "home"
+    home, number = tmp_path / "home", next(_numbers)
     settings = {
         "HOME": home,
         "XDG_CACHE_HOME": home / ".cache",
         "XDG_CONFIG_HOME": home / ".config",
         "XDG_DATA_HOME": home / ".local" / "share",
         "XDG_STATE_HOME": home / ".local" / "state",
-        "XDG_RUNTIME_DIR": tmp_path_factory.mktemp("run"),  # short, as in life: a socket's path has 107 bytes
+        "XDG_RUNTIME_DIR": tmp_path_factory.mktemp(
+            f"run{number}", numbered=False
+        ),  # short, as in life: a socket's path has 107 bytes
         "FUSEPKG_CACHE_DIR": home / "fusepkg-cache",
         "FUSEPKG_DATA_DIR": home / "fusepkg-data",
     }
     for name, directory in settings.items():
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         monkeypatch.setenv(name, str(directory))
-    config = tmp_path_factory.mktemp("config") / "fusepkg.toml"
+    config = tmp_path_factory.mktemp(f"config{number}", numbered=False) / "fusepkg.toml"
     config.touch()
     monkeypatch.setenv("FUSEPKG_CONFIG", str(config))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "no-aws-config"))

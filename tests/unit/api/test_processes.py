@@ -16,7 +16,7 @@ import trio
 from fusepkg import Package
 from fusepkg.opened.contexts import close_contexts, current_context
 
-_WORKERS = 4
+_WORKERS = 2
 
 
 def _lengths(part: tuple[Package, int]) -> dict[str, int]:

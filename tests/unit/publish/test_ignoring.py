@@ -119,7 +119,8 @@ def test_patterns_mean_what_git_says(tmp_path: Path) -> None:
             input="\0".join(keys), capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         theirs = {key for key in told.stdout.split("\0") if key}
-        assert {key for key in keys if _is_out(Ignoring(tmp_path), key)} == theirs, text
+        ignoring = Ignoring(tmp_path)
+        assert {key for key in keys if _is_out(ignoring, key)} == theirs, text
 
 
 def _is_out(ignoring: Ignoring, key: str) -> bool:
