@@ -58,6 +58,8 @@ class Algorithm(enum.Enum):
     MD5 = "md5"
     MD5_DOS2UNIX = "md5-dos2unix"
 
+    __hash__ = object.__hash__  # there is one of each; that of Enum runs Python code
+
     @property
     def weak(self) -> bool:
         """Whether somebody could make other bytes with the same value."""
@@ -78,6 +80,12 @@ class Digest:
     def __post_init__(self) -> None:
         if len(self.value) != DIGEST_BYTES:
             raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(self.value)}")
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Digest) and self.value == other.value and self.algorithm is other.algorithm
 
     @property
     def hex(self) -> str:
@@ -187,6 +195,8 @@ class Hashing:
 
 def compute_digest(algorithm: Algorithm, data: bytes | bytearray | memoryview) -> Digest:
     """The digest of a whole blob held in memory; no scope is in it."""
+    if algorithm is Algorithm.SHA2_256_CHUNKED and 0 < len(data) <= MIN_CHUNK_BYTES:
+        return combine_chunks([hashlib.sha256(data).digest()])
     hashing = Hashing(algorithm, len(data))
     hashing.update(data)
     return hashing.digest()

@@ -8,6 +8,7 @@ index costs time. It is put in a fresh place then, and filled in the background 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -150,7 +151,7 @@ class BlobIndex:
 
     def _is_current(self, file: IndexFile) -> bool:
         try:
-            found = self._path.stat()
+            found = os.stat(self._path)
         except FileNotFoundError:
             return False
         return (found.st_dev, found.st_ino) == file.identity

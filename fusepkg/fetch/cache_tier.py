@@ -16,7 +16,7 @@ import trio
 from fusepkg_cache import BlobTooLarge, TemporaryBlob
 from fusepkg_cache.errors import CacheError, CacheUnusable
 
-from fusepkg.fetch.held import HELD_BYTES, HELD_BYTES_ALONE, HeldPieces
+from fusepkg.fetch.held import HELD_BYTES, HELD_BYTES_ALONE, Arrived, HeldPieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,6 +72,7 @@ class CacheTier:
         self._failing = False
         self._warned_s: float | None = None
         self._held = HeldPieces()
+        self._arrived = Arrived()
         self._files: OrderedDict[Digest, TemporaryBlob] = OrderedDict()
         self._recent: OrderedDict[Digest, None] = OrderedDict()
         self._evicts_until_s = 0.0
@@ -97,6 +98,9 @@ class CacheTier:
 
     def read(self, name: Digest, offset: int, length: int) -> bytes | None:
         """Return part of a blob that is here, checked; None if it is not."""
+        data = self._arrived.read(name, offset, length)
+        if data is not None:
+            return data
         data = self._held.read(name, offset, length)
         if data is not None:
             if not self.is_tight:
@@ -174,6 +178,14 @@ class CacheTier:
         """Hold a piece in memory until its readers have passed it, or others need the room."""
         self._held.bound = HELD_BYTES_ALONE if self.is_tight else HELD_BYTES
         self._held.add(name, data)
+
+    def hold_until_read(self, name: Digest, data: bytes) -> None:
+        """Hold a small piece that was fetched ahead in memory until it is read, beside what the cache keeps of it."""
+        self._arrived.add(name, data)
+
+    def forget_unread(self) -> None:
+        """Hold nothing more that was fetched ahead."""
+        self._arrived.clear()
 
     async def keep(self, blobs: list[Verified], asked_for: list[Verified]) -> None:
         """Put blobs into the cache; hold those it refuses. Raises nothing but Cancelled.

@@ -16,6 +16,9 @@ look into the cache."""
 HELD_BYTES_ALONE = 256 * 1024 * 1024
 """Held if there is no cache, or one too small for what is read at a time: as many chunks as 32 readers stand in."""
 
+ARRIVED_BYTES = 16 * 1024 * 1024
+"""Small pieces in memory that were not read yet: four ranges of packs."""
+
 
 @dataclass(slots=True)
 class _Held:
@@ -81,3 +84,42 @@ class HeldPieces:
 
     def _drop(self, name: Digest) -> None:
         self.bytes -= len(self._held.pop(name).data)
+
+
+class Arrived:
+    """Small pieces that were fetched ahead, until their first read, which then needs no look into the cache.
+
+    Those that arrived first go first.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._pieces: OrderedDict[Digest, bytes] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def add(self, name: Digest, data: bytes) -> None:
+        """Hold a piece until it is read."""
+        if name in self._pieces or len(data) > ARRIVED_BYTES:
+            return
+        self._pieces[name] = data
+        self.bytes += len(data)
+        while self.bytes > ARRIVED_BYTES:
+            self.bytes -= len(self._pieces.popitem(last=False)[1])
+
+    def read(self, name: Digest, offset: int, length: int) -> bytes | None:
+        """Return part of a piece; None if it is not held. A piece that was read to its end goes."""
+        data = self._pieces.get(name)
+        if data is None:
+            return None
+        if offset + length < len(data):
+            return data[offset : offset + length]
+        del self._pieces[name]
+        self.bytes -= len(data)
+        return data[offset:] if offset else data
+
+    def clear(self) -> None:
+        """Let all of them go."""
+        self._pieces.clear()
+        self.bytes = 0

@@ -34,6 +34,8 @@ class Kind(enum.Enum):
     FILE = "file"
     """The same, streamed into a temporary file, because the cache does not keep it."""
 
+    __hash__ = object.__hash__  # there is one of each; that of Enum runs Python code
+
 
 PieceKey: TypeAlias = "tuple[Kind, Digest, PhysicalKey]"
 

@@ -397,6 +397,8 @@ class FetchPipeline:
         self._tier.note_fetched(blob.digest)
         if len(blob.data) > SMALL_BYTES or self._tier.is_tight:
             self._tier.hold(blob.digest, blob.data)
+        elif flight.background:
+            self._tier.hold_until_read(blob.digest, blob.data)
         flight.blob = blob
         self._keeping.add(flight)
 

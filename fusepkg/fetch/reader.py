@@ -106,6 +106,7 @@ class EntryReader:
     def forget_versions(self) -> None:
         """Keep nothing of the versions that were read; those that still are will be noted again."""
         self._ahead.forget()
+        self._tier.forget_unread()
 
     def prefetch(self, version: VersionPacks, numbers: Sequence[range], rate: int | None = None) -> Prefetch:
         """Return what fetches the entries with these numbers, behind all readers, once it is run."""

@@ -46,6 +46,9 @@ class PhysicalKey:
     key: str
     version: str | None = None
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     def __str__(self) -> str:
         if self.scheme == "file":
             return f"file://{quote(self.key, safe=_SAFE)}"
