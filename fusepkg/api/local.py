@@ -163,7 +163,7 @@ def clear_cache(version: OpenVersion, numbers: range) -> None:
 def start(version: OpenVersion, directory: Path, engine: str) -> None:
     """Mount the package there until somebody unmounts it; made if it is not there. Raises MountError."""
     directory.mkdir(parents=True, exist_ok=True)
-    from fusepkg.daemon.spawn import spawn_mount
+    from fusepkg.daemon.start import spawn_mount
 
     reference = replace(version.reference, top_hash=version.index.top_hash)
     spawn_mount(MountRequest(reference, directory, version.context.settings, engine, view=view_of(version)))
@@ -175,7 +175,7 @@ def mounted(version: OpenVersion, directory: Path | None, engine: str) -> Iterat
 
     The mount ends with this process, however that ends. A forked child that leaves the block ends nothing.
     """
-    from fusepkg.daemon.spawn import spawn_mount
+    from fusepkg.daemon.start import spawn_mount
 
     made: tuple[Path, ...] = ()
     if directory is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 import weakref
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,12 +20,11 @@ from fusepkg.errors import CacheFailure
 from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import DVC
 from fusepkg.package.fallback import open_with_fallback
-from fusepkg.package.open import resolve_or_remember
 from fusepkg.package.replaced import ReplacedPlaces
+from fusepkg.package.source import RegistryVersions
 from fusepkg.registry.layout import block_list_key, pack_key
 from fusepkg.registry.manifests import get_chunk_list
 from fusepkg.registry.packs import get_pack_table
-from fusepkg.registry.resolve import Resolved
 from fusepkg.state.damage import note_damaged
 from fusepkg.state.hints import Hints
 from fusepkg.store.opening import StoreSet
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from fusepkg_cache.digest import Digest
 
     from fusepkg.app.settings import Settings
-    from fusepkg.dvc.package import ImportedRevision
     from fusepkg.fetch.blocking_reader import BlockingReader
     from fusepkg.fetch.direct import DirectReader
     from fusepkg.fetch.packs import VersionPacks
@@ -48,6 +45,8 @@ if TYPE_CHECKING:
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.model.reference import BucketUrl, Reference
     from fusepkg.package.open import OpenedPackage
+    from fusepkg.package.source import VersionSource
+    from fusepkg.registry.resolve import Resolved
     from fusepkg.state.file_identity import FileIdentity
     from fusepkg.store.protocol import ObjectStore
 
@@ -198,7 +197,7 @@ class Context:
     def _replaced_in(self, registry: BucketUrl) -> ReplacedPlaces:
         with self._lock:
             if registry not in self._replaced:
-                self._replaced[registry] = ReplacedPlaces(self.store(registry), lambda: self.hints)
+                self._replaced[registry] = ReplacedPlaces(self.store(registry))
             return self._replaced[registry]
 
     def _open_cache(self) -> Cache:
@@ -213,19 +212,19 @@ class Context:
 
     # --- versions --------------------------------------------------------------------------------------------
 
-    def resolve(self, reference: Reference) -> tuple[Resolved, float | None]:
-        """Return the version a reference names, and None, or when its tag was last seen to name it (Unix time) where
-        the bucket cannot be reached. Raises PackageError, RemoteError."""
-        if reference.bucket.scheme == DVC and reference.top_hash is None:
-            brought = self._bring(reference)
-            return Resolved(reference, brought.top_hash, reference.tag), brought.offline_since_s
-        return resolve_or_remember(self.store(reference.bucket), reference, self.hints)
+    def resolve(self, reference: Reference) -> Resolved:
+        """Return the version a reference names, also where the bucket cannot be reached but was before.
 
-    def _bring(self, reference: Reference) -> ImportedRevision:
-        """Read a DVC repository, so that its registry on this machine has the version that a reference names."""
-        from fusepkg.dvc.package import bring  # here: few programs need it
+        Raises PackageError, RemoteError.
+        """
+        return self._versions_of(reference.bucket).resolve(reference)
 
-        return bring(reference, self.stores, self.settings.s3, self.settings.data_dir)
+    def _versions_of(self, bucket: BucketUrl) -> VersionSource:
+        if bucket.scheme == DVC:
+            from fusepkg.dvc.package import DvcVersions  # here: few programs need it
+
+            return DvcVersions(self.stores, self.settings.s3, self.settings.data_dir)
+        return RegistryVersions(self.store(bucket), self.hints)
 
     def open_package(
         self,
@@ -238,24 +237,16 @@ class Context:
         Such an index lies in a directory that is removed when ``temporary`` is closed (now, unless given); it stays
         readable for this process. Raises PackageError, RemoteError, IntegrityError, CacheFailure.
         """
-        store, indexes = self.store(reference.bucket), self.settings.indexes_dir
-        exact, brought = reference, None
-        if reference.bucket.scheme == DVC and reference.top_hash is None:
-            progress(f"Reading {reference}", 0, 0)
-            brought = self._bring(reference)
-            exact = replace(reference, top_hash=brought.top_hash)
+        bucket, indexes = reference.bucket, self.settings.indexes_dir
+        versions = self._versions_of(bucket)
+        progress(f"{versions.step} {reference}", 0, 0)
+        resolved = versions.resolve(reference)
         with ExitStack() as now:
-            opened = open_with_fallback(store, exact, indexes, self.hints, progress, temporary or now)
-        if brought is not None:
-            resolved = Resolved(reference, brought.top_hash, reference.tag)
-            opened = replace(opened, resolved=resolved, offline_since_s=brought.offline_since_s)
-        elif reference.bucket.scheme == DVC:
-            from fusepkg.dvc.package import use_remotes
-
-            use_remotes(opened.index.header, self.stores, self.settings.s3)
-        self._replaced_in(reference.bucket).note(opened)
+            opened = open_with_fallback(self.store(bucket), resolved, indexes, progress, temporary or now)
+        versions.use(opened.index)
+        self._replaced_in(bucket).note(opened)
         with self._lock:
-            self._opened.setdefault(reference.bucket, []).append(weakref.ref(opened.index))
+            self._opened.setdefault(bucket, []).append(weakref.ref(opened.index))
         return opened
 
     # --- the end ---------------------------------------------------------------------------------------------

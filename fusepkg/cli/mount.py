@@ -200,15 +200,11 @@ def followed_reference(ref: str, tag: str) -> Reference:
 
 def mount_behind(request: MountRequest) -> Ready:
     """Mount in the background. Raises MountError."""
-    if request.view is not None:  # the engine of queries has started threads, which no fork survives
-        from fusepkg.daemon.spawn import spawn_mount
-
-        with progress_bar() as show:
-            return Ready(spawn_mount(request, lambda step: show(step.what, step.done, step.total)))
     from fusepkg.daemon.start import start_mount
 
+    has_threads = request.view is not None  # those of the engine of queries
     # The bar has a thread of its own, so it may only be started once the daemon has been forked off.
-    with start_mount(request) as starting, progress_bar() as show:
+    with start_mount(request, has_threads=has_threads) as starting, progress_bar() as show:
         return starting.follow(lambda step: show(step.what, step.done, step.total))
 
 
@@ -226,7 +222,7 @@ def _mount_here(request: MountRequest, describe: Callable[[Ready], None]) -> Non
         elif isinstance(event, Step) and not event.done:
             note(event.what)
 
-    run_mount(request, "the terminal", announce)
+    run_mount(request, announce)
 
 
 def _mount_and_stay(request: MountRequest, describe: Callable[[Ready], None]) -> None:

@@ -30,7 +30,7 @@ def open_package(app: Context, ref: str) -> OpenedPackage:
     indexes = app.settings.indexes_dir
     if not opened.index_root.is_relative_to(indexes):
         warn_of_cache(f"{indexes} cannot be written to, so the index was made for this command only")
-    _warn_if_offline(opened.offline_since_s)
+    _warn_if_offline(opened.resolved.offline_since_s)
     return opened
 
 
@@ -58,8 +58,8 @@ def picked_view(app: Context, ref: str, where: str, layout: str) -> tuple[Refere
 
 def resolve_reference(app: Context, ref: str) -> Resolved:
     """Return the version a reference names. Raises PackageError, RemoteError."""
-    resolved, offline_since_s = app.resolve(parse_reference(ref))
-    _warn_if_offline(offline_since_s)
+    resolved = app.resolve(parse_reference(ref))
+    _warn_if_offline(resolved.offline_since_s)
     return resolved
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +36,7 @@ from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import forget_index
 from fusepkg.package.open import open_package as build_package
 from fusepkg.publish.packs import pack_version
+from fusepkg.registry.resolve import Resolved
 from fusepkg.state.damage import forget_damaged, note_damaged
 from fusepkg.state.install_record import installed_at
 
@@ -160,9 +160,7 @@ def _index_of_other_places(app: Context, ref: str, index: Index, scratch: Path) 
     reference = parse_reference(ref)
     store = app.store(reference.bucket)
     try:
-        newer = build_package(
-            store, replace(reference, top_hash=index.top_hash), scratch, app.hints, lambda *_: None
-        ).index
+        newer = build_package(store, Resolved(reference, index.top_hash, None), scratch, lambda *_: None).index
     except FusepkgError:
         return None
     pairs = zip(index.entries, newer.entries, strict=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fusepkg.daemon.logs import log_path_for
 from fusepkg.daemon.records import MountRecord, View
 
 if TYPE_CHECKING:
@@ -48,15 +49,18 @@ class MountRequest:
     """Processes that answer from the cache beside the one that fetches; None: none."""
     view: View | None = None
     """Of a view, whose hash ``reference`` has."""
+    log: Path | None = None
+    """The file that the mount's process logs to; None: the terminal."""
 
     @property
     def shown(self) -> str:
         """The reference as people know it."""
         return self.view.reference if self.view else str(self.reference)
 
-    def absolute(self) -> MountRequest:
-        """Return the same request for a process that works in another directory."""
-        return replace(self, mountpoint=self.mountpoint.absolute())
+    def in_background(self) -> MountRequest:
+        """Return the same request for a process of its own, with a log file. Raises ControlError."""
+        mountpoint = self.mountpoint.absolute()
+        return replace(self, mountpoint=mountpoint, log=log_path_for(self.settings.cache_dir, mountpoint))
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

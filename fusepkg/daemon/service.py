@@ -42,7 +42,7 @@ from fusepkg.daemon.request import Ready, Step
 from fusepkg.daemon.runtime import runtime_directory
 from fusepkg.daemon.stacks import log_tasks_on_signal
 from fusepkg.daemon.supervision import Supervision, require_kernel
-from fusepkg.daemon.switching import ShownPackage, Switcher
+from fusepkg.daemon.switching import Switcher
 from fusepkg.engines.image_mount import image_mounted
 from fusepkg.engines.mounting import EngineChoice, LeftSession, MountOptions, mounted, resumed
 from fusepkg.engines.session_end import wait_for_session_end
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from fusepkg.app.context import Context
     from fusepkg.daemon.request import Event, MountRequest
+    from fusepkg.daemon.shown_package import ShownPackage
     from fusepkg.engines.crew import Crew
     from fusepkg.engines.mounting import RunningMount
     from fusepkg.fetch.reader import EntryReader
@@ -89,7 +90,6 @@ class MountService:
         mountpoint: Path,
         choice: EngineChoice,
         first: ShownPackage,
-        log_path: str,
         give_up_claim: Callable[[], None],
         until_end: ExitStack,
         crew: Crew,
@@ -101,7 +101,6 @@ class MountService:
         self._shown = first
         self._index_root = first.opened.index_root
         self._context = context
-        self._log_path = log_path
         self._give_up_claim = give_up_claim
         self._until_end = until_end
         self._record: MountRecord
@@ -332,9 +331,9 @@ class MountService:
             engine_reason=self._choice.reason,
             started_s=time.time(),
             socket=socket,
-            log=self._log_path,
+            log=str(self._request.log or "the terminal"),
             index_root=str(opened.index_root),
-            offline_since_s=opened.offline_since_s,
+            offline_since_s=opened.resolved.offline_since_s,
             follow=self._request.follow,
             view=self._request.view,
         )

@@ -1,8 +1,9 @@
-"""Start a mount in the background: fork, follow the child's progress, return when the directory is usable.
+"""Start a mount in the background, follow the process's progress, return when the directory is usable.
 
-The child does all the work, beginning with the first request to the bucket, because threads and network clients do
-not survive a fork. The parent shows the child's progress and raises its error. If the child dies silently the parent
-raises MountFailed; if the parent is interrupted it ends the child.
+The new process does all the work, beginning with the first request to the bucket. It is a fork where this process has
+one thread, which is quickest; else a fresh interpreter, for a forked child of a program with threads may find any lock
+held for ever. This process shows the progress of the other and raises its error. If that dies silently this one raises
+MountFailed; if this one is interrupted it ends the other.
 """
 
 from __future__ import annotations
@@ -10,36 +11,48 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import pickle
 import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from fusepkg.daemon.logs import log_path_for, log_to_file
+from fusepkg.daemon.logs import log_to_file
 from fusepkg.daemon.request import Event, Failed, Ready, Step
 from fusepkg.daemon.stacks import print_stacks_on_signal
 from fusepkg.errors import FusepkgError, MountFailed, SystemFailure
 from fusepkg.model.reported_error import error_from_code
+from fusepkg.work.descriptors import open_standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+    from fusepkg.daemon.records import MountRecord
     from fusepkg.daemon.request import MountRequest
 
 log = logging.getLogger(__name__)
 
+_EVENTS = 3
+"""The descriptor on which a fresh interpreter tells its progress; it reads the request from its standard input."""
+
+_PROGRAM = (
+    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); "
+    "from fusepkg.daemon.start import be_spawned; be_spawned()"
+)
+"""The new interpreter finds fusepkg where this one did, whatever has been done to its path since."""
+
 
 @dataclass(frozen=True, slots=True)
 class StartingMount:
-    """A mount being made in a child process."""
+    """A mount being made in another process."""
 
     child: int
     reading: int
-    log_path: Path
+    log_path: Path | None
 
     def follow(self, on_step: Callable[[Step], None]) -> Ready:
         """Wait until the directory is usable. Raises what kept the mount from being made."""
@@ -56,39 +69,92 @@ class StartingMount:
         )
 
 
-@contextmanager
-def start_mount(request: MountRequest) -> Iterator[StartingMount]:
-    """Start a mount in a background process, which outlives the block unless the block ends with an error.
+def spawn_mount(request: MountRequest) -> MountRecord:
+    """Start a mount from a program that may have threads, and return when the directory is usable.
 
-    Must be entered while the process has one thread.
+    Raises what kept the mount from being made; then nothing of it is left.
     """
-    request = request.absolute()
-    log_path = log_path_for(request.settings.cache_dir, request.mountpoint)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what waits to be written would be written by both
+    with start_mount(request, has_threads=True) as starting:
+        return starting.follow(lambda _step: None).record
+
+
+@contextmanager
+def start_mount(request: MountRequest, *, has_threads: bool) -> Iterator[StartingMount]:
+    """Start a mount in a background process, which outlives the block unless the block ends with an error."""
+    request = request.in_background()
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        run_child(request, log_path, writing)
-    os.close(writing)
     try:
-        yield StartingMount(child, reading, log_path)
+        child = _spawn(request, writing) if has_threads else _fork(request, writing)
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    try:
+        yield StartingMount(child, reading, request.log)
     except BaseException:
         # SIGTERM leaves nothing behind: a child that has mounted unmounts before it ends.
-        end_child(child)
+        _end_child(child)
         raise
     finally:
         os.close(reading)
 
 
-def run_child(request: MountRequest, log_path: Path, writing: int) -> NoReturn:
+def _fork(request: MountRequest, writing: int) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what waits to be written would be written by both
+    child = os.fork()
+    if child == 0:
+        _run_child(request, writing)
+    return child
+
+
+def _spawn(request: MountRequest, writing: int) -> int:
+    listening, asking = os.pipe()
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, listening, 0), (os.POSIX_SPAWN_DUP2, writing, _EVENTS)]
+        child = os.posix_spawn(sys.executable, [sys.executable, "-c", _PROGRAM], os.environ, file_actions=actions)
+    except BaseException:
+        os.close(asking)
+        raise
+    finally:
+        os.close(listening)
+    try:
+        with open(asking, "wb") as pipe:
+            pickle.dump(request, pipe)  # it is our own process that reads it
+    except BaseException:
+        _end_child(child)
+        raise
+    return child
+
+
+def be_spawned() -> None:
+    """Read the request from standard input and run the mount. Never returns."""
+    open_standard_streams()  # the program may have closed its own
+    request: MountRequest = pickle.load(sys.stdin.buffer)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    _run_child(request, _EVENTS)
+
+
+def _run_child(request: MountRequest, writing: int) -> NoReturn:
     """Run a mount in this process to its end; report progress through the descriptor ``writing``."""
     status = 1
     try:
         _let_go(writing)
-        log_to_file(log_path, debug=request.settings.debug)
+        assert request.log is not None, "`in_background` names it"
+        tell = _Teller(writing, request.log)
+        log_to_file(request.log, debug=request.settings.debug)
         print_stacks_on_signal()
-        status = _serve(request, log_path, _Teller(writing))
+        try:
+            gc.disable()
+            from fusepkg.daemon.serve import run_mount  # here, so that the parent need not load what it never uses
+
+            gc.freeze()  # modules are no garbage: they are never looked through
+            gc.enable()
+            run_mount(request, tell)
+            status = 0
+        except Exception as exc:  # noqa: BLE001 - the parent raises it
+            tell.failed(exc)
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -107,34 +173,12 @@ def _descriptor_limit() -> int:
     return max(int(name) for name in os.listdir("/proc/self/fd")) + 1
 
 
-def _serve(request: MountRequest, log_path: Path, tell: _Teller) -> int:
-    gc.disable()
-    from fusepkg.daemon.serve import run_mount  # here, so that the parent need not load what it never uses
-
-    gc.freeze()  # modules are no garbage: they are never looked through
-    gc.enable()
-    try:
-        run_mount(request, str(log_path), tell)
-    except FusepkgError as exc:
-        log.error("the mount ended: %s", exc)
-        tell(Failed(exc.code, exc.message, exc.hint))
-    except OSError as exc:
-        log.exception("the mount ended")
-        named = f"{os.fsdecode(exc.filename)}: " if isinstance(exc.filename, str | bytes) else ""
-        tell(Failed(SystemFailure.code, f"{named}{exc.strerror or exc}", f"Its log has more: {log_path}"))
-    except Exception as exc:
-        log.exception("the mount ended with a bug in fusepkg")
-        tell(Failed(FusepkgError.code, f"the mount failed, which is a bug in fusepkg: {exc!r}", f"See {log_path}"))
-    else:
-        return 0
-    return 1
-
-
 class _Teller:
     """Tells the parent the progress of a starting mount, until the directory is usable."""
 
-    def __init__(self, writing: int) -> None:
+    def __init__(self, writing: int, log_path: Path) -> None:
         self._writing = writing
+        self._log_path = log_path
 
     def __call__(self, event: Event) -> None:
         if self._writing < 0:
@@ -148,8 +192,23 @@ class _Teller:
             os.close(self._writing)
             self._writing = -1
 
+    def failed(self, error: Exception) -> None:
+        """Log what has ended the mount, and tell it."""
+        if isinstance(error, FusepkgError):
+            log.error("the mount ended: %s", error)
+            self(Failed(error.code, error.message, error.hint))
+        elif isinstance(error, OSError):
+            log.error("the mount ended", exc_info=error)
+            named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            hint = f"Its log has more: {self._log_path}"
+            self(Failed(SystemFailure.code, f"{named}{error.strerror or error}", hint))
+        else:
+            log.error("the mount ended with a bug in fusepkg", exc_info=error)
+            message = f"the mount failed, which is a bug in fusepkg: {error!r}"
+            self(Failed(FusepkgError.code, message, f"See {self._log_path}"))
 
-def end_child(child: int) -> None:
+
+def _end_child(child: int) -> None:
     """End a child that is making a mount, and wait for it."""
     try:
         os.kill(child, signal.SIGTERM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ import trio
 
 from fusepkg.daemon.mount_table import top_mount
 from fusepkg.daemon.prepare import Preparation, prepare
+from fusepkg.daemon.shown_package import open_shown
 from fusepkg.errors import MountFailed, RemoteUnavailable, SwitchUnderWay, UsageError
 from fusepkg.model.reference import DEFAULT_TAG, Reference, parse_reference, parse_tag
 from fusepkg.package.open import has_index
-from fusepkg.vfs.tree import PackageTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,34 +26,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fusepkg.app.context import Context
+    from fusepkg.daemon.shown_package import ShownPackage
     from fusepkg.engines.mounting import RunningMount
-    from fusepkg.package.open import OpenedPackage
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ShownPackage:
-    """What a mount shows. ``name`` is its reference as people know it: a view's is not the one it is opened by."""
-
-    reference: Reference
-    name: str
-    opened: OpenedPackage
-    tree: PackageTree
-
-    @property
-    def top_hash(self) -> str:
-        """The version."""
-        return self.opened.index.top_hash
-
-    def root_xattrs(self) -> dict[str, str]:
-        """Extended attributes of the root, without their prefix."""
-        return {"reference": self.name, "top_hash": self.top_hash}
-
-
-def shown(reference: Reference, opened: OpenedPackage, name: str) -> ShownPackage:
-    """Return what a mount of an opened package shows."""
-    return ShownPackage(reference, name, opened, PackageTree(opened.index))
 
 
 def parse_target(text: str, mounted: Reference) -> Reference:
@@ -137,10 +113,8 @@ class Switcher:
 
     async def _resolve(self, target: str) -> tuple[Reference, str]:
         reference = parse_target(target, self.shown.reference)
-        resolved, offline_since_s = await trio.to_thread.run_sync(
-            self._context.resolve, reference, abandon_on_cancel=True
-        )
-        if offline_since_s is not None:
+        resolved = await trio.to_thread.run_sync(self._context.resolve, reference, abandon_on_cancel=True)
+        if resolved.offline_since_s is not None:
             raise RemoteUnavailable(
                 f"the bucket cannot be reached, so what {reference} names now is not known",
                 hint="Try again when it can be, or name a version by its hash: @HASH",
@@ -160,14 +134,14 @@ class Switcher:
         context = self._context
         if not has_index(context.settings.indexes_dir, context.store(exact.bucket), exact.name, top_hash):
             await prepare(Preparation(exact, context.settings))
-        opened = await trio.to_thread.run_sync(partial(context.open_package, exact, temporary=self._until_end))
-        new = shown(reference, opened, str(reference))
+        open_it = partial(open_shown, context, reference, str(reference), self._until_end, top_hash=top_hash)
+        new = await trio.to_thread.run_sync(open_it)
         device = await trio.to_thread.run_sync(self._checked_device)
         await self._mount.get_ready()
         started = time.monotonic()
         self._on_coming(new)
         try:
-            await self._mount.show(opened.index, str(reference), new.root_xattrs())
+            await self._mount.show(new.opened.index, str(reference), new.root_xattrs())
         except BaseException:
             self._on_coming(None)
             raise

@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,12 @@ from fusepkg.model.manifest import write_entry, write_header
 from fusepkg.model.reference import DVC, BucketUrl
 from fusepkg.model.tophash import TopHash
 from fusepkg.registry.layout import manifest_key
+from fusepkg.registry.resolve import Resolved, resolve
 from fusepkg.work.walk import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fusepkg.dvc.config import Remote
+    from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
     from fusepkg.store.opening import StoreSet
@@ -37,15 +37,34 @@ DVC_KEY = "fusepkg_dvc"
 _ANONYMOUS = "allow_anonymous_login"
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedRevision:
-    """The version a revision names, and when that was asked last (Unix time); None if it was now."""
+class DvcVersions:
+    """The versions of DVC repositories. ``data_dir`` keeps copies of those of other machines."""
 
-    top_hash: str
-    offline_since_s: float | None
+    step = "Reading"
+
+    def __init__(self, stores: StoreSet, s3: S3Settings, data_dir: Path) -> None:
+        self._stores = stores
+        self._s3 = s3
+        self._data_dir = data_dir
+
+    def resolve(self, reference: Reference) -> Resolved:
+        """Return the version a revision names, which its registry on this machine has from then on.
+
+        Raises what ``import_revision`` raises; of a top hash, HashNotFound and HashAmbiguous.
+        """
+        if reference.top_hash is not None:
+            return resolve(self._stores.for_bucket(reference.bucket), reference)
+        return import_revision(reference, self._stores, self._s3, self._data_dir)
+
+    def use(self, index: Index) -> None:
+        """Reach the buckets of a version that was made before as its repository said then."""
+        user_meta = index.header.get("user_meta")
+        about = user_meta.get(DVC_KEY) if isinstance(user_meta, dict) else None
+        for bucket, options in (about or {}).get("buckets", {}).items():
+            self._stores.use_settings(bucket, _with_options(self._s3, options))
 
 
-def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path) -> ImportedRevision:
+def import_revision(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path) -> Resolved:
     """Read a DVC repository at a revision and put the version into its registry on this machine.
 
     Raises RepositoryUnfit, EntryNotFound, ObjectMissing, DigestMismatch, RemoteUnavailable, and what stores raise.
@@ -74,15 +93,7 @@ def bring(reference: Reference, stores: StoreSet, s3: S3Settings, data_dir: Path
             file.writelines(write_entry(entry) for entry in entries)
         with suppress(ObjectExists):
             registry.create(manifest_key(reference.name, top_hash.hexdigest()), manifest)
-    return ImportedRevision(top_hash.hexdigest(), read.offline_since_s)
-
-
-def use_remotes(header: Mapping[str, Any], stores: StoreSet, s3: S3Settings) -> None:
-    """Reach the buckets of a version that was made before as its repository said then."""
-    user_meta = header.get("user_meta")
-    about = user_meta.get(DVC_KEY) if isinstance(user_meta, dict) else None
-    for bucket, options in (about or {}).get("buckets", {}).items():
-        stores.use_settings(bucket, _with_options(s3, options))
+    return Resolved(reference, top_hash.hexdigest(), reference.tag, offline_since_s=read.offline_since_s)
 
 
 def _accepted(remote: Remote, s3: S3Settings) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.daemon.records import read_records
 from fusepkg.daemon.request import MountRequest
-from fusepkg.daemon.spawn import spawn_mount
+from fusepkg.daemon.start import spawn_mount
 from fusepkg.daemon.unmount import end_mount
 from fusepkg.errors import RepositoryUnfit
 from fusepkg.gitdata.halfway import as_pointer, hash_of, is_half_made, is_nothing

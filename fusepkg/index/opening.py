@@ -63,6 +63,21 @@ def open_index(root: Path, top_hash: str, refetch: Callable[[Path], None] | None
         return None
 
 
+def open_or_build_index(
+    root: Path, top_hash: str, build: Callable[[Path], None], rebuild: Callable[[Path], None]
+) -> Index:
+    """Return the index of that version, which ``build`` builds below ``root`` where it is not here, or beyond repair.
+
+    ``rebuild`` does the same for an index that is damaged while it is in use. Raises what ``build`` raises.
+    """
+    index = open_index(root, top_hash, rebuild)
+    if index is None:
+        build(root)
+        index = open_index(root, top_hash, rebuild)
+        assert index is not None, "an index just built can be opened"
+    return index
+
+
 def check_index(index: Index) -> None:
     """Read every byte that a mount may use, repairing what is damaged. Raises IndexDamaged."""
     index.image.check()

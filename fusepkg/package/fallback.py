@@ -18,9 +18,8 @@ from fusepkg.work.scratch import scratch_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusepkg.model.reference import Reference
     from fusepkg.package.open import OpenedPackage
-    from fusepkg.state.hints import Hints
+    from fusepkg.registry.resolve import Resolved
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -31,9 +30,8 @@ _MEMORY = Path("/dev/shm")
 
 def open_with_fallback(
     store: ObjectStore,
-    reference: Reference,
+    resolved: Resolved,
     indexes: Path,
-    hints: Hints,
     progress: Callable[[str, int, int], None],
     temporary: ExitStack,
 ) -> OpenedPackage:
@@ -44,7 +42,7 @@ def open_with_fallback(
     """
     try:
         _check_private(indexes)
-        return open_package(store, reference, indexes, hints, progress)
+        return open_package(store, resolved, indexes, progress)
     except CacheFailure as exc:
         failure = exc
     for place in (Path(tempfile.gettempdir()), _MEMORY):
@@ -53,7 +51,7 @@ def open_with_fallback(
             try:
                 # What killed processes left there is swept.
                 directory = stack.enter_context(scratch_directory(place, f"fusepkg-index-{os.geteuid()}-"))
-                opened = open_package(store, reference, directory, hints, progress)
+                opened = open_package(store, resolved, directory, progress)
             except CacheFailure as exc:
                 failure = exc
                 continue

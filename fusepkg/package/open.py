@@ -1,26 +1,24 @@
-"""From a reference to an opened index: resolve, fetch the manifest, build the index, once per top hash.
+"""Open the index of a version: fetch the manifest and build the index, once per top hash.
 
-A tag needs the bucket. When that cannot be reached, the version the tag named when this machine last asked is used,
-and the result says so; a whole hash needs the bucket only until its index has been built here.
+The bucket is needed only until the index has been built here.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fusepkg.errors import BucketNotFound, CacheFailure, RemoteUnavailable
+from fusepkg.errors import CacheFailure
 from fusepkg.index.build import build_index
 from fusepkg.index.files import index_directory
-from fusepkg.index.opening import open_index
+from fusepkg.index.opening import open_or_build_index
 from fusepkg.model.reference import DVC
 from fusepkg.registry.layout import Layout, manifest_key
 from fusepkg.registry.manifests import fetch_manifest
-from fusepkg.registry.resolve import Resolved, resolve
 from fusepkg.state.known_indexes import note_package
 from fusepkg.work.scratch import scratch_directory
 
@@ -30,10 +28,8 @@ if TYPE_CHECKING:
 
     from fusepkg.index.opening import Index
     from fusepkg.model.reference import Reference
-    from fusepkg.state.hints import Hints
+    from fusepkg.registry.resolve import Resolved
     from fusepkg.store.protocol import ObjectStore
-
-log = logging.getLogger(__name__)
 
 _SCRATCH = "manifest-"
 """How temporary directories begin."""
@@ -46,36 +42,18 @@ _FOUND_IN = "layout"
 class OpenedPackage:
     """One version of a package, ready to be read.
 
-    ``index_root`` is where its index lies; ``offline_since_s`` when its tag was last seen to name it (Unix time), where
-    the bucket could not be asked this time; ``manifest_key`` where in the bucket the manifest was found.
+    ``index_root`` is where its index lies, ``where`` the layout of the bucket in which its manifest was found.
     """
 
     resolved: Resolved
     index: Index
     index_root: Path
-    offline_since_s: float | None
-    manifest_key: str
+    where: Layout
 
-
-def resolve_or_remember(store: ObjectStore, reference: Reference, hints: Hints) -> tuple[Resolved, float | None]:
-    """Resolve a reference, from memory where the bucket cannot be reached; gives that memory's time, or None.
-
-    Raises what ``resolve`` raises; RemoteUnavailable where nothing is remembered.
-    """
-    registry = store.url("")
-    try:
-        resolved = resolve(store, reference)
-    except (RemoteUnavailable, BucketNotFound) as exc:
-        if isinstance(exc, BucketNotFound) and reference.bucket.scheme == "s3":
-            raise  # S3 has answered; a directory that is not there is a disk that is not
-        last = hints.tag(registry, reference.name, reference.tag) if reference.top_hash is None else None
-        if last is None:
-            raise
-        log.warning("%s; using the version %s was last seen to name", exc.message, reference)
-        return Resolved(reference, last.top_hash, reference.tag), last.time
-    if resolved.tag is not None:
-        hints.remember_tag(registry, reference.name, resolved.tag, resolved.top_hash)
-    return resolved, None
+    @property
+    def manifest_key(self) -> str:
+        """Where in the bucket its manifest lies."""
+        return manifest_key(self.resolved.reference.name, self.resolved.top_hash, self.where)
 
 
 def index_root_for(indexes: Path, store: ObjectStore, name: str) -> Path:
@@ -102,54 +80,34 @@ def forget_index(indexes: Path, store: ObjectStore, name: str, top_hash: str) ->
 
 
 def open_package(
-    store: ObjectStore,
-    reference: Reference,
-    indexes: Path,
-    hints: Hints,
-    progress: Callable[[str, int, int], None],
+    store: ObjectStore, resolved: Resolved, indexes: Path, progress: Callable[[str, int, int], None]
 ) -> OpenedPackage:
     """Open one version of a package. ``progress`` hears what is done, how much of it, and of how much (0: unknown).
 
     Raises PackageError, RemoteError, IntegrityError, CacheFailure.
     """
-    progress(f"Resolving {reference}", 0, 0)
-    resolved, offline_since_s = resolve_or_remember(store, reference, hints)
-    index_root = index_root_for(indexes, store, reference.name)
-
-    def refetch(where: Path) -> None:
-        _build(store, resolved, where, lambda _what, _done, _total: None)
-
-    index = _open(index_root, resolved.top_hash, refetch)
-    if index is None:
-        _build(store, resolved, index_root, progress)
-        index = _open(index_root, resolved.top_hash, refetch)
-        assert index is not None, "an index just built can be opened"
-    note_package(index_root, reference)
-    where = _found_in(index.directory) or resolved.where or Layout.FUSEPKG
-    key = manifest_key(reference.name, resolved.top_hash, where)
-    return OpenedPackage(resolved, index, index_root, offline_since_s, key)
+    reference, top_hash = resolved.reference, resolved.top_hash
+    root = index_root_for(indexes, store, reference.name)
+    build = partial(_build, store, resolved)
+    with _disk_errors_as_ours(root):
+        index = open_or_build_index(root, top_hash, partial(build, progress), partial(build, _no_steps))
+    note_package(root, reference)
+    return OpenedPackage(resolved, index, root, _found_in(index.directory) or resolved.where or Layout.FUSEPKG)
 
 
-def _open(index_root: Path, top_hash: str, refetch: Callable[[Path], None]) -> Index | None:
-    with _disk_errors_as_ours(index_root):
-        return open_index(index_root, top_hash, refetch)
+def _no_steps(_what: str, _done: int, _total: int) -> None:
+    return None
 
 
-def _build(store: ObjectStore, resolved: Resolved, index_root: Path, progress: Callable[[str, int, int], None]) -> None:
-    reference = resolved.reference
-    with _disk_errors_as_ours(index_root), scratch_directory(index_root, _SCRATCH) as scratch:
+def _build(store: ObjectStore, resolved: Resolved, progress: Callable[[str, int, int], None], root: Path) -> None:
+    """Fetch the manifest of a version, and build its index below ``root``."""
+    reference, top_hash = resolved.reference, resolved.top_hash
+    with _disk_errors_as_ours(root), scratch_directory(root, _SCRATCH) as scratch:
         manifest = scratch / "manifest.jsonl"
         progress("Fetching the manifest", 0, 0)
-        first = resolved.where or Layout.FUSEPKG
-        where = fetch_manifest(store, reference.name, resolved.top_hash, manifest, first=first)
-        index_manifest(
-            manifest,
-            reference,
-            resolved.top_hash,
-            index_root,
-            where,
-            lambda done, total: progress("Building the index", done, total),
-        )
+        where = fetch_manifest(store, reference.name, top_hash, manifest, first=resolved.where or Layout.FUSEPKG)
+        tell = partial(progress, "Building the index")
+        index_manifest(manifest, reference, top_hash, root, where, tell)
 
 
 def index_manifest(

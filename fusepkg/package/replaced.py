@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from fusepkg.index.opening import Index
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
-    from fusepkg.model.reference import Reference
     from fusepkg.package.open import OpenedPackage
-    from fusepkg.state.hints import Hints
+    from fusepkg.registry.resolve import Resolved
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ _PAUSE_PER_READING = 20
 class _Version:
     """A version that was opened; ``newer`` is another manifest that it has now, ``again_s`` when to look next."""
 
-    reference: Reference
+    resolved: Resolved
     index_root: Path
     index: weakref.ref[Index]
     newer: Index | None = None
@@ -57,21 +56,17 @@ class _Version:
 class ReplacedPlaces:
     """The opened versions of one registry. Safe for many threads. ``store`` is the registry's."""
 
-    def __init__(
-        self, store: ObjectStore, hints: Callable[[], Hints], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self._hints = hints
         self._clock = clock
         self._lock = threading.Lock()
         self._versions: list[_Version] = []
 
     def note(self, opened: OpenedPackage) -> None:
         """Note a version whose objects may be asked for, for as long as somebody has its index open."""
-        reference = replace(opened.resolved.reference, top_hash=opened.resolved.top_hash)
         with self._lock:
             self._versions = [version for version in self._versions if version.index() is not None]
-            self._versions.append(_Version(reference, opened.index_root, weakref.ref(opened.index)))
+            self._versions.append(_Version(opened.resolved, opened.index_root, weakref.ref(opened.index)))
 
     def find(self, entry: Entry) -> PhysicalKey | None:
         """Return where the entry's bytes lie by the manifest as it is now; None if that says nothing new. Blocks."""
@@ -90,10 +85,11 @@ class ReplacedPlaces:
         began_s = self._clock()
         if began_s < version.again_s:
             return
-        reference = version.reference
+        resolved = version.resolved
+        reference = replace(resolved.reference, top_hash=resolved.top_hash)
         try:
             with tempfile.TemporaryDirectory(prefix="fusepkg-index-") as scratch:
-                newer = open_package(self._store, reference, Path(scratch), self._hints(), lambda *_: None).index
+                newer = open_package(self._store, resolved, Path(scratch), lambda *_: None).index
                 pairs = zip(index.entries, newer.entries, strict=True)
                 if any(one.physical_key != other.physical_key for one, other in pairs):
                     version.newer = newer  # it stays readable

@@ -9,6 +9,7 @@ from fusepkg.errors import DigestMismatch, ManifestInvalid
 from fusepkg.index.files import index_directory
 from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import OpenedPackage, open_package
+from fusepkg.package.source import RegistryVersions
 from fusepkg.registry.layout import Layout, manifest_key, pointers_prefix
 from fusepkg.registry.tags import move_tag
 from fusepkg.state.hints import Hints
@@ -32,7 +33,8 @@ class Opener:
     def __call__(self, rest: str) -> OpenedPackage:
         self.store.calls.clear()
         reference = parse_reference(f"bucket/{rest}")
-        return open_package(self.store, reference, self.indexes, self.remembered, lambda _what, _done, _total: None)
+        resolved = RegistryVersions(self.store, self.remembered).resolve(reference)
+        return open_package(self.store, resolved, self.indexes, lambda _what, _done, _total: None)
 
 
 @pytest.fixture

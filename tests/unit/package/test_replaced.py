@@ -10,7 +10,7 @@ from fusepkg.model.reference import parse_reference
 from fusepkg.package.open import OpenedPackage, open_package
 from fusepkg.package.replaced import PAUSE_S, ReplacedPlaces
 from fusepkg.publish.push import push_folder
-from fusepkg.state.hints import Hints
+from fusepkg.registry.resolve import resolve
 from fusepkg.store.memory import MemoryStore
 from tests.unit.publish.stores import GivenStores
 
@@ -35,9 +35,8 @@ class Machine:
         self.store = MemoryStore()
         self.folder = directory / "folder"
         self.indexes = directory / "indexes"
-        self.hints = Hints(directory / "hints")
         self.clock = Clock()
-        self.places = ReplacedPlaces(self.store, lambda: self.hints, self.clock)
+        self.places = ReplacedPlaces(self.store, self.clock)
         for name, data in FILES.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_bytes(data)
@@ -48,7 +47,7 @@ class Machine:
 
     def open(self) -> OpenedPackage:
         """Open it."""
-        return open_package(self.store, REFERENCE, self.indexes, self.hints, lambda *_: None)
+        return open_package(self.store, resolve(self.store, REFERENCE), self.indexes, lambda *_: None)
 
     def spoil(self, key: str) -> None:
         """Put other bytes in the place of an object."""
