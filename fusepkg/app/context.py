@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import weakref
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,15 @@ def _no_steps(_what: str, _done: int, _total: int) -> None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Registry:
+    """What is open of one registry: its store, its versions, and where objects lie that a push has replaced."""
+
+    store: ObjectStore
+    versions: VersionSource
+    replaced: ReplacedPlaces
+
+
 class Context:
     """Safe for many threads. ``on_cache_refused`` hears the reason each time a source cannot open the cache.
 
@@ -79,7 +89,7 @@ class Context:
         self._cache: Cache | None = None
         self._hints: Hints | None = None
         self._readers: dict[BucketUrl, BlockingReader] = {}
-        self._replaced: dict[BucketUrl, ReplacedPlaces] = {}
+        self._registries: dict[BucketUrl, _Registry] = {}
         self._opened: dict[BucketUrl, list[weakref.ref[Index]]] = {}  # whose packs nobody has asked for yet
         self._versions: dict[BucketUrl, list[tuple[weakref.ref[Index], VersionPacks]]] = {}
 
@@ -114,6 +124,20 @@ class Context:
                     raise CacheFailure(exc.message, hint=hint) from exc
             return self._cache
 
+    def _registry(self, bucket: BucketUrl) -> _Registry:
+        with self._lock:
+            if bucket not in self._registries:
+                store = self.store(bucket)
+                self._registries[bucket] = _Registry(store, self._versions_in(bucket, store), ReplacedPlaces(store))
+            return self._registries[bucket]
+
+    def _versions_in(self, bucket: BucketUrl, store: ObjectStore) -> VersionSource:
+        if bucket.scheme == DVC:
+            from fusepkg.dvc.package import DvcVersions  # here: few programs need it
+
+            return DvcVersions(store, self.stores, self.settings.s3, self.settings.data_dir)
+        return RegistryVersions(store, self.hints)
+
     # --- bytes of entries ------------------------------------------------------------------------------------
 
     def entry_reader(self, registry: BucketUrl, nursery: trio.Nursery) -> EntryReader:
@@ -129,7 +153,7 @@ class Context:
             nursery,
             retry_timeout_s=self.settings.retry_timeout_s,
             note_damaged=self._note_damaged,
-            elsewhere=self._replaced_in(registry).find,
+            elsewhere=self._registry(registry).replaced.find,
             versions=partial(self._packs_in, registry),
             copy_local=self.settings.copy_local,
             block_list=lambda root: parse_physical_key(store.url(block_list_key(root))),
@@ -187,18 +211,12 @@ class Context:
             self.stores.for_key,
             partial(get_chunk_list, self.store(registry)),
             self._note_damaged,
-            self._replaced_in(registry).find,
+            self._registry(registry).replaced.find,
             partial(self._make_packs, registry),
         )
 
     def _note_damaged(self, place: PhysicalKey) -> None:
         note_damaged(self.settings.data_dir, [str(place)])
-
-    def _replaced_in(self, registry: BucketUrl) -> ReplacedPlaces:
-        with self._lock:
-            if registry not in self._replaced:
-                self._replaced[registry] = ReplacedPlaces(self.store(registry))
-            return self._replaced[registry]
 
     def _open_cache(self) -> Cache:
         try:
@@ -217,14 +235,7 @@ class Context:
 
         Raises PackageError, RemoteError.
         """
-        return self._versions_of(reference.bucket).resolve(reference)
-
-    def _versions_of(self, bucket: BucketUrl) -> VersionSource:
-        if bucket.scheme == DVC:
-            from fusepkg.dvc.package import DvcVersions  # here: few programs need it
-
-            return DvcVersions(self.stores, self.settings.s3, self.settings.data_dir)
-        return RegistryVersions(self.store(bucket), self.hints)
+        return self._registry(reference.bucket).versions.resolve(reference)
 
     def open_package(
         self,
@@ -237,16 +248,15 @@ class Context:
         Such an index lies in a directory that is removed when ``temporary`` is closed (now, unless given); it stays
         readable for this process. Raises PackageError, RemoteError, IntegrityError, CacheFailure.
         """
-        bucket, indexes = reference.bucket, self.settings.indexes_dir
-        versions = self._versions_of(bucket)
-        progress(f"{versions.step} {reference}", 0, 0)
-        resolved = versions.resolve(reference)
+        registry, indexes = self._registry(reference.bucket), self.settings.indexes_dir
+        progress(f"{registry.versions.step} {reference}", 0, 0)
+        resolved = registry.versions.resolve(reference)
         with ExitStack() as now:
-            opened = open_with_fallback(self.store(bucket), resolved, indexes, progress, temporary or now)
-        versions.use(opened.index)
-        self._replaced_in(bucket).note(opened)
+            opened = open_with_fallback(registry.store, resolved, indexes, progress, temporary or now)
+        registry.versions.use(opened.index)
+        registry.replaced.note(opened)
         with self._lock:
-            self._opened.setdefault(bucket, []).append(weakref.ref(opened.index))
+            self._opened.setdefault(reference.bucket, []).append(weakref.ref(opened.index))
         return opened
 
     # --- the end ---------------------------------------------------------------------------------------------

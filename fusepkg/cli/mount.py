@@ -36,6 +36,7 @@ from fusepkg.model.times import check_times
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusepkg.daemon.records import MountRecord
 
 ForegroundOption = Annotated[
     bool, typer.Option("--foreground", "-f", help="Stay until the mount ends, and log to the terminal.")
@@ -146,12 +147,13 @@ def mount(
 
 
 def _make(request: MountRequest, describe: Callable[[Ready], None], *, foreground: bool) -> None:
-    if foreground and request.supervised:
-        _mount_and_stay(request, describe)
-    elif foreground:
+    if foreground and not request.supervised:
         _mount_here(request, describe)
-    else:
-        describe(mount_behind(request))
+        return
+    ready = mount_behind(request)
+    describe(ready)
+    if foreground:
+        _stay(ready.record)
 
 
 def _check_local_image(request: MountRequest) -> None:
@@ -225,16 +227,14 @@ def _mount_here(request: MountRequest, describe: Callable[[Ready], None]) -> Non
     run_mount(request, announce)
 
 
-def _mount_and_stay(request: MountRequest, describe: Callable[[Ready], None]) -> None:
-    """Mount in the background, whose processes replace each other, and stay until the mount ends."""
+def _stay(record: MountRecord) -> None:
+    """Stay until the mount ends, whose processes in the background replace each other."""
     from fusepkg.daemon.foreground import stay
 
-    ready = mount_behind(request)
-    describe(ready)
-    note(f"Log: {ready.record.log}")
+    note(f"Log: {record.log}")
     sys.stdout.flush()
-    notify_ready(f"{ready.record.reference} at {ready.record.mountpoint}")
-    stay(ready.record)
+    notify_ready(f"{record.reference} at {record.mountpoint}")
+    stay(record)
 
 
 def _describe(ready: Ready) -> None:

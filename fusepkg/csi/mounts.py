@@ -14,7 +14,6 @@ from fusepkg_cache.private_directory import make_private
 
 from fusepkg.csi.volumes import credentials_file
 from fusepkg.daemon import control, mount_table, records
-from fusepkg.daemon.leftovers import is_dead
 from fusepkg.engines import kernel
 from fusepkg.errors import DaemonNotRunning, NotMounted
 
@@ -103,7 +102,7 @@ class SharedMounts:
         until = time.monotonic() + _SILENT_S
         while True:
             record = self.record(name)
-            if is_dead(self.place(name)):
+            if kernel.is_dead(self.place(name)):
                 return "its process is dead"
             if record is None:  # it is lost, and the kernel says that somebody answers
                 return None

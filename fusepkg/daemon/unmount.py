@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusepkg.daemon import mount_table, records
-from fusepkg.daemon.leftovers import is_dead, remove_dead_hidden_mounts
+from fusepkg.daemon.leftovers import remove_dead_hidden_mounts
 from fusepkg.engines import kernel
 from fusepkg.errors import DaemonNotRunning, NotMounted
 
@@ -61,7 +61,7 @@ def end_replaced(directory: Path) -> None:
     Raises: MountpointBusy, MountFailed.
     """
     record = _record_at(directory)
-    is_alive = records.is_alive(record) if record else not is_dead(directory)
+    is_alive = records.is_alive(record) if record else not kernel.is_dead(directory)
     if is_alive:
         with suppress(NotMounted):
             end_mount(directory, lazy=False)

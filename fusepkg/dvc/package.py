@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fusepkg.model.entry import Entry
     from fusepkg.model.reference import Reference
     from fusepkg.store.opening import StoreSet
+    from fusepkg.store.protocol import ObjectStore
     from fusepkg.store.s3.settings import S3Settings
 
 DVC_KEY = "fusepkg_dvc"
@@ -38,11 +39,15 @@ _ANONYMOUS = "allow_anonymous_login"
 
 
 class DvcVersions:
-    """The versions of DVC repositories. ``data_dir`` keeps copies of those of other machines."""
+    """The versions of a DVC repository, whose registry on this machine is ``store``.
+
+    ``data_dir`` keeps copies of the repositories of other machines.
+    """
 
     step = "Reading"
 
-    def __init__(self, stores: StoreSet, s3: S3Settings, data_dir: Path) -> None:
+    def __init__(self, store: ObjectStore, stores: StoreSet, s3: S3Settings, data_dir: Path) -> None:
+        self._store = store
         self._stores = stores
         self._s3 = s3
         self._data_dir = data_dir
@@ -53,7 +58,7 @@ class DvcVersions:
         Raises what ``import_revision`` raises; of a top hash, HashNotFound and HashAmbiguous.
         """
         if reference.top_hash is not None:
-            return resolve(self._stores.for_bucket(reference.bucket), reference)
+            return resolve(self._store, reference)
         return import_revision(reference, self._stores, self._s3, self._data_dir)
 
     def use(self, index: Index) -> None:

@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 from fusepkg.errors import MountFailed, MountpointBusy, NotMounted
@@ -43,6 +44,9 @@ CLOSE_ON_EXEC, FSCONFIG_CMD_CREATE = 1, 6
 
 
 _PR_SET_DUMPABLE = 4
+
+_ANSWER_TIMEOUT_S = 2.0
+"""How long a mount may take to answer a question about its root: a daemon does so in milliseconds."""
 
 
 @functools.cache
@@ -158,6 +162,22 @@ def bind(mountpoint: Path, target: Path) -> None:
             f"{mountpoint} cannot be shown at {target}: {reason}",
             hint="That takes root and the capability CAP_SYS_ADMIN",
         )
+
+
+def is_dead(mountpoint: Path) -> bool:
+    """Return whether the kernel says that a mount's process is gone. Asks in a thread: a stopped one never answers."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        try:
+            os.statvfs(mountpoint)
+        except OSError as exc:
+            answers.append(exc.errno or 0)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_TIMEOUT_S)
+    return answers == [errno.ENOTCONN]
 
 
 def detach(mountpoint: Path) -> None:

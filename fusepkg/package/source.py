@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class VersionSource(Protocol):
-    """The versions of one bucket, chosen by its scheme. ``step`` is the word for ``resolve`` in a progress bar."""
+    """The versions of one registry, chosen by its scheme. ``step`` is the word for ``resolve`` in a progress bar."""
 
     step: str
 
