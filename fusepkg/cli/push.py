@@ -19,14 +19,14 @@ from fusepkg.cli.options import (
     app_of,
     chosen_workflow,
 )
-from fusepkg.cli.output import counted, human_bytes, note, print_json, progress_bar, say, short, show_phase
-from fusepkg.cli.pack import describe_packs
+from fusepkg.cli.output import progress_bar, show_phase
+from fusepkg.cli.push_shown import show_pushed
 from fusepkg.errors import UsageError
-from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
+from fusepkg.model.physical_key import parse_physical_key
 from fusepkg.model.reference import Reference, parse_reference
 from fusepkg.package.open import forget_index
 from fusepkg.publish.folder import parse_symlinks
-from fusepkg.publish.push import Pushed, push_folder
+from fusepkg.publish.push import push_folder
 from fusepkg.publish.targets import parse_format
 from fusepkg.registry.layout import manifest_key
 from fusepkg.state.damage import damaged_objects, forget_damaged
@@ -94,16 +94,7 @@ def push(
     if pushed.manifest.is_news:
         forget_index(app.settings.indexes_dir, store, reference.name, pushed.top_hash)
     key = manifest_key(reference.name, pushed.top_hash, parse_format(registry_format))
-    _tell(pushed, parse_physical_key(store.url(key)), as_json)
-
-
-def _tell(pushed: Pushed, manifest: PhysicalKey, as_json: bool) -> None:
-    for warning in pushed.warnings:
-        note(f"Warning: {warning}")
-    if as_json:
-        print_json(_facts(pushed))
-    else:
-        _describe(pushed, manifest)
+    show_pushed(pushed, parse_physical_key(store.url(key)), as_json)
 
 
 def _push_tracked(context: typer.Context, as_json: bool) -> None:
@@ -116,43 +107,6 @@ def _reference(directory: Path, ref: str) -> Reference:
     if not ref:
         raise UsageError(f"{directory} is to be pushed as what?", hint=f"fusepkg push {directory} bucket/name:tag")
     return parse_reference(ref)
-
-
-def _describe(pushed: Pushed, manifest: PhysicalKey) -> None:
-    note(
-        f"{counted(pushed.entries, 'file')}, {human_bytes(pushed.total_bytes)}: "
-        f"uploaded {counted(pushed.uploaded_objects, 'object')}, {human_bytes(pushed.uploaded_bytes)}; "
-        f"{pushed.reused_objects:,} there already"
-    )
-    if pushed.repaired_objects:
-        note(f"{counted(pushed.repaired_objects, 'object')} of older versions was missing or damaged: uploaded again")
-    if pushed.packs.new_packs:
-        note(f"Small files: {describe_packs(pushed.packs)}")
-    say(f"Tophash: {pushed.top_hash}")
-    if pushed.tag_moved:
-        say(f"Pushing manifest to {manifest.readable}")
-        say(f"Linking {pushed.reference} to manifest {short(pushed.top_hash)}")
-    else:
-        say(f"{pushed.reference} names manifest {short(pushed.top_hash)} already")
-
-
-def _facts(pushed: Pushed) -> dict[str, object]:
-    return {
-        "reference": str(pushed.reference),
-        "top_hash": pushed.top_hash,
-        "entries": pushed.entries,
-        "total_bytes": pushed.total_bytes,
-        "uploaded_objects": pushed.uploaded_objects,
-        "uploaded_bytes": pushed.uploaded_bytes,
-        "reused_objects": pushed.reused_objects,
-        "reused_bytes": pushed.reused_bytes,
-        "repaired_objects": pushed.repaired_objects,
-        "packs": pushed.packs.packs,
-        "new_packs": pushed.packs.new_packs,
-        "new_pack_bytes": pushed.packs.new_bytes,
-        "tag_moved": pushed.tag_moved,
-        "warnings": list(pushed.warnings),
-    }
 
 
 _META_EXAMPLE = 'For example --meta \'{"source": "camera 7"}\''
