@@ -127,16 +127,19 @@ class Context:
     def _registry(self, bucket: BucketUrl) -> _Registry:
         with self._lock:
             if bucket not in self._registries:
-                store = self.store(bucket)
-                self._registries[bucket] = _Registry(store, self._versions_in(bucket, store), ReplacedPlaces(store))
+                self._registries[bucket] = self._open_registry(bucket)
             return self._registries[bucket]
 
-    def _versions_in(self, bucket: BucketUrl, store: ObjectStore) -> VersionSource:
+    def _open_registry(self, bucket: BucketUrl) -> _Registry:
+        store = self.store(bucket)
+        versions: VersionSource
         if bucket.scheme == DVC:
             from fusepkg.dvc.package import DvcVersions  # here: few programs need it
 
-            return DvcVersions(store, self.stores, self.settings.s3, self.settings.data_dir)
-        return RegistryVersions(store, self.hints)
+            versions = DvcVersions(store, self.stores, self.settings.s3, self.settings.data_dir)
+        else:
+            versions = RegistryVersions(store, self.hints)
+        return _Registry(store, versions, ReplacedPlaces(store))
 
     # --- bytes of entries ------------------------------------------------------------------------------------
 
