@@ -65,13 +65,28 @@ class Node:
                 raise
 
     def _bind(self, name: str, place: Path) -> None:
-        """Show the shared mount at a target path; what is there of a dead one goes."""
+        """Show the shared mount at a target path, on top of a dead one or of the version before.
+
+        Only what is mounted on top reaches a container that has the target already: not what takes its place.
+        """
         top = mount_table.top_mount(place)
         if top is not None and top.device == self._mounts.device(name):
             return
-        _unbind(place)
-        place.mkdir(mode=0o755, exist_ok=True)
+        if top is None:
+            place.mkdir(mode=0o755, exist_ok=True)
         kernel.bind(self._mounts.place(name), place)
+
+    def bind_again(self) -> None:
+        """Show at each target what its mount shows now: a switch of the engine erofs mounts another file system."""
+        for known in self._published.all():
+            place = Path(known.target)
+            shown, wanted = mount_table.top_mount(place), self._mounts.device(known.shared_as)
+            if shown is None or wanted is None or shown.device == wanted:
+                continue
+            with suppress(FusepkgError, OSError), self._alone(place), self._mounts.locked(known.shared_as):
+                if self._published.at(place) == known and mount_table.mounted_at(place):
+                    self._bind(known.shared_as, place)
+                    log.info("%s shows what its mount was switched to", place)
 
     def _withdraw(self, known: Published, place: Path) -> None:
         """Take a volume away, and the mount behind it with its last volume. Its lock is held."""

@@ -50,10 +50,14 @@ class PublishedVolumes:
         """Forget what is there."""
         self._path(target).unlink(missing_ok=True)
 
+    def all(self) -> list[Published]:
+        """Return those whose files can be read."""
+        found = (_read(path) for path in self._directory.glob("*.json"))
+        return [one for one in found if one is not None]
+
     def is_used(self, shared_as: str) -> bool:
         """Return whether a volume is a view of that mount."""
-        found = (_read(path) for path in self._directory.glob("*.json"))
-        return any(one is not None and one.shared_as == shared_as for one in found)
+        return any(one.shared_as == shared_as for one in self.all())
 
     def _path(self, target: Path | str) -> Path:
         return self._directory / f"{hashlib.sha256(os.fsencode(target)).hexdigest()[:32]}.json"

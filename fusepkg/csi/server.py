@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import select
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fusepkg import __version__
 from fusepkg.csi import protocol
@@ -117,10 +118,24 @@ def serve(driver: Driver, place: Path) -> None:
     except RuntimeError as exc:
         raise SystemFailure(f"{place} cannot be listened at: {exc}") from exc
     server.start()
+    threading.Thread(target=_follow_mounts, args=(driver.node,), name="mounts", daemon=True).start()
     log.info("answering as %s for node %s at %s", driver.name, driver.node_id, place)
     ended.wait()
     server.stop(_GRACE_S).wait()
     log.info("ending; mounts stay")
+
+
+def _follow_mounts(node: Node) -> NoReturn:
+    """Bind targets again as mounts change, for as long as the process lasts."""
+    changes = select.poll()
+    with open("/proc/self/mountinfo", "rb") as table:
+        changes.register(table, select.POLLPRI)
+        while True:
+            try:
+                node.bind_again()
+            except OSError:
+                log.warning("volumes could not be looked at after a mount had changed", exc_info=True)
+            changes.poll()
 
 
 def _handlers(driver: Driver, service: str) -> grpc.GenericRpcHandler:

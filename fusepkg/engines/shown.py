@@ -7,7 +7,9 @@ listed and a working directory keep their version when the mount moves to anothe
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyfuse3
@@ -90,6 +92,8 @@ class ShownVersions:
         self._root_xattrs: dict[int, dict[str, str]] = {}
         self._open: dict[int, ShownVersion] = {}
         self._is_switching = False
+        self._may_let_go = threading.Event()
+        self._may_let_go.set()
         self.current: ShownVersion
 
     def add(self, index: Index, root_xattrs: dict[str, str]) -> ShownVersion:
@@ -192,6 +196,7 @@ class ShownVersions:
     async def switch(self, device: int, version: ShownVersion, forgetting: Forgetting) -> None:
         """Show another version: what is looked up from some moment on is of it. ``device`` is the session's."""
         self._is_switching = True
+        self._may_let_go.clear()
         try:
             # After this, the kernel has taken in all listings of the root that may be kept.
             await trio.to_thread.run_sync(forgetting.forget, pyfuse3.ROOT_INODE, _NO_NAME)
@@ -201,6 +206,7 @@ class ShownVersions:
             self.show(version)
         finally:
             self._is_switching = False
+            self._may_let_go.set()
         await trio.to_thread.run_sync(notifications.forget_attributes, device, pyfuse3.ROOT_INODE)
         if not is_at_once:
             await trio.to_thread.run_sync(_forget_root, forgetting, version.tree)
@@ -209,27 +215,31 @@ class ShownVersions:
     async def let_go(self, version: ShownVersion | None, forgetting: Forgetting) -> None:
         """Make the kernel let go of what no program uses of an old version, if there is one; close ``forgetting``.
 
-        A failure costs descriptors only.
+        Takes seconds for thousands of names in the root; waits while the next switch is made. A failure costs
+        descriptors only.
         """
         if version is None:
             await trio.to_thread.run_sync(forgetting.close, abandon_on_cancel=True)
             return
         try:
-            await trio.to_thread.run_sync(_forget_root_and_close, forgetting, version.tree, abandon_on_cancel=True)
+            let_go = partial(_let_go, forgetting, version.tree, self._may_let_go)
+            await trio.to_thread.run_sync(let_go, abandon_on_cancel=True)
         except (OSError, FusepkgError) as exc:  # the session may have ended
             log.info("old names are left to the kernel: %s", exc)
         if self._open.get(version.number) is version:
             self._close_unused(version)
 
 
-def _forget_root_and_close(forgetting: Forgetting, tree: PackageTree) -> None:
+def _let_go(forgetting: Forgetting, tree: PackageTree, may_go_on: threading.Event) -> None:
     try:
-        _forget_root(forgetting, tree)
+        _forget_root(forgetting, tree, may_go_on)
     finally:
         forgetting.close()
 
 
-def _forget_root(forgetting: Forgetting, tree: PackageTree) -> None:
+def _forget_root(forgetting: Forgetting, tree: PackageTree, may_go_on: threading.Event | None = None) -> None:
     """Make the kernel forget the names in a root, which takes with them whatever is below."""
     for name, _nid, _following in tree.readdir(tree.root):
+        if may_go_on is not None:
+            may_go_on.wait()
         forgetting.forget(pyfuse3.ROOT_INODE, name)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -190,13 +191,63 @@ IN_A_CONTAINER = (
 @pytest.fixture
 def in_containers(around: Surroundings, tmp_path: Path) -> Iterator[Surroundings]:
     """Where a driver works whose mounts are made by a mounter in another container."""
-    (state := tmp_path / "state").mkdir()
-    subprocess.run(["mount", "--bind", state, state], check=True)
-    subprocess.run(["mount", "--make-shared", state], check=True)
+    state, pods = tmp_path / "state", tmp_path / "pods"
+    for place in (state, pods):
+        place.mkdir()
+        subprocess.run(["mount", "--bind", place, place], check=True)
+        subprocess.run(["mount", "--make-shared", place], check=True)
     made = Surroundings(tmp_path, around.environment, ("--mounter", str(state / "mounter.sock")))
     yield made
     clear(made)
-    subprocess.run(["umount", "-l", state], check=True)
+    for place in (state, pods):
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+class Pod:
+    """A container that has a volume, with ``HostToContainer``."""
+
+    _PROGRAM = 'mount --rbind "$0" "$1"; mount --make-rslave "$1"; while read name; do cat "$1/$name" || echo; done'
+
+    def __init__(self, own: Surroundings, target: Path) -> None:
+        (view := own.root / "view").mkdir()
+        command = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-ec", self._PROGRAM, target, view]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def read(self, name: str) -> str:
+        """Return the line in a file, as programs in there see it; "" where there is an error."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def shows(self, version: str) -> bool:
+        """Return whether it has that version."""
+        return self.read("version.txt") == version
+
+    def end(self) -> None:
+        """End it, and all its mounts with it."""
+        self._process.communicate()
+
+
+def test_a_switched_volume_changes_in_its_pod(in_containers: Surroundings, fusepkg: Fusepkg) -> None:
+    """A switch by hand reaches the pods at once, with the engine erofs too, where it mounts another file system."""
+    own = in_containers
+    target = own.target("a")
+    listen = ["csi-mounter", "--listen", str(own.state / "mounter.sock")]
+    with running(listen, own, IN_A_CONTAINER), driver(own) as client:
+        client.publish("a", target, "local/stars:v1", engine="erofs")
+        pod = Pod(own, target)
+        try:
+            assert pod.read("version.txt") == "v1"
+            (shared,) = own.mountpoints()
+            for version in ("v2", "v1"):
+                fusepkg("switch", shared, version, env=own.environment)
+                wait_until(partial(pod.shows, version), "the driver has bound it")
+        finally:
+            pod.end()
+        client.unpublish("a", target)
+        assert own.mounted() == []
 
 
 def test_mounts_survive_the_driver_and_are_made_again_after_the_mounter(in_containers: Surroundings) -> None:
@@ -218,7 +269,8 @@ def test_mounts_survive_the_driver_and_are_made_again_after_the_mounter(in_conta
             client.publish("b", second, "local/stars:v1", **fuse)
             assert len(own.mountpoints()) == 1
             client.unpublish("b", second)
-            assert (target / "version.txt").read_text() == "v1\n"
+            pod = Pod(own, target)
+            assert pod.read("version.txt") == "v1"
 
             os.kill(container.pid, signal.SIGKILL)
             wait_until(lambda: not readable(target / "same.txt"), "all processes of the container are dead")
@@ -228,6 +280,8 @@ def test_mounts_survive_the_driver_and_are_made_again_after_the_mounter(in_conta
             with running(listen, own, IN_A_CONTAINER):
                 client.publish("a", target, "local/stars:v1", **fuse)
                 assert (target / "same.txt").read_text() == "the same\n"
+                assert pod.read("same.txt") == "the same"
+                pod.end()
                 client.unpublish("a", target)
                 assert own.mounted() == []
 
