@@ -1,6 +1,6 @@
 """Millions of opens of a mount's files, and what its process holds meanwhile: memory, descriptors, threads.
 
-``python -m bench.open_soak --engine fuse --opens 10000000 --csv fuse.csv --plot soak.png``: mounts a small package of
+``python -m bench.open_soak --engine fuse --workers 1 --csv fuse.csv --plot soak.png``: mounts a small package of
 the embedded registry and lets processes open, read and close its files. With ``--csv`` of earlier runs alone, it draws.
 """
 
@@ -74,12 +74,12 @@ def publish(folder: Path, reference: str) -> None:
     subprocess.run([sys.executable, "-m", "fusepkg", "push", folder, reference], check=True, stdout=subprocess.DEVNULL)
 
 
-def watch(root: Path, pid: int, opens: int, most_s: float = DAY_S, readers: int = READERS) -> list[Sample]:
-    """Open files below ``root`` so often in all, for so long at most, and look at process ``pid`` meanwhile.
+def watch(root: Path, pids: list[int], opens: int, most_s: float = DAY_S, readers: int = READERS) -> list[Sample]:
+    """Open files below ``root`` so often in all, for so long at most, and look at the mount's processes meanwhile.
 
     Raises RuntimeError if a reader ends.
     """
-    started, done, samples = time.monotonic(), 0, [_sample(pid, 0, 0)]
+    started, done, samples = time.monotonic(), 0, [_sample(pids, 0, 0)]
     with _reading(root, readers) as running:
         while done < opens and time.monotonic() - started < most_s:
             time.sleep(SAMPLE_S)
@@ -89,7 +89,7 @@ def watch(root: Path, pid: int, opens: int, most_s: float = DAY_S, readers: int 
                     done += _TOLD_AFTER * len(os.read(reader.stdout.fileno(), 1 << 16))
                 if reader.poll() is not None:
                     raise RuntimeError(f"a reader has ended with {reader.returncode}, after {done:,} opens of all")
-            samples.append(_sample(pid, time.monotonic() - started, done))
+            samples.append(_sample(pids, time.monotonic() - started, done))
     return samples
 
 
@@ -112,11 +112,15 @@ def _unblock(stream: IO[bytes] | None) -> None:
     os.set_blocking(stream.fileno(), False)
 
 
-def _sample(pid: int, seconds: float, opens: int) -> Sample:
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    rss_mib = round(int(status["VmRSS"].split()[0]) / 1024, 1)
-    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-    return Sample(round(seconds, 1), opens, rss_mib, descriptors, int(status["Threads"]))
+def _sample(pids: list[int], seconds: float, opens: int) -> Sample:
+    """Look at the mount's processes: the sums of what they have."""
+    rss_kib, descriptors, threads = 0, 0, 0
+    for pid in pids:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        rss_kib += int(status["VmRSS"].split()[0])
+        descriptors += len(os.listdir(f"/proc/{pid}/fd"))
+        threads += int(status["Threads"])
+    return Sample(round(seconds, 1), opens, round(rss_kib / 1024, 1), descriptors, threads)
 
 
 def settled(samples: list[Sample]) -> list[Sample]:
@@ -165,7 +169,7 @@ def draw(runs: dict[str, list[Sample]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _soak(engine: str, opens: int, most_s: float) -> list[Sample]:
+def _soak(engine: str, workers: int, opens: int, most_s: float) -> list[Sample]:
     """Mount, watch, unmount, with everything in a scratch directory."""
     with tempfile.TemporaryDirectory(prefix="fusepkg-soak-") as scratch:
         root = Path(scratch, "m")
@@ -174,30 +178,33 @@ def _soak(engine: str, opens: int, most_s: float) -> list[Sample]:
             os.environ[f"FUSEPKG_{name}_DIR"] = str(Path(scratch, name.lower()))
         publish(Path(scratch, "folder"), "local/soak:v1")
         fusepkg = [sys.executable, "-m", "fusepkg"]
-        subprocess.run([*fusepkg, "mount", "--engine", engine, "local/soak:v1", root], check=True)
+        options = ["--engine", engine, *(("--workers", str(workers)) if workers else ())]
+        subprocess.run([*fusepkg, "mount", *options, "local/soak:v1", root], check=True)
         try:
-            return watch(root, _pid_of(root), opens, most_s)
+            return watch(root, _pids_of(root), opens, most_s)
         finally:
             subprocess.run([*fusepkg, "umount", root], check=True)
 
 
-def _pid_of(root: Path) -> int:
-    from fusepkg.daemon import records
+def _pids_of(root: Path) -> list[int]:
+    from fusepkg.daemon import control, records
 
-    return records.find_record(root)[0].pid
+    record = records.find_record(root)[0]
+    return [record.pid, *control.ask(Path(record.socket), control.Question("status"))["workers"]]
 
 
 def main() -> None:
     """Run one soak, or draw those that were run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=("fuse", "erofs"))
+    parser.add_argument("--workers", type=int, default=0, help="processes beside the one that fetches")
     parser.add_argument("--opens", type=int, default=OPENS)
     parser.add_argument("--most-seconds", type=float, default=DAY_S)
     parser.add_argument("--csv", type=Path, nargs="+", required=True, help="ENGINE.csv, one for each engine")
     parser.add_argument("--plot", type=Path)
     wanted = parser.parse_args()
     if wanted.engine:
-        samples = _soak(wanted.engine, wanted.opens, wanted.most_seconds)
+        samples = _soak(wanted.engine, wanted.workers, wanted.opens, wanted.most_seconds)
         write_samples(samples, wanted.csv[0])
         sys.stdout.write(f"{wanted.engine}: {samples[-1].opens:,} opens in {samples[-1].seconds:.0f} s\n")
         sys.stdout.writelines(f"{one}\n" for one in (samples[0], settled(samples)[0], samples[-1]))
