@@ -64,22 +64,23 @@ def _offsets(size: int) -> list[int]:
 
 
 def _random(run: Run, there: Remote, subject: Subject, offsets: Sequence[int], number: int) -> None:
-    """Read at random places on a new mount. For ours: how many GETs the server saw for each chunk that was touched."""
+    """Read at random places on a new mount. For ours: how many chunks the server sent for each that was touched."""
     touched = len({offset // CHUNK_BYTES for offset in offsets})
     chunks = -(-there.large.file_bytes // CHUNK_BYTES)
     what = f"{len(offsets)} random reads of 64 KiB, cold, {FAR_MS} ms away"
     run.results.add_row("random.rate", what, "reads/s")
     run.results.add_row("random.gets", "GETs a read", "GETs")
-    run.results.add_row("random.chunks", f"GETs for each of {touched} chunks touched, of {chunks}; {what}", "GETs")
+    words = f"chunks of 8 MiB sent for each of {touched} touched, of {chunks}; {what}"
+    run.results.add_row("random.chunks", words, "chunks")
     with run.place() as place, subject.open(place) as opened:
         run.forget_caches()
-        load, before = machine.load(), there.server.gets(FAR_MS)
+        load, before, sent = machine.load(), there.server.gets(FAR_MS), there.server.sent_bytes(FAR_MS)
         timing = run_readers([_random_reads(opened.directory / LARGE / "large", offsets)])
-        gets = there.server.gets(FAR_MS) - before
+        gets, sent = there.server.gets(FAR_MS) - before, there.server.sent_bytes(FAR_MS) - sent
     run.record_value("random.rate", subject.name, number, timing.rate, load)
     run.record_value("random.gets", subject.name, number, gets / timing.work, load)
     if subject.name in fusepkg.ENGINES:
-        run.record_value("random.chunks", subject.name, number, gets / touched, load)
+        run.record_value("random.chunks", subject.name, number, sent / CHUNK_BYTES / touched, load)
 
 
 def _random_reads(path: Path, offsets: Sequence[int]) -> Loop:

@@ -46,8 +46,11 @@ def describe(scratch: Path) -> dict[str, str]:
 
 
 def versions(checkout: Path) -> dict[str, str]:
-    """What runs here, ours and others'."""
-    commit = _said("git", "-C", str(checkout), "describe", "--always", "--dirty")
+    """Return what runs here, ours and others'. Ours is the last commit that changed the code, not the docs."""
+    code = ("--", "fusepkg", "cache", "bench")
+    commit = _said("git", "-C", str(checkout), "log", "-1", "--format=%h", *code)
+    if _said("git", "-C", str(checkout), "status", "--porcelain", *code):
+        commit += "-dirty"
     return {
         "fusepkg": f"{version('fusepkg')} ({commit})",
         "python": platform.python_version(),

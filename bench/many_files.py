@@ -38,9 +38,11 @@ def many_files(run: Run, stack: ExitStack) -> Measure:
         fusepkg.run(environ, "push", "--packs", "--prefix", PREFIX, source, PACKED)
     what = f"{len(tree.paths):,} files of 10 KB"
     run.results.add_row("many.rate", f"first read, {READERS} readers, {what}", "files/s")
-    run.results.add_row("many.memory", f"peak, rss without file pages, {what}", "MB")
-    run.results.add_row("many.after", f"at the end, rss without file pages, {what}", "MB")
-    run.results.add_row("many.rss", f"peak, rss with file pages, {what}", "MB")
+    run.results.add_row(
+        "many.memory", f"memory of all processes, rss without file pages, peak of the first read of {what}", "MB"
+    )
+    run.results.add_row("many.after", "the same at the end", "MB")
+    run.results.add_row("many.rss", "peak of the same with file pages", "MB")
     run.results.add_row("many.processes", "processes", "")
 
     def measure(number: int) -> None:
