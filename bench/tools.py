@@ -19,7 +19,7 @@ from bench.processes import run_program
 from bench.rows import Row, Run, in_order_of_round
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
     from bench.rows import Measure
@@ -58,11 +58,7 @@ def names(run: Run, _stack: ExitStack) -> Measure:
     """``find`` and ``ls -lR`` on a million names, the caches dropped before, and again."""
     source = run.scratch / "names"
     count = run.scaled(NAMES)
-    for key in synthetic_names(count):
-        place = source / key
-        if not place.parent.exists():
-            place.parent.mkdir(parents=True)
-        os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o644))
+    _write_empty(source, synthetic_names(count))
     rows = [
         Row(
             f"names.{key}.{when}",
@@ -104,6 +100,18 @@ def _copy(run: Run, subject: Subject, count: int, number: int) -> None:
         if found != count:
             raise SubjectFailed(f"cp copied {found} files, not {count}")
         run.record_value("copy.first", subject.name, number, count / seconds, load)
+
+
+def _write_empty(root: Path, keys: Iterable[str]) -> None:
+    """Write empty files, one directory after another."""
+    root.mkdir()
+    last = ""
+    for key in keys:
+        directory = key.partition("/")[0]
+        if directory != last:
+            (root / directory).mkdir()
+            last = directory
+        os.close(os.open(f"{root}/{key}", os.O_CREAT | os.O_WRONLY, 0o644))
 
 
 def _copy_sources(origin: Path, target: Path, limit: int) -> int:

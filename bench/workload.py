@@ -53,7 +53,9 @@ def write_tree(root: Path, *, directories: int, files: int, file_bytes: int = SM
     for number in range(directories):
         (root / f"d{number:03}").mkdir(parents=True)
     for path in paths:
-        (root / path).write_bytes(os.urandom(file_bytes))
+        file = os.open(f"{root}/{path}", os.O_CREAT | os.O_WRONLY, 0o644)
+        os.write(file, os.urandom(file_bytes))
+        os.close(file)
     return Tree(tuple(sorted(paths)), file_bytes)
 
 
