@@ -65,7 +65,7 @@ coverage: setup ## Which lines the tests run, subprocesses included; fails below
 
 bench: ## Measure beside rclone, JuiceFS, s3fs, quilt3 and the disk, into docs/benchmarks.md: ROUNDS=3 ROWS=peers,... QUICK=1
 	@scripts/setup.sh bench
-	@$(BIN)/python -m bench $(if $(QUICK),--rounds 1 --rows $(or $(ROWS),peers) --scale $(or $(SCALE),0.01),\
+	@$(BIN)/python -m bench $(if $(QUICK),--rounds 1 --rows $(or $(ROWS),peers) --scale $(or $(SCALE),0.02),\
 	  --rounds $(or $(ROUNDS),3) --rows $(or $(ROWS),all) --scale $(or $(SCALE),1) $(if $(ROWS)$(SCALE),,--page docs/benchmarks.md))
 
 docs: setup ## Write the pages of docs/reference and docs/man that come from the code
