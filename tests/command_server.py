@@ -33,6 +33,7 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, NoReturn
 
 DESCRIPTORS = 4
@@ -195,7 +196,8 @@ def _run(program: str | None, source: str | None) -> NoReturn:
     status = 1
     try:
         if source is not None:
-            exec(compile(source, "<source>", "exec"), {"__name__": "__main__"})
+            sys.modules["__main__"] = module = ModuleType("__main__")
+            exec(compile(source, "<stdin>", "exec"), module.__dict__)
             status = 0
         elif program is None:
             runpy.run_module("fusepkg", run_name="__main__", alter_sys=True)

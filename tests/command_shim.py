@@ -1,6 +1,7 @@
 """``fusepkg`` for shells of the documents: hands its files and arguments to ``tests.command_server``, which forks.
 
-Run with ``python -I -S``: it costs 20 ms. Signals are passed on, and it ends as the command does.
+As ``python-from-input`` it does so with a Python program that it reads. Run with ``python -I -S``: it costs 20 ms.
+Signals are passed on, and it ends as the command does.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ def needs_extras(arguments: list[str]) -> bool:
 
 def main() -> None:
     """Run one command."""
+    is_python = os.path.basename(sys.argv[0]) == "python-from-input"
     plain, extras = os.environ[SERVERS].split()
-    requests = socket.socket(fileno=os.dup(int(extras if needs_extras(sys.argv[1:]) else plain)))
+    requests = socket.socket(fileno=os.dup(int(extras if is_python or needs_extras(sys.argv[1:]) else plain)))
     ours, theirs = socket.socketpair()
     socket.send_fds(requests, [b"c"], [theirs.fileno(), 0, 1, 2])
     theirs.close()
     umask = os.umask(0)
     asked = {
-        "program": "fusepkg",
+        **({"source": sys.stdin.read()} if is_python else {"program": "fusepkg"}),
         "arguments": sys.argv[1:],
         "environment": dict(os.environ),
         "directory": os.getcwd(),

@@ -31,6 +31,7 @@ NEEDS = ("s3", "torch", "spark", "dvc")
 """What a block may need besides fusepkg."""
 
 _MARK = "--- exit code"
+_PYTHON = 'python() { if [ "$*" = - ]; then python-from-input; else command python "$@"; fi; }'
 _FENCE = "```"
 
 _DIFFERENT = (
@@ -111,7 +112,10 @@ def _with_exit_code(block: list[Command], words: list[str]) -> list[Command]:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """A directory of programs that go before those of the environment, and the descriptors that they inherit."""
+    """A directory of programs that go before those of the environment, and the descriptors that they inherit.
+
+    One of them, ``python-from-input``, runs what documents pass to ``python -``.
+    """
 
     directory: Path
     descriptors: tuple[int, ...]
@@ -133,6 +137,7 @@ def run_commands(commands: list[Command], home: Path, programs: Programs | None 
         "COLUMNS": "80",
     }
     if programs is not None:
+        script = f"{_PYTHON}\n{script}"
         environment |= {"PATH": f"{programs.directory}:{environment['PATH']}", **programs.environment}
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-c", script],

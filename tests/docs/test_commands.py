@@ -42,7 +42,8 @@ def plain_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 NEED_S3 = _that_need("s3")
 STARTED = ("docs/getting-started.md",)
-"""In this one the installed script starts each time; in the others ``fusepkg`` is forked, for a tenth of the CPU."""
+"""In this one the installed script starts each time; in the others ``fusepkg`` and ``python -`` are forked, for a tenth
+of the CPU."""
 
 
 @pytest.mark.fuse
@@ -88,9 +89,9 @@ def test_the_readme_is_among_them() -> None:
 
 def _forked(directory: Path) -> Programs:
     directory.mkdir()
-    program = directory / "fusepkg"
-    program.write_text(f"#!{sys.executable} -IS\n{Path(command_shim.__file__).read_text()}")
-    program.chmod(0o755)
+    for name in ("fusepkg", "python-from-input"):
+        (directory / name).write_text(f"#!{sys.executable} -IS\n{Path(command_shim.__file__).read_text()}")
+        (directory / name).chmod(0o755)
     plain, extras = server_descriptors()
     return Programs(directory, (plain, extras), {command_shim.SERVERS: f"{plain} {extras}"})
 
