@@ -1,4 +1,4 @@
-"""How the processes of a run share the tests: each file goes to one of them, and those that take long come first.
+"""How the processes of a run share the tests: a file goes to one of them, and those that take long come first.
 
 A long file that came last would keep one process busy while the others have nothing left. What stands in ``unit`` is
 short, so it comes last and fills the gaps.
@@ -20,6 +20,9 @@ FIRST = ("docs", "unit/bench", "mount", "integration", "interop", "samples", "fa
 SPLIT = "tests/docs/test_commands.py"
 """A file that would take a quarter of the run in one process, and the tests of which share nothing but the server."""
 
+TOGETHER = tuple(f"tests/mount/test_{name}.py" for name in ("damage", "facts", "reading", "requests", "under_fire"))
+"""Files that go to one process: each other that had one of them would publish the big tree again, 10 s of CPU."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):  # one of several processes of a run
@@ -38,7 +41,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
     class Shares(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if nodeid.startswith(f"{SPLIT}::") else str(super()._split_scope(nodeid))
+            if nodeid.startswith(f"{SPLIT}::"):
+                return nodeid
+            file = str(super()._split_scope(nodeid))
+            return TOGETHER[0] if file in TOGETHER else file
 
     config.option.loadscopereorder = False  # it would begin with the files that have most tests
     return Shares(config, log)
