@@ -149,7 +149,8 @@ class MountService:
                 nursery.start_soon(self._profiling.replay, request.replay)
             stop = trio.Event()
             await nursery.start(watch_signals, stop)
-            hold_everything()
+            if self._resumed is None:  # else it is a copy of a process that has loaded all
+                hold_everything()
             announce(Step("Mounting"))
             self._announce = lambda _: None  # what a switch does is no step of the start
             try:
