@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -213,8 +212,3 @@ class BlobIndex:
             self._path.parent,
             wrong,
         )
-
-
-def now_s() -> int:
-    """The present time, in seconds of Unix time."""
-    return int(time.time())

@@ -97,11 +97,6 @@ class Settings:
         """Where hints are kept: what saves work and may be lost."""
         return self.cache_dir / "remembered"
 
-    @property
-    def blobs_dir(self) -> Path:
-        """The cache of blobs."""
-        return self.cache.directory
-
 
 def decide(flags: Flags) -> Settings:
     """Combine all sources. Raises UsageError naming the source that is wrong."""

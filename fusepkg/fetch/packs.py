@@ -86,7 +86,6 @@ class VersionPacks:
         self._get_table = get_table
         self._pack_key = pack_key
         self._spans: list[PackedSpan] = []
-        self._first_places: list[bytes] = []
         self._loaded: OrderedDict[int, PackPlaces] = OrderedDict()
         self._members = 0
         self._bad: set[int] = set()
@@ -112,7 +111,7 @@ class VersionPacks:
         """Ask for the table. Raises nothing but Cancelled: without it objects are read."""
         self._is_asked = True
         try:
-            self._spans, self._first_places = await trio.to_thread.run_sync(self._fetch_table, abandon_on_cancel=True)
+            self._spans = await trio.to_thread.run_sync(self._fetch_table, abandon_on_cancel=True)
         except FusepkgError as exc:
             if isinstance(exc, ObjectMissing | AccessDenied):  # S3 says 403 to those who may not list the bucket
                 log.debug("%s has no packs", self._top_hash)
@@ -127,15 +126,14 @@ class VersionPacks:
         """Ask for the table; blocks. Raises nothing but what is a bug: without it objects are read."""
         self._is_asked = True
         try:
-            self._spans, self._first_places = self._fetch_table()
+            self._spans = self._fetch_table()
         except (ObjectMissing, AccessDenied):
             log.debug("%s has no packs", self._top_hash)
         except FusepkgError as exc:
             self._warn(exc.message)
 
-    def _fetch_table(self) -> tuple[list[PackedSpan], list[bytes]]:
-        spans = read_table(self._get_table(self._top_hash), self._top_hash, len(self.entries))
-        return spans, [place_of(self.entries.logical_key(packed.span.first)) for packed in spans]
+    def _fetch_table(self) -> list[PackedSpan]:
+        return read_table(self._get_table(self._top_hash), self._top_hash, len(self.entries))
 
     @property
     def has_packs(self) -> bool:

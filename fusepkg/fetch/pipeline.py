@@ -19,8 +19,8 @@ from fusepkg_cache.digest import Verified
 
 from fusepkg.errors import DigestMismatch, FusepkgError, RemoteUnavailable
 from fusepkg.fetch.bucket import BucketReader, is_transient
+from fusepkg.fetch.cache_writes import CacheWrites
 from fusepkg.fetch.flight import Flight, RangeFlight
-from fusepkg.fetch.keeping import Keeping
 from fusepkg.fetch.lower_cache import LowerCacheThreads
 from fusepkg.fetch.piece import Kind
 from fusepkg.fetch.slots import SMALL_BYTES, Slots
@@ -92,7 +92,7 @@ class FetchPipeline:
         self._later: list[tuple[float, int, Flight]] = []
         self._numbers = count()
         self._asked: deque[tuple[float, Flight]] = deque()
-        self._keeping = Keeping(tier, nursery, self._kept)
+        self._cache_writes = CacheWrites(tier, nursery, self._kept)
         self._something = trio.Event()
         self._turn_s = 0.0
         self._ended = False
@@ -190,7 +190,7 @@ class FetchPipeline:
         while flights := self._slots.take(now):
             self._begin(flights, now)
         self._turn_s = trio.current_time() - now
-        self._keeping.start()
+        self._cache_writes.start()
 
     def _next_s(self) -> float:
         times = [self._slots.next_slow_s()]
@@ -400,7 +400,7 @@ class FetchPipeline:
         elif flight.background:
             self._tier.hold_until_read(blob.digest, blob.data)
         flight.blob = blob
-        self._keeping.add(flight)
+        self._cache_writes.add(flight)
 
     def _return_at(self, flight: Flight, when_s: float) -> None:
         heapq.heappush(self._later, (when_s, next(self._numbers), flight))
@@ -420,7 +420,7 @@ class FetchPipeline:
 
     async def wait_until_kept(self) -> None:
         """Wait until all pieces that have arrived are in the cache, or refused by it."""
-        await self._keeping.wait_until_kept()
+        await self._cache_writes.wait_until_kept()
 
     async def _fetch_whole(self, flight: Flight) -> None:
         try:

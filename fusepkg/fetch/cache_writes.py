@@ -20,7 +20,7 @@ KEEPERS = 2
 """Tasks that put pieces into the cache."""
 
 
-class Keeping:
+class CacheWrites:
     """The flights that have landed and wait to be kept. ``kept`` hears of those that are, or that the cache refused."""
 
     def __init__(self, tier: CacheTier, nursery: trio.Nursery, kept: Callable[[list[Flight]], None]) -> None:
