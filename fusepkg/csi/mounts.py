@@ -1,4 +1,4 @@
-"""The mounts of this node that volumes are views of: one for all pods that ask for the same."""
+"""The mounts of this node: pods that ask for the same share one, and each volume is a bind mount of it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SILENT_S = 10.0
-"""How long a mount's process may not answer before it counts as dead: another one takes its place within a second."""
+"""A mount whose process has not answered for this long counts as dead: a supervisor replaces one within a second."""
 
 _LOOK_S = 0.2
 
 
 class SharedMounts:
-    """Those below one directory, by name. Safe for threads: each name is changed by one at a time (``locked``)."""
+    """The mounts below one directory, by name. Safe for threads that hold ``locked(name)`` while they change one."""
 
     def __init__(self, directory: Path, run: Run) -> None:
         make_private(directory)
@@ -55,7 +55,7 @@ class SharedMounts:
         return self._mounts / name
 
     def names(self) -> list[str]:
-        """Return the names of all mounts that are there, or were being made."""
+        """Return the names of all mounts, also of half-made ones."""
         return os.listdir(self._mounts)
 
     def device(self, name: str) -> str | None:

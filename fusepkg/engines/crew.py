@@ -1,4 +1,4 @@
-"""The processes that answer from the cache beside this one: started, told what to serve, replaced."""
+"""Start, instruct and replace the workers: processes that answer requests from the cache beside this one."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST = 16
-"""More would wait for each other: each request is read from one descriptor."""
+"""Workers of a mount at most: all read their requests from one descriptor, so more would wait for each other."""
 
 _DEATHS, _DEATHS_S = 5, 30.0
-"""After so many deaths within so many seconds no other one is started."""
+"""After this many deaths within this many seconds no worker is started any more."""
 
 _REQUESTS_BYTES = 1024 * 1024
 
 
 class Crew:
-    """``forked`` are those that were started before this process had threads; each is a number and a link."""
+    """All workers of a mount. ``forked`` were started before this process had threads: process number and socket."""
 
     def __init__(self, forked: list[tuple[int, socket.socket]]) -> None:
         self._waiting = forked
@@ -46,23 +46,23 @@ class Crew:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there are others: then requests go through a relay."""
+        """Whether there are workers: then requests go through a relay."""
         return self._size > 0
 
     @property
     def pids(self) -> list[int]:
-        """The processes that serve now."""
+        """Process numbers of the workers that serve now."""
         return sorted(self._live.values())
 
     def start(self, relay: Relay, told: dict[str, Any], nursery: trio.Nursery) -> None:
-        """Let them serve, in tasks of ``nursery``. ``told`` is what ``Front`` wants to know."""
+        """Let the workers serve, in tasks of ``nursery``; ``told`` is what each ``Front`` has to know."""
         if self._size:
             nursery.start_soon(relay.take_passed_on, self._requests)
         for slot in range(1, self._size + 1):
             nursery.start_soon(self._keep, slot, relay, told | {"slot": slot, "slots": 1 + self._size})
 
     async def _keep(self, slot: int, relay: Relay, told: dict[str, Any]) -> None:
-        """Keep one of them serving: its next takes its place when it dies."""
+        """Serve with one worker, and with the next one when it dies."""
         pid, link = self._waiting[slot - 1]
         while True:
             try:

@@ -1,7 +1,7 @@
-"""Memory that the processes of one mount share: what is shown, written by the first, and what each has done.
+"""Memory that the processes of one mount share: the first writes which versions it shows, each writes its own counters.
 
-Each number has one writer. So nothing is locked: a reader may see a number just before or just after it changes, and
-what is shown is read again if it changed meanwhile.
+Each number has one writer, so there are no locks. A reader may see a counter just before or just after it changes; the
+versions are read again if they changed meanwhile.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSIONS = 1000
-"""Versions of a mount whose uses are counted; what comes after them is left to the first process."""
+"""Versions of a mount whose uses are counted; requests for later ones go to the first process."""
 
 _GENERATION, _WATCHING, _LENGTH = 0, 1, 2
-"""Numbers at the start, of 8 bytes each: how often what is shown has changed, whether reads are to be noted, bytes."""
+"""Places of the first numbers, 8 bytes each: changes of the versions, which reads to report, bytes of the JSON."""
 
 _FACTS_AT, _FACTS_END = 64, 256 * 1024
 
@@ -28,7 +28,7 @@ _SLOT = 1024
 
 
 class SharedMemory:
-    """``slot`` is the part that this process writes to; the first one's is 0."""
+    """The memory as one process sees it; ``slot`` is the part it writes to, 0 for the first process."""
 
     def __init__(self, descriptor: int, slot: int, slots: int) -> None:
         self.descriptor = descriptor
@@ -39,7 +39,7 @@ class SharedMemory:
 
     @classmethod
     def created(cls, slots: int) -> SharedMemory:
-        """Make it, for so many processes. Raises OSError."""
+        """Make the memory for ``slots`` processes, as the first of them. Raises OSError."""
         descriptor = os.memfd_create("fusepkg-mount", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _FACTS_END + slots * _SLOT * 8)
         return cls(descriptor, 0, slots)
@@ -74,11 +74,11 @@ class SharedMemory:
 
     @property
     def watched(self) -> int:
-        """Which reads the first process wants to hear of (``Watched``)."""
+        """Which reads to report to the first process (``Watched``)."""
         return self._numbers[_WATCHING]
 
     def watch(self, wanted: int) -> None:
-        """Say so."""
+        """Set which reads to report to this process, the first."""
         self._numbers[_WATCHING] = wanted
 
     def count_read(self, count: int) -> None:
@@ -95,7 +95,7 @@ class SharedMemory:
         return self._sum(_HITS), self._sum(_SERVED)
 
     def uses(self, version: int) -> int:
-        """Return how many uses of a version the kernel has not taken back."""
+        """Return how many uses of a version, over all processes, the kernel has not released."""
         return self._sum(_USES + version)
 
     def _sum(self, place: int) -> int:

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Opcode(IntEnum):
-    """What the kernel asks that is answered here; pyfuse3 knows the others."""
+    """Requests that are answered without pyfuse3, which answers all others."""
 
     LOOKUP = 1
     FORGET = 2
@@ -49,16 +49,16 @@ ATTRIBUTES = struct.Struct("=6Q10I")
 """Inode, size, blocks, three times, their nanoseconds, mode, links, user, group, device, block size, flags."""
 
 ATTR_OUT = struct.Struct("=QII")
-"""How long attributes are valid, which follow."""
+"""How long the attributes that follow are valid: seconds, nanoseconds, padding."""
 
 ENTRY_OUT = struct.Struct("=QQQQII")
 """Inode, generation, how long name and attributes are valid (seconds twice, nanoseconds twice); attributes follow."""
 
 DIRENT = struct.Struct("=QQII")
-"""Inode, where to go on, length of the name, type; the name follows, padded to 8 bytes."""
+"""Inode, offset of the next entry, length of the name, type; the name follows, padded to 8 bytes."""
 
 LARGEST_REQUEST = (1 << 20) + 4096
-"""The kernel wants room for the largest WRITE there could be."""
+"""Bytes of the read buffer: the kernel asks for room for the largest WRITE, which never comes."""
 
 NOTE = struct.Struct("=IIQQQQ")
-"""Of one of our processes to another, in the place of a request: 0, 0, version, entry, offset, length of a read."""
+"""A read that a worker reports to the first process, sent like a request: 0, 0, version, entry, offset, length."""

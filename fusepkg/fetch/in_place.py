@@ -3,7 +3,7 @@
 A file of up to 128 KiB is hashed at each read. Of a larger one each chunk (8 MiB) is hashed when it is first read, or
 all of it where there is no list of chunks, and a hash of each 64 KiB remembered; later reads compare these. Nothing
 is believed because of a file's stat data. Files on network file systems are copied into the cache, as objects are.
-Whatever is not as it should be is left to the pipeline, which reads the object again, and says what is wrong with it.
+On a wrong hash or an error the pipeline reads the object again, and reports what is wrong with it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SUMS_BYTES = 64 * 1024 * 1024
 """Hashes that are remembered: those of 256 GiB of files."""
 
 _SUM_BYTES = 16
-"""Of each SHA-256: whoever may write to the files must find no other bytes for it, and 128 bits are enough for that."""
+"""Kept of each SHA-256: with 128 bits nobody who may write to the files finds other bytes of the same hash."""
 
 READING_THREADS = 16
 """Reads of large files at a time: each may hash a chunk."""
@@ -51,7 +51,7 @@ _AHEAD_BYTES = 1024 * 1024
 """Asked of the disk beyond a read of a large file: each read opens it anew, which loses the kernel's own readahead."""
 
 _DIRECTORIES_KEPT = 10_000
-"""Directories that are known to be on a disk of this machine, or not to be."""
+"""Directories of which it is remembered whether they are on a disk of this machine."""
 
 
 _T = TypeVar("_T")
@@ -70,7 +70,7 @@ class _Part(NamedTuple):
 
 
 class FilesInPlace:
-    """The files of this machine that entries name. On one trio thread, but for what says that it blocks.
+    """The files of this machine that entries name. Call it from one trio thread; methods that block say so.
 
     ``chunk_list`` gives the raw hashes of a large blob's chunks, if there is a list.
     """
