@@ -280,12 +280,13 @@ class PackageBuilder:
         allow_local_files: bool = False,
         registry_format: str = "fusepkg",
         workflow: str | EllipsisType | None = ...,
-        block_hashes: bool = False,
+        block_hashes: bool | None = False,
         progress: ProgressCallback = no_progress,
     ) -> Package:
         """Publish the version, and make a tag name it: the one given, else the one in the builder's name, else none.
 
-        With ``block_hashes`` large files of this machine can be read in parts of 64 KiB; it makes another version.
+        With ``block_hashes`` large files of this machine can be read in parts of 64 KiB, with None those whose format
+        is read in parts, as `fusepkg push` does; it makes another version.
 
         A tag that another publisher has moved since this builder first saw it is left alone: TagConflict names both
         versions, and this one is in the bucket all the same. Where the bucket has workflows as quilt3 knows them, the
@@ -316,7 +317,7 @@ class PackageBuilder:
         *,
         registry_format: str = "fusepkg",
         workflow: str | EllipsisType | None = ...,
-        block_hashes: bool = False,
+        block_hashes: bool | None = False,
         progress: ProgressCallback = no_progress,
     ) -> Package:
         """Both, one after the other. Raises what they raise."""

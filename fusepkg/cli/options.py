@@ -86,10 +86,11 @@ PacksOption = Annotated[
     ),
 ]
 BlockHashesOption = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--block-hashes",
-        help="Hash files above 8 MiB in blocks too: small reads then fetch 64 KiB. It makes another version.",
+        "--block-hashes/--no-block-hashes",
+        help="Hash files above 8 MiB in blocks too, so that reads of parts fetch those; default: of formats that are "
+        "read in parts, such as Parquet and HDF5, except for quilt3. It makes another version.",
     ),
 ]
 JsonErrorsOption = Annotated[bool, typer.Option("--json", help="Print an error as JSON for programs.")]

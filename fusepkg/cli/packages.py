@@ -116,7 +116,7 @@ def print_hash(
     target: Annotated[
         str, typer.Argument(metavar="DIR|REF", help="A mounted or installed directory, a folder, or a package.")
     ],
-    block_hashes: BlockHashesOption = False,
+    block_hashes: BlockHashesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print a top hash: of what is mounted or installed, of what pushing a folder gives, of a reference."""
@@ -141,7 +141,7 @@ def _say_hash(top_hash: str, as_json: bool) -> None:
         say(top_hash)
 
 
-def _directory_hash(app: Context, directory: Path, *, block_hashes: bool) -> str:
+def _directory_hash(app: Context, directory: Path, *, block_hashes: bool | None) -> str:
     installed = installed_at(app.settings.data_dir, directory)
     if installed is not None:
         if find_changes(index_of(app, installed), directory, app.settings.data_dir):

@@ -60,7 +60,7 @@ def push(
     packs: PacksOption = None,
     workflow: WorkflowOption = None,
     no_workflow: NoWorkflowOption = False,
-    block_hashes: BlockHashesOption = False,
+    block_hashes: BlockHashesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder as a version of a package, and make the tag name it. Overwrites nothing.

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from fusepkg.errors import FusepkgError, RemoteUnavailable
+from fusepkg.fetch.joined import join_ranges, split_joined
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from fusepkg.fetch.joined import Joined
     from fusepkg.fetch.reader import EntryReader
     from fusepkg.model.entry import Entry
 
@@ -57,13 +59,18 @@ class BlockingReader:
         return self._call(lambda reader: reader.read(entry, offset, max(0, wanted)))
 
     def read_many(self, wanted: Sequence[tuple[Entry, int, int]]) -> list[bytes | FusepkgError]:
-        """The bytes of many ranges (entry, offset, length), fetched side by side.
+        """The bytes of many ranges (entry, offset, length), fetched side by side, those near each other together.
 
         An error takes the place of the bytes it kept away.
         """
-        found: list[bytes | FusepkgError] = []
-        for start in range(0, len(wanted), _SIDE_BY_SIDE):
-            found += self._call(partial(_read_side_by_side, wanted[start : start + _SIDE_BY_SIDE]))
+        found: list[bytes | FusepkgError] = [b""] * len(wanted)
+        ranges = join_ranges(wanted)
+        for start in range(0, len(ranges), _SIDE_BY_SIDE):
+            some = ranges[start : start + _SIDE_BY_SIDE]
+            read = self._call(partial(_read_side_by_side, some))
+            for joined, data in zip(some, read, strict=True):
+                for number, part in split_joined(joined, wanted, data).items():
+                    found[number] = part
         return found
 
     def cached_chunks(self, entry: Entry) -> tuple[int, int]:
@@ -115,20 +122,18 @@ class BlockingReader:
             return self._loop
 
 
-async def _read_side_by_side(
-    wanted: Sequence[tuple[Entry, int, int]], reader: EntryReader
-) -> list[bytes | FusepkgError]:
-    found: list[bytes | FusepkgError] = [b""] * len(wanted)
+async def _read_side_by_side(ranges: Sequence[Joined], reader: EntryReader) -> list[bytes | FusepkgError]:
+    found: list[bytes | FusepkgError] = [b""] * len(ranges)
 
-    async def read(number: int, entry: Entry, offset: int, length: int) -> None:
+    async def read(number: int, one: Joined) -> None:
         try:
-            found[number] = await reader.read(entry, offset, length)
+            found[number] = await reader.read(one.entry, one.offset, one.end - one.offset)
         except FusepkgError as exc:
             found[number] = exc
 
     async with trio.open_nursery() as nursery:
-        for number, one in enumerate(wanted):
-            nursery.start_soon(read, number, *one)
+        for number, one in enumerate(ranges):
+            nursery.start_soon(read, number, one)
     return found
 
 

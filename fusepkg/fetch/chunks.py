@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fusepkg_cache.digest import DIGEST_BYTES, Algorithm, Digest, chunk_count, chunk_size
 
@@ -30,12 +30,20 @@ class HasSize(Protocol):
         """In bytes."""
 
 
-def chunk_spans(content: HasSize, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the chunks that bytes ``offset`` to ``end`` touch: number, first and last byte within the chunk."""
+class Span(NamedTuple):
+    """Bytes ``low`` to ``high`` of the chunk with a number."""
+
+    chunk: int
+    low: int
+    high: int
+
+
+def chunk_spans(content: HasSize, offset: int, end: int) -> Iterator[Span]:
+    """Yield what bytes ``offset`` to ``end`` are of each chunk."""
     size = chunk_size(content.size)
     for index in range(offset // size, (end - 1) // size + 1):
         start = index * size
-        yield index, max(offset, start) - start, min(end, start + size) - start
+        yield Span(index, max(offset, start) - start, min(end, start + size) - start)
 
 
 def nth_digest(chunk_list: bytes, index: int) -> Digest:

@@ -24,7 +24,7 @@ class Kind(enum.Enum):
     PART = "part"
     """One GET into memory: a blob of one chunk, or one chunk."""
     RANGE = "range"
-    """One GET into memory: part of a pack, with many small blobs in it."""
+    """One GET into memory: part of a pack, with many small blobs in it, or blocks that lie side by side."""
     LIST = "list"
     """From the registry: the raw hashes of a large blob's chunks."""
     HASHES = "hashes"

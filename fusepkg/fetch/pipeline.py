@@ -143,7 +143,7 @@ class FetchPipeline:
         *,
         background: bool = False,
     ) -> None:
-        """Fetch pieces, each with where it begins in ``part`` of a pack, in one request. No checkpoint.
+        """Fetch pieces, each with where it begins in ``part`` of an object, in one request. No checkpoint.
 
         If ``part`` cannot be had, or holds other bytes, ``unusable`` hears why, and pieces that somebody waits for are
         fetched by themselves.
@@ -370,8 +370,11 @@ class FetchPipeline:
         blobs: list[Verified | None] = [None] * len(flight.riders)
         if isinstance(outcome, list):
             blobs = outcome
-            self._counters.fetched_objects += 1
-            self._counters.fetched_bytes += flight.piece.length
+            if flight.riders[0][0].piece.kind is Kind.HASHES:
+                self._counters.chunk_lists += 1
+            else:
+                self._counters.fetched_objects += 1
+                self._counters.fetched_bytes += flight.piece.length
             if None in blobs:
                 flight.unusable(f"{flight.entry.physical_key} does not hold what it should")
         elif isinstance(outcome, FusepkgError):
@@ -434,7 +437,7 @@ class FetchPipeline:
 
 
 def _passed_over() -> RemoteUnavailable:
-    return RemoteUnavailable("it was to be fetched from a pack, which cannot be used")
+    return RemoteUnavailable("it was to be fetched with others, which cannot be had together")
 
 
 def _ending() -> RemoteUnavailable:

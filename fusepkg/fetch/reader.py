@@ -1,8 +1,8 @@
 """Read parts of entries, verified: from the cache, or fetched through the pipeline piece by piece.
 
 A blob of one chunk (8 MiB) is fetched whole. Of a larger one only the touched chunks are fetched, each checked against
-the blob's chunk list, which itself hashes to the entry's own value; and only blocks of them (64 KiB) for small reads
-here and there, where the publisher wrote their hashes (``fetch.blocks``). If no chunk list can be had (a large blob
+the blob's chunk list, which itself hashes to the entry's own value; and only blocks of them (64 KiB) for readers who
+jump, where the publisher wrote their hashes (``fetch.blocks``). If no chunk list can be had (a large blob
 another tool pushed), the blob is fetched whole, checked as it streams by, and served from the cache.
 
 All methods run on one trio thread.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 from fusepkg_cache.digest import chunk_count
@@ -41,12 +41,24 @@ if TYPE_CHECKING:
     from fusepkg_cache import Cache
     from fusepkg_cache.digest import Digest
 
+    from fusepkg.fetch.chunks import Span
     from fusepkg.fetch.first_reads import FirstReads
+    from fusepkg.fetch.flight import Flight
     from fusepkg.fetch.packs import VersionPacks
     from fusepkg.model.access_profile import AccessProfile
     from fusepkg.model.entry import Entry
     from fusepkg.model.physical_key import PhysicalKey
     from fusepkg.store.protocol import ObjectStore
+
+
+class _ChunkRead(NamedTuple):
+    """A part of a chunk: its bytes if they were here, or else the flight of the chunk."""
+
+    span: Span
+    digest: Digest
+    found: bytes | None
+    flight: Flight | None
+
 
 CHUNK_LISTS_KEPT = 256
 """Chunk lists held in memory: a list of a 80 GB blob has 320 KB, most have a few hundred bytes."""
@@ -234,58 +246,72 @@ class EntryReader:
     async def _read_large(self, entry: Entry, offset: int, end: int) -> bytes:
         name = cache_name(entry)
         self._whole.discard(name)
-        is_whole = self._tier.has(name)
-        if self._blocks is not None and not is_whole:
-            data = await self._read_blocks(self._blocks, entry, offset, end)
-            if data is not None:
-                return data
-        digests = None if is_whole else await self._chunk_list(entry)
-        if digests is None:
+        if self._tier.has(name):
             return await self._read_whole(entry, name, offset, end)
-        spans = []
-        for index, low, high in chunk_spans(entry, offset, end):
-            digest = nth_digest(digests, index)
-            # Most often a miss was counted of it just now: another look is cheaper, and counts nothing.
-            found = self._tier.read(digest, low, high - low) if self._tier.has(digest) else None
-            flight = self._pipeline.want(chunk_piece(entry, digests, index)) if found is None else None
-            spans.append((digest, low, high, found, flight))
+        spans = list(chunk_spans(entry, offset, end))
+        by_blocks = self._spans_by_blocks(entry, spans)
+        chunks = await self._begin_chunks(entry, [span for span in spans if span not in by_blocks])
+        parts: dict[int, bytes] = {}
+        if chunks is not None and by_blocks and self._blocks is not None:
+            parts = await self._blocks.read(entry, by_blocks)
+            more = await self._begin_chunks(entry, [span for span in by_blocks if span.chunk not in parts])
+            chunks = None if more is None else chunks + more
+        if chunks is None:
+            return await self._read_whole(entry, name, offset, end)
         self._read_ahead(entry, offset, end)
-        parts: list[bytes] = []
-        for digest, low, high, found, flight in spans:
-            if flight is not None:
-                chunk = await flight.wait()
-                found = self._tier.read_held(digest, low, high - low) or chunk[low:high]
-            assert found is not None, "what was not found is fetched"
-            parts.append(found)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        for chunk in chunks:
+            parts[chunk.span.chunk] = await self._chunk_part(chunk)
+        return parts[spans[0].chunk] if len(spans) == 1 else b"".join(parts[span.chunk] for span in spans)
 
-    async def _read_blocks(self, blocks: BlockReads, entry: Entry, offset: int, end: int) -> bytes | None:
-        """Read by blocks, or chunks that are here; None if chunks are to be fetched, or one that is wanted comes."""
+    def _spans_by_blocks(self, entry: Entry, spans: list[Span]) -> list[Span]:
+        """Return the spans to be read by blocks: none whose chunk is here, or comes."""
+        if self._blocks is None:
+            return []
         digests = self._known_chunk_list(entry)
-        parts: list[bytes] = []
-        for index, low, high in chunk_spans(entry, offset, end):
-            part = None
-            if digests is not None:
-                digest = nth_digest(digests, index)
-                part = self._tier.read(digest, low, high - low) if self._tier.has(digest) else None
-                if part is None and self._pipeline.is_wanted(chunk_piece(entry, digests, index)):
-                    return None
-            part = part or await blocks.read(entry, index, low, high)
-            if part is None:
-                return None
-            parts.append(part)
-        self._read_ahead(entry, offset, end)
-        return b"".join(parts)
+        chosen = self._blocks.choose(entry, spans, has_chunk_list=digests is not None)
+        if digests is None:
+            return chosen
+        pieces = {span: chunk_piece(entry, digests, span.chunk) for span in chosen}
+        return [
+            span
+            for span, piece in pieces.items()
+            if not self._tier.has(piece.name) and not self._pipeline.is_wanted(piece)
+        ]
+
+    async def _begin_chunks(self, entry: Entry, spans: list[Span]) -> list[_ChunkRead] | None:
+        """Begin to fetch the chunks of spans that are not here; None if they are to be read of the whole blob."""
+        if not spans:
+            return []
+        digests = await self._chunk_list(entry)
+        if digests is None:
+            return None
+        chunks = []
+        for span in spans:
+            digest, length = nth_digest(digests, span.chunk), span.high - span.low
+            # Most often a miss was counted of it just now: another look is cheaper, and counts nothing.
+            found = self._tier.read(digest, span.low, length) if self._tier.has(digest) else None
+            flight = self._pipeline.want(chunk_piece(entry, digests, span.chunk)) if found is None else None
+            chunks.append(_ChunkRead(span, digest, found, flight))
+        return chunks
+
+    async def _chunk_part(self, chunk: _ChunkRead) -> bytes:
+        found, (_, low, high) = chunk.found, chunk.span
+        if chunk.flight is not None:
+            data = await chunk.flight.wait()
+            found = self._tier.read_held(chunk.digest, low, high - low) or data[low:high]
+        assert found is not None, "what was not found is fetched"
+        return found
 
     def _join_cached_chunks(self, entry: Entry, offset: int, end: int) -> bytes | None:
         digests = self._known_chunk_list(entry)
         if digests is None and self._blocks is None:
             return None
         parts: list[bytes] = []
-        for index, low, high in chunk_spans(entry, offset, end):
+        for span in chunk_spans(entry, offset, end):
+            index, low, high = span
             part = None if digests is None else self._tier.read(nth_digest(digests, index), low, high - low)
             if part is None and self._blocks is not None:
-                part = self._blocks.read_cached(entry, index, low, high)
+                part = self._blocks.read_cached(entry, span)
             if part is None:
                 return None
             parts.append(part)

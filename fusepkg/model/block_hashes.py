@@ -101,6 +101,11 @@ def read_head(head: bytes, digest: Digest, size: int) -> bytes | None:
     return head[_FRONT.size :] if is_right and head.startswith(front) else None
 
 
+def blocks_of(low: int, high: int) -> range:
+    """Return the numbers of the blocks of a chunk that its bytes ``low`` to ``high`` lie in."""
+    return range(low // BLOCK_BYTES, (high - 1) // BLOCK_BYTES + 1)
+
+
 def block_hashes(data: bytes | memoryview) -> bytes:
     """Return the raw hashes of a chunk's blocks, one behind the other."""
     view = memoryview(data)

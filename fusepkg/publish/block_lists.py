@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from fusepkg_cache.digest import Algorithm, chunk_count
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from fusepkg.store.protocol import ObjectStore
     from fusepkg.work.progress import ProgressCallback
 
+_TABLES = (".parquet", ".parq", ".pq", ".arrow", ".feather", ".ipc", ".orc", ".avro", ".lance")
+_ARRAYS = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4", ".tif", ".tiff")
+_ARCHIVES = (".zip", ".npz", ".duckdb", ".db", ".sqlite", ".sqlite3", ".pmtiles", ".mbtiles")
+READ_IN_PARTS = frozenset(_TABLES + _ARRAYS + _ARCHIVES)
+"""How the names of files end that programs seldom read from first byte to last."""
+
 _THREADS = 16
 """Lists carried over at a time: latency only."""
 
@@ -35,28 +42,39 @@ def build_with_block_hashes(
     draft: Draft,
     store: ObjectStore | None,
     *,
+    of_all: bool,
     look_again: bool = True,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> str:
     """Build the manifest, and once more with the roots of the files of several chunks; return its top hash.
 
-    The lists go into ``store``, if there is one. Raises what ``build_manifest`` and stores raise.
+    Unless ``of_all``, only files of formats get roots that are read in parts. The lists go into ``store``, if there is
+    one. Raises what ``build_manifest`` and stores raise.
     """
     top_hash = build_manifest(draft, look_again=look_again, hints=hints, progress=progress)
-    if not _hash_large_files(draft, store, hints, progress):
+    if not _hash_large_files(draft, store, hints, progress, of_all=of_all):
         return top_hash
     draft.changed()
     return build_manifest(draft, look_again=False, hints=hints, progress=progress)
 
 
-def _hash_large_files(draft: Draft, store: ObjectStore | None, hints: Hints | None, progress: ProgressCallback) -> bool:
+def is_read_in_parts(logical_key: str) -> bool:
+    """Return whether a file's name is that of a format which is read in parts."""
+    return os.path.splitext(logical_key)[1].lower() in READ_IN_PARTS
+
+
+def _hash_large_files(
+    draft: Draft, store: ObjectStore | None, hints: Hints | None, progress: ProgressCallback, *, of_all: bool
+) -> bool:
     """Give the draft the roots of its files of this machine of several chunks; return whether there are any.
 
     A file is not read whose root is remembered and whose list is there.
     """
     files: dict[Digest, tuple[ScannedFile, Hashed]] = {}
-    for item, number in draft.tree.all():
+    for logical_key, (item, number) in draft.tree.in_order():
+        if not of_all and not is_read_in_parts(logical_key):
+            continue
         entries = item.entries.files if isinstance(item.entries, UploadedFiles) else item.entries
         if isinstance(entries, LocalFiles) and chunk_count(entries.get_size(number)) > 1:
             hashed = entries.hashes[number]

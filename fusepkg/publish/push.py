@@ -94,7 +94,7 @@ def push_folder(
     suspects: frozenset[str] = frozenset(),
     packs: bool | None = None,
     workflow: str | EllipsisType | None = ...,
-    block_hashes: bool = False,
+    block_hashes: bool | None = False,
     only: str = "",
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
@@ -117,6 +117,8 @@ def push_folder(
     before = look_at_tag(draft, tag, where)
     _gather(draft, directory, symlinks, progress, only)
     apply_workflow(draft, workflow)
+    if block_hashes is None and where is Layout.QUILT3:
+        block_hashes = False  # quilt3 gives the same folder the same top hash
     top_hash = _build(draft, store, hints, progress, block_hashes=block_hashes)
     presence = Presence(store, stores.for_key, suspects, check)
     is_published = not is_new_directory(store) and has_manifest(store, reference.name, top_hash)
@@ -148,12 +150,12 @@ def folder_hash(
     message: str | None = None,
     user_meta: Mapping[str, Any] | None = None,
     symlinks: Symlinks = Symlinks.REFUSE,
-    block_hashes: bool = False,
+    block_hashes: bool | None = False,
     only: str = "",
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
 ) -> str:
-    """Return the top hash a push of the folder would give; ``only`` as there. Raises FolderUnfit, FileChanged."""
+    """Return the top hash a push of the folder would give, with the same options. Raises FolderUnfit, FileChanged."""
     draft = _new_draft(_NO_PACKAGE, StoreSet(S3Settings(), Path()), message, user_meta)
     _gather(draft, directory, symlinks, progress, only)
     return _build(draft, None, hints, progress, block_hashes=block_hashes)
@@ -165,12 +167,13 @@ def _build(
     hints: Hints | None,
     progress: ProgressCallback,
     *,
-    block_hashes: bool,
+    block_hashes: bool | None,
 ) -> str:
     """Build the manifest of a folder that was scanned just now."""
-    if block_hashes:
-        return build_with_block_hashes(draft, store, look_again=False, hints=hints, progress=progress)
-    return build_manifest(draft, look_again=False, hints=hints, progress=progress)
+    if block_hashes is False:
+        return build_manifest(draft, look_again=False, hints=hints, progress=progress)
+    of_all = block_hashes is True
+    return build_with_block_hashes(draft, store, of_all=of_all, look_again=False, hints=hints, progress=progress)
 
 
 def _new_draft(

@@ -116,7 +116,7 @@ def push_manifest(
     suspects: frozenset[str] = frozenset(),
     packs: bool | None = None,
     workflow: str | EllipsisType | None = ...,
-    block_hashes: bool = False,
+    block_hashes: bool | None = False,
     hints: Hints | None = None,
     progress: ProgressCallback = no_progress,
     report: Callable[[ManifestBuilt | PacksLeftOut | ManifestPushed | TagLinked], None] = lambda _: None,
@@ -128,7 +128,7 @@ def push_manifest(
     registry format ``quilt3`` it is quilt3's ``latest``, which always moves. ``keep`` is given the manifest, in a file
     that is gone afterwards, once it is published, and what came of putting it. ``packs`` is that of ``push_packs``,
     ``workflow`` that of ``apply_workflow``. With ``block_hashes`` files of several chunks, of this machine, get block
-    hashes, which makes it another version. Returns the top hash.
+    hashes, with None those of formats that are read in parts; it makes another version. Returns the top hash.
 
     Raises: PublishError, LocalFilesRemain unless ``allow_local_files``, ObjectMissing if the version names objects of
     its bucket that are gone, TagConflict, InvalidReference, UsageError, and what stores raise. Until the tag moves, it
@@ -140,10 +140,11 @@ def push_manifest(
     was_built = draft.top_hash
     apply_workflow(draft, workflow)
     store = draft.stores.for_bucket(draft.reference.bucket)
-    if block_hashes:
-        top_hash = build_with_block_hashes(draft, store, hints=hints, progress=progress)
-    else:
+    if block_hashes is False:
         top_hash = build_manifest(draft, hints=hints, progress=progress)
+    else:
+        of_all = block_hashes is True
+        top_hash = build_with_block_hashes(draft, store, of_all=of_all, hints=hints, progress=progress)
     if top_hash != was_built:
         report(ManifestBuilt(top_hash))
     _check_objects(draft, Presence(store, draft.stores.for_key, suspects, check))

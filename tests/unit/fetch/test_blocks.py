@@ -14,6 +14,7 @@ from fusepkg_cache.digest import Algorithm, Digest, compute_digest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from fusepkg.errors import RemoteUnavailable
 from fusepkg.fetch.reader import EntryReader
 from fusepkg.model.block_hashes import (
     BLOCK_BYTES,
@@ -217,3 +218,95 @@ def test_the_list_of_a_blob_has_the_documented_layout():
     start, length = part_span(len(SMALL), 1)
     assert block_list[start : start + length] == parts[1]
     assert root.value == hashlib.sha256(block_list[: 56 + 64]).digest()
+
+
+# --- parts that are nearly a chunk, and longer ---------------------------------------------------------------
+
+
+LONG = random.Random(10).randbytes(3 * CHUNK + 40 * BLOCK_BYTES + 5)
+
+
+async def test_a_long_read_costs_its_own_blocks_and_as_many_requests_as_chunks_would(desk: Desk):
+    entry, _, _ = put_with_blocks(desk, LONG)
+    first, end = CHUNK // 2 + 10, 2 * CHUNK + CHUNK // 4
+    async with desk.source() as source:
+        assert await source.read(entry, first, end - first) == LONG[first:end]
+        assert data_bytes(source) <= end - first + 2 * BLOCK_BYTES
+        assert desk.fetched == 2, "14 MiB, of which a chunk lies in the middle, in two requests"
+        assert source.counters.chunk_lists == 2, "the head of the list, and the rest"
+        await settled(source)
+        assert source.read_cached(entry, first, end - first) == LONG[first:end]
+
+
+async def test_whole_chunks_within_a_read_come_as_chunks_once_their_list_is_here(desk: Desk):
+    entry, _, _ = put_with_blocks(desk, LONG)
+    async with desk.source() as source:
+        await source.read(entry, 2 * CHUNK, CHUNK)
+        await settled(source)
+        assert await source.read(entry, CHUNK - 100, CHUNK + 100) == LONG[CHUNK - 100 : 2 * CHUNK]
+        assert data_bytes(source) == 2 * CHUNK + BLOCK_BYTES
+        assert source.cached_chunks(entry)[0] == 1, "the second chunk comes while its reader waits"
+
+
+async def test_a_program_that_reads_from_the_start_gets_chunks_at_once(desk: Desk):
+    entry, _, _ = put_with_blocks(desk, LONG)
+    async with desk.source() as source:
+        assert await source.read(entry, 0, 128 * 1024) == LONG[: 128 * 1024]
+        assert data_bytes(source) == CHUNK
+        assert source.counters.chunk_lists == 1
+
+
+async def test_blocks_of_zeros_which_all_have_one_name(desk: Desk):
+    data = bytes(CHUNK) + LONG[: 2 * BLOCK_BYTES] + bytes(CHUNK // 2)
+    entry, _, _ = put_with_blocks(desk, data)
+    async with desk.source() as source:
+        assert await source.read(entry, 3 * BLOCK_BYTES, CHUNK // 4) == bytes(CHUNK // 4)
+        assert (
+            await source.read(entry, CHUNK - BLOCK_BYTES, 4 * BLOCK_BYTES)
+            == data[CHUNK - BLOCK_BYTES :][: 4 * BLOCK_BYTES]
+        )
+
+
+async def test_readers_of_ranges_that_overlap_share_the_blocks(desk: Desk):
+    entry, _, _ = put_with_blocks(desk, LONG)
+    spans = [(CHUNK + at * BLOCK_BYTES, 20 * BLOCK_BYTES) for at in (8, 15, 24, 30)]
+    found: dict[int, bytes] = {}
+
+    async with desk.source() as source, trio.open_nursery() as nursery:
+        for at, length in spans:
+
+            async def read(at: int = at, length: int = length) -> None:
+                found[at] = await source.read(entry, at, length)
+
+            nursery.start_soon(read)
+    assert found == {at: LONG[at : at + length] for at, length in spans}
+    assert data_bytes(source) == 42 * BLOCK_BYTES
+
+
+@pytest.mark.parametrize("spoilt", ["list", "object"])
+async def test_a_range_of_wrong_blocks_is_fetched_as_a_chunk_and_not_block_by_block(desk: Desk, spoilt: str):
+    entry, root, block_list = put_with_blocks(desk, LONG)
+    if spoilt == "list":
+        parts = [block_hashes(bytes(min(CHUNK, len(LONG) - at))) for at in range(0, len(LONG), CHUNK)]
+        root, block_list = write_list(entry.digest, len(LONG), parts)
+        desk.store.inner.overwrite(block_list_key(root), block_list)
+        entry = replace(entry, meta=with_block_root({}, root))
+    else:
+        desk.store.plan.append(Fault("get", key="large", error=RemoteUnavailable("away for a moment")))
+    async with desk.source() as source:
+        assert await source.read(entry, CHUNK + 70_000, 2_000_000) == LONG[CHUNK + 70_000 : CHUNK + 2_070_000]
+    assert desk.fetched == 2, "the range, and the chunk"
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(reads=st.lists(st.tuples(st.integers(0, len(LONG) - 1), st.integers(1, 2 * CHUNK)), min_size=1, max_size=5))
+def test_any_reads_are_the_bytes_of_the_blob(tmp_path_factory: pytest.TempPathFactory, reads: list[tuple[int, int]]):
+    desk = Desk(tmp_path_factory.mktemp("long") / "cache")
+    entry, _, _ = put_with_blocks(desk, LONG)
+
+    async def read() -> None:
+        async with desk.source() as source:
+            for offset, length in reads:
+                assert await source.read(entry, offset, length) == LONG[offset : offset + length]
+
+    trio.run(read)
