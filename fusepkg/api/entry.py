@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fusepkg.errors import UsageError
 from fusepkg.model.entry import EntryKind
-from fusepkg.opened.file import BUFFER_BYTES, EntryFile
+from fusepkg.opened.file import BufferedEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,8 +120,9 @@ class PackageEntry:
         if mode not in ("rb", "br", "r", "rt", "tr"):
             raise UsageError(f"{self.logical_key} cannot be opened with mode {mode!r}: a package is only read")
         record, reader = self.record, self._package.reader
-        raw = EntryFile(self.logical_key, record.size, lambda offset, length: reader.read(record, offset, length))
-        buffered: io.BufferedReader = io.BufferedReader(raw, BUFFER_BYTES)
+        buffered = BufferedEntry(
+            self.logical_key, record.size, lambda offset, length: reader.read(record, offset, length)
+        )
         if "b" in mode:
             return buffered
         return io.TextIOWrapper(buffered, encoding=encoding or "utf-8", errors=errors, newline=newline)

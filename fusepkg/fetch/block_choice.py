@@ -71,7 +71,8 @@ class BlockChoice:
         return [
             span
             for span in spans
-            if span.chunk in by_blocks or (span.chunk not in by_chunk and self._cost(root, span) <= sizes[span.chunk])
+            if span.chunk in by_blocks
+            or (span.chunk not in by_chunk and self._cost(root, span, sizes[span.chunk]) <= sizes[span.chunk])
         ]
 
     def note_fetch(self, root: Digest, index: int, offset: int, length: int) -> None:
@@ -80,8 +81,11 @@ class BlockChoice:
         use.cost += length + REQUEST_BYTES * (offset != use.fetched_to)
         use.fetched_to = offset + length
 
-    def _cost(self, root: Digest, span: Span) -> int:
-        return self._use(root, span.chunk, span.low).cost + REQUEST_BYTES + len(blocks_of(*span[1:])) * BLOCK_BYTES
+    def _cost(self, root: Digest, span: Span, size: int) -> int:
+        """Return what the blocks of a chunk will have cost with this read; the first request would be one anyway."""
+        before = self._use(root, span.chunk, span.low).cost
+        blocks = min(len(blocks_of(span.low, span.high)) * BLOCK_BYTES, size)
+        return before + (REQUEST_BYTES if before else 0) + blocks
 
     def _goes_on(self, entry: Entry, root: Digest, spans: Sequence[Span]) -> bool:
         """Note a read, and return whether its reader reads on in order."""

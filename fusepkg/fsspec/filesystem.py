@@ -6,7 +6,6 @@ It is not one of asyncio: those may not be used after a fork, which data loaders
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,7 +28,7 @@ from fusepkg.fsspec.files import children, describe, entry_of, find
 from fusepkg.fsspec.paths import PROTOCOL, join_path, split_path
 from fusepkg.fsspec.versions import forget_versions, opened_version, remember_version
 from fusepkg.opened.contexts import current_flags, flags_of
-from fusepkg.opened.file import BUFFER_BYTES, EntryFile
+from fusepkg.opened.file import BUFFER_BYTES, BufferedEntry
 
 try:
     from fsspec.spec import AbstractFileSystem
@@ -204,7 +203,7 @@ class PackageFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec shi
     mkdir = makedirs = rmdir = rm = rm_file = _rm = cp_file = mv = pipe_file = put_file = touch = _refuse
 
 
-class PackageFile(io.BufferedReader):
+class PackageFile(BufferedEntry):
     """A file of a package: seekable, read in blocks, each of which is verified. Pickles by its path and position."""
 
     def __init__(
@@ -219,23 +218,10 @@ class PackageFile(io.BufferedReader):
                 fs.failed_reads.append(exc)
                 raise _as_read_error(path, exc) from exc
 
-        self._buffer_bytes, self._read_at = block_size or BUFFER_BYTES, read_at
-        super().__init__(EntryFile(path, entry.size, read_at), self._buffer_bytes)
+        super().__init__(path, entry.size, read_at, block_size or BUFFER_BYTES)
         self.fs: PackageFileSystem = fs
         self.path: str = path
         self.size: int = entry.size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Return so many bytes, all that follow for -1 or None. What is larger than the buffer does not fill it too.
-
-        So a program that reads ranges asks for those and no more.
-        """
-        if size is None or size < self._buffer_bytes:
-            return super().read(size)
-        position = self.tell()
-        data = self._read_at(position, min(size, max(0, self.size - position)))
-        self.seek(position + len(data))
-        return data
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened_file, (self.fs, self.path, self.tell())

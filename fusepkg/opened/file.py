@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BUFFER_BYTES = 1 << 20
-"""Asked for at a time: small reads of a parser become few calls."""
+"""Most that is asked for at a time for small reads: those of a parser become few calls."""
+
+FIRST_BYTES = 64 * 1024
+"""Asked for after a jump; doubled with each read in order. Reads of at least this length ask for their own bytes."""
 
 
 class EntryFile(io.RawIOBase):
@@ -24,6 +27,8 @@ class EntryFile(io.RawIOBase):
         self._size = size
         self._read_at = read_at
         self._position = 0
+        self._end_of_last = -1
+        self._next_bytes = FIRST_BYTES
 
     @property
     def mode(self) -> str:
@@ -57,12 +62,16 @@ class EntryFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill the buffer from here on; 0 at the end."""
+        """Read into the buffer from here on, less than it takes after a jump; 0 at the end."""
         self._check_open()
         view = memoryview(buffer).cast("B")
-        data = self._read_at(self._position, min(len(view), max(0, self._size - self._position)))
+        is_next = self._position == self._end_of_last
+        self._next_bytes = min(2 * self._next_bytes, BUFFER_BYTES) if is_next else FIRST_BYTES
+        left = max(0, self._size - self._position)
+        data = self._read_at(self._position, min(len(view), left, self._next_bytes))
         view[: len(data)] = data
         self._position += len(data)
+        self._end_of_last = self._position
         return len(data)
 
     def readall(self) -> bytes:
@@ -75,3 +84,22 @@ class EntryFile(io.RawIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file")
+
+
+class BufferedEntry(io.BufferedReader):
+    """An entry with a buffer for small reads; ``read_at`` as of EntryFile."""
+
+    def __init__(
+        self, name: str, size: int, read_at: Callable[[int, int], bytes], buffer_bytes: int = BUFFER_BYTES
+    ) -> None:
+        self._read_at, self._size = read_at, size
+        super().__init__(EntryFile(name, size, read_at), buffer_bytes)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return so many bytes, all that follow for -1 or None. Long reads ask for their own bytes and no more."""
+        if size is None or size < FIRST_BYTES:
+            return super().read(size)
+        position = self.tell()
+        data = self._read_at(position, min(size, max(0, self._size - position)))
+        self.seek(position + len(data))
+        return data
