@@ -117,9 +117,7 @@ def push_folder(
     before = look_at_tag(draft, tag, where)
     _gather(draft, directory, symlinks, progress, only)
     apply_workflow(draft, workflow)
-    if block_hashes is None and where is Layout.QUILT3:
-        block_hashes = False  # quilt3 gives the same folder the same top hash
-    top_hash = _build(draft, store, hints, progress, block_hashes=block_hashes)
+    top_hash = _build(draft, store, hints, progress, block_hashes=_asked_for(block_hashes, where))
     presence = Presence(store, stores.for_key, suspects, check)
     is_published = not is_new_directory(store) and has_manifest(store, reference.name, top_hash)
     if is_published and is_whole(presence, reference.name, top_hash, where):
@@ -159,6 +157,11 @@ def folder_hash(
     draft = _new_draft(_NO_PACKAGE, StoreSet(S3Settings(), Path()), message, user_meta)
     _gather(draft, directory, symlinks, progress, only)
     return _build(draft, None, hints, progress, block_hashes=block_hashes)
+
+
+def _asked_for(block_hashes: bool | None, where: Layout) -> bool | None:
+    """Return which files get block hashes: none by default for quilt3, which gives the same folder the same hash."""
+    return False if block_hashes is None and where is Layout.QUILT3 else block_hashes
 
 
 def _build(
