@@ -42,7 +42,8 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, slots=True)
 class Row:
     """A function of a directory: what its readers do. ``drops`` is what of the kernel's caches is dropped before each
-    pass; a row with ``once`` changes what it measures, and so has one pass."""
+    pass; a row with ``once`` changes what it measures, and so has one pass; one with ``warm_up`` is read once before,
+    so that a slow subject's only pass finds as much in the page cache as the last of a fast one's."""
 
     key: str
     title: str
@@ -50,6 +51,7 @@ class Row:
     loops: Callable[[Path], list[Loop]]
     drops: int = 0
     once: bool = False
+    warm_up: bool = False
 
 
 Measure = Callable[[int], None]
@@ -189,6 +191,8 @@ def measure(row: Row, directory: Path, peak: Peak, beside: Path | None) -> tuple
             machine.drop_caches(row.drops)
         return run_readers(row.loops(place), peak.look)
 
+    if row.warm_up:
+        one_pass(directory)
     passes: list[Timing] = []
     others: list[Timing] = []
     if beside is not None and not row.drops:
