@@ -51,7 +51,7 @@ def _push(what: str, tree: Path, home: Path, source: Path) -> None:
         "FUSEPKG_CACHE_DIR": str(home / "cache"),
         "FUSEPKG_DATA_DIR": str(home / "data"),
     }
-    arguments = [sys.executable, "-m", "fusepkg", "push", str(tree), "local/many-files"]
+    arguments = [sys.executable, "-P", "-m", "fusepkg", "push", str(tree), "local/many-files"]
     began = time.perf_counter()
     process = os.posix_spawn(sys.executable, arguments, environment)
     _, status, used = os.wait4(process, 0)

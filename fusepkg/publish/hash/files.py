@@ -40,7 +40,7 @@ _BATCH_BYTES = 8 << 20
 _SPAN_BYTES = 64 << 20
 """One piece of work of a large file, at least one chunk: a second or less at any disk's speed."""
 
-_LOOKUP_FILES = 10_000
+_LOOKUP_FILES = 1_000
 """Files asked of the remembered digests at a time; also how many are written at a time."""
 
 
