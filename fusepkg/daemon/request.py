@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fusepkg.daemon.logs import log_path_for
 from fusepkg.daemon.records import MountRecord, View
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ class MountRequest:
 
     def in_background(self) -> MountRequest:
         """Return the same request for a process of its own, with a log file. Raises ControlError."""
+        from fusepkg.daemon.logs import log_path_for  # here: commands that mount nothing write no log
+
         mountpoint = self.mountpoint.absolute()
         return replace(self, mountpoint=mountpoint, log=log_path_for(self.settings.cache_dir, mountpoint))
 
