@@ -109,6 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fusepkg-bench-") as scratch:
         place = Path(scratch)
         os.environ["FUSEPKG_CACHE_DIR"], os.environ["FUSEPKG_DATA_DIR"] = str(place / "cache"), str(place / "data")
+        os.environ["FUSEPKG_COPY_LOCAL"] = "yes"  # else nothing of it is in the cache
         make_folder(place / "folder", files)
         fusepkg("push", place / "folder", "local/bench")
         (place / "mount").mkdir()

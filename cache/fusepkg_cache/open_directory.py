@@ -22,6 +22,7 @@ from fusepkg_cache.index import BlobIndex
 from fusepkg_cache.layout import prepare
 from fusepkg_cache.pins import Pins
 from fusepkg_cache.recency import Recency
+from fusepkg_cache.remembered import RememberedSums
 from fusepkg_cache.segments import Segments
 from fusepkg_cache.unfinished import UnfinishedFiles
 from fusepkg_cache.upkeep import Upkeep
@@ -64,6 +65,7 @@ class OpenDirectory:
         self.unfinished = UnfinishedFiles(layout.staging)
         self.files = BlobFiles(layout.blobs)
         self.segments = Segments(layout.segments)
+        self.remembered = RememberedSums()
         self.pins = Pins(layout.pins, self.unfinished)
         self.claims = Claims(layout.claims_file)
         with translated(f"cannot open the cache in {layout.directory}"):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from fusepkg_cache.index_change import IndexChange
     from fusepkg_cache.index_page import IndexEntry
     from fusepkg_cache.open_directory import OpenDirectory
-    from fusepkg_cache.records import BlockSpan
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +60,11 @@ def read(
     Unless it ``is_use``, the read is neither noted nor counted. A ``cheap`` one believes an index that lacks the blob.
     """
     key = key_of(digest)
+    part = opened.remembered.read(key, offset, length)
+    if part is not None:
+        if is_use:
+            opened.recency.note_large(key)
+        return part
     before: IndexEntry | None = None
     for look in range(_LOOKS):
         entry = opened.index.find(key)
@@ -94,7 +98,8 @@ def _read_large(
             _mend(opened, lambda change: drop_entry_of_missing(change, opened, digest))
         return None
     try:
-        span = _span(opened, digest, entry, offset, length)
+        record = known_sums(opened, digest, entry)
+        span = None if record is None else span_of(record, offset, length)
         data = None if span is None else read_checked(descriptor, digest, span)
         if span is None or data is None:  # no sums, or sums or file are damaged: only the hash can tell
             record = check_in_full(descriptor, digest)
@@ -109,16 +114,11 @@ def _read_large(
                 return None
     finally:
         os.close(descriptor)
+    if record is not None:
+        opened.remembered.remember(digest, key_of(digest), opened.files.path(digest), record)
     skip = min(offset, span.blob_bytes) - span.start
     wanted = len(data) - skip if length is None else min(length, len(data) - skip)
     return data if skip == 0 and wanted == len(data) else data[skip : skip + wanted]
-
-
-def _span(
-    opened: OpenDirectory, digest: Digest, entry: IndexEntry | None, offset: int, length: int | None
-) -> BlockSpan | None:
-    record = known_sums(opened, digest, entry)
-    return None if record is None else span_of(record, offset, length)
 
 
 def known_sums(opened: OpenDirectory, digest: Digest, entry: IndexEntry | None) -> bytes | None:

@@ -37,7 +37,11 @@ def run_mount(request: MountRequest, announce: Callable[[Event], None]) -> None:
     Raises FusepkgError where the mount cannot be made.
     """
     drop_privileges()
-    crew = Crew(forked_fronts(request.workers))  # first of all, while there is one thread
+    with closing(Crew(forked_fronts(request.workers))) as crew:  # first of all, while there is one thread
+        _run_mount(request, announce, crew)
+
+
+def _run_mount(request: MountRequest, announce: Callable[[Event], None], crew: Crew) -> None:
     records.sweep()
     remove_dead_hidden_mounts()
     is_repaired = remove_dead_mount(request.mountpoint.absolute())
@@ -78,7 +82,7 @@ def resume_mount(left: Handover, descriptors: dict[str, int], link: socket.socke
     request, record = left.mount_request(), left.record
     crew = Crew(forked_fronts(request.workers))
     context = Context(request.settings)
-    with closing(context), ExitStack() as until_end:
+    with closing(crew), closing(context), ExitStack() as until_end:
         reference = request.reference if record.view else parse_reference(record.reference)
         service = MountService(
             request,

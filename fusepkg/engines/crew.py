@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,12 @@ MOST = 16
 _DEATHS, _DEATHS_S = 5, 30.0
 """After this many deaths within this many seconds no worker is started any more."""
 
+_LOOK_S = 2.0
+"""Seconds between looks for stopped workers."""
+
+_END_S = 1.0
+"""Seconds that workers get to end by themselves."""
+
 _REQUESTS_BYTES = 1024 * 1024
 
 
@@ -36,10 +42,12 @@ class Crew:
 
     def __init__(self, forked: list[tuple[int, socket.socket]]) -> None:
         self._waiting = forked
-        self._size = len(forked)
+        self.size = len(forked)
+        """How many others there are, if none has just died."""
         self._live: dict[int, int] = {}
+        self._children = {pid for pid, _ in forked}
         self._deaths: list[float] = []
-        self.shared = SharedMemory.created(1 + self._size)
+        self.shared = SharedMemory.created(1 + self.size)
         self._requests, self._given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._requests.setblocking(False)
         self._given.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUESTS_BYTES)
@@ -47,19 +55,43 @@ class Crew:
     @property
     def is_wanted(self) -> bool:
         """Whether there are workers: then requests go through a relay."""
-        return self._size > 0
+        return self.size > 0
 
     @property
     def pids(self) -> list[int]:
         """Process numbers of the workers that serve now."""
         return sorted(self._live.values())
 
+    def close(self) -> None:
+        """Wait for the workers that are left, then kill them. Blocks for 1 s at most."""
+        for _, link in self._waiting:
+            link.close()
+        deadline = time.monotonic() + _END_S
+        self._reap()
+        while self._children and time.monotonic() < deadline:
+            time.sleep(_END_S / 200)
+            self._reap()
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self._children.clear()
+
+    def _reap(self) -> None:
+        """Forget workers that have ended, and kill those that were stopped: a request that one has read would wait."""
+        for pid in sorted(self._children):
+            found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+            if found and os.WIFSTOPPED(status):
+                log.warning("process %d, which answered from the cache, was stopped, and is killed", pid)
+                os.kill(pid, signal.SIGKILL)
+            elif found:
+                self._children.discard(pid)
+
     def start(self, relay: Relay, told: dict[str, Any], nursery: trio.Nursery) -> None:
         """Let the workers serve, in tasks of ``nursery``; ``told`` is what each ``Front`` has to know."""
-        if self._size:
+        if self.size:
             nursery.start_soon(relay.take_passed_on, self._requests)
-        for slot in range(1, self._size + 1):
-            nursery.start_soon(self._keep, slot, relay, told | {"slot": slot, "slots": 1 + self._size})
+        for slot in range(1, self.size + 1):
+            nursery.start_soon(self._keep, slot, relay, told | {"slot": slot, "slots": 1 + self.size})
 
     async def _keep(self, slot: int, relay: Relay, told: dict[str, Any]) -> None:
         """Serve with one worker, and with the next one when it dies."""
@@ -69,8 +101,7 @@ class Crew:
                 await self._serve_with(slot, pid, link, relay, told)
             finally:
                 link.close()
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+                self._reap()
             if relay.is_closed:
                 return
             with suppress(OSError):
@@ -82,6 +113,7 @@ class Crew:
                 return
             log.warning("process %d, which answered from the cache, has died, and is replaced", pid)
             pid, link = spawn_front()
+            self._children.add(pid)
 
     async def _serve_with(self, slot: int, pid: int, link: socket.socket, relay: Relay, told: dict[str, Any]) -> None:
         link.setblocking(False)
@@ -95,7 +127,11 @@ class Crew:
             try:
                 await relay.stop_reading()  # two that wait for one request would block this one
                 link.send(b"g")
-                await trio.lowlevel.wait_readable(link)  # its end
+                while True:
+                    with trio.move_on_after(_LOOK_S):
+                        await trio.lowlevel.wait_readable(link)  # its end
+                        break
+                    self._reap()
             finally:
                 del self._live[slot]
                 if not self._live:
@@ -107,6 +143,6 @@ def forked_fronts(count: int | None) -> list[tuple[int, socket.socket]]:
 
     The kernel must ask again what a dead one has left (Linux 6.9), and this process must have one thread.
     """
-    if not count or kernel.kernel_version() < kernel.RESEND_KERNEL or threading.active_count() > 1:
+    if not count or kernel.kernel_version() < kernel.RESEND_KERNEL or len(os.listdir("/proc/self/task")) > 1:
         return []
     return [fork_front() for _ in range(min(count, MOST))]

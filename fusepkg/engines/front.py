@@ -11,6 +11,7 @@ import gc
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -38,7 +39,15 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024
 
-_PR_SET_PDEATHSIG = 1
+_LOOK_S = 1.0
+"""How often one looks for requests unasked: the process that was woken for one may have died before it took it."""
+
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+
+_TITLE = b"fusepkg-worker"
+"""What ps(1) and top(1) call such a process: 15 bytes at most."""
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(slots=True)
@@ -81,16 +90,26 @@ class Front:
         """Serve until the session ends."""
         buffer = bytearray(wire.LARGEST_REQUEST)
         view = memoryview(buffer)
+        waiting = select.epoll()
+        waiting.register(self._device, select.EPOLLIN | select.EPOLLEXCLUSIVE)  # one process wakes for one request
         while True:
             try:
                 count = os.readv(self._device, [buffer])
-            except OSError as exc:
-                if exc.errno in (errno.ENOENT, errno.EAGAIN, errno.EINTR):  # it was interrupted, or another took it
-                    continue
+            except BlockingIOError:
+                waiting.poll(_LOOK_S)
+                continue
+            except FileNotFoundError:  # it was interrupted
+                continue
+            except OSError:
                 return
             request = view[:count]
             if not self._answered(request):
                 self._requests.send(request)
+
+    def close(self) -> None:
+        """Let the cache note what was read lately."""
+        if self._cache is not None:
+            self._cache.close()
 
     def _answered(self, request: memoryview) -> bool:
         _, opcode, number, inode, *_ = wire.REQUEST.unpack_from(request)
@@ -198,9 +217,9 @@ def be_front(link: socket.socket) -> NoReturn:
         kernel.keep_memory_private()
         parent = os.getppid()
         kernel.libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        for number in (signal.SIGINT, signal.SIGHUP):  # meant for the first process
+        kernel.libc().prctl(_PR_SET_NAME, _TITLE, 0, 0, 0)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # meant for the first process: it ends this one
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         message, descriptors, _, _ = socket.recv_fds(link, MAX_MESSAGE_BYTES, 3)
         if message and os.getppid() == parent:
             told = json.loads(message)
@@ -210,6 +229,7 @@ def be_front(link: socket.socket) -> NoReturn:
             link.send(b"ready")
             if link.recv(1):
                 front.run()
+                front.close()
     except BrokenPipeError:  # the mount has ended
         pass
     except BaseException:
@@ -219,11 +239,22 @@ def be_front(link: socket.socket) -> NoReturn:
         os._exit(status)
 
 
+def _log_to_standard_error() -> None:
+    """Log to what the first process has as standard error: its log, or the terminal."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    root = logging.getLogger()
+    inherited, root.handlers[:] = root.handlers[:], [handler]
+    for one in inherited:  # now: later it would write to, or close, what else has its descriptor's number by then
+        one.close()
+
+
 def fork_front() -> tuple[int, socket.socket]:
     """Start one by a fork, which only a process with one thread may do; return its number and the link to it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
+        _log_to_standard_error()
         kept = os.dup2(theirs.detach(), 3)
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
         gc.freeze()
@@ -232,12 +263,18 @@ def fork_front() -> tuple[int, socket.socket]:
     return child, ours
 
 
+def be_spawned_front(link: socket.socket) -> NoReturn:
+    """Be such a process in a new interpreter."""
+    _log_to_standard_error()
+    be_front(link)
+
+
 def spawn_front() -> tuple[int, socket.socket]:
     """Start one in a new interpreter, which a process with threads may do."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     program = (
         f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); import socket; "
-        "from fusepkg.engines.front import be_front; be_front(socket.socket(fileno=int(sys.argv[1])))"
+        "from fusepkg.engines.front import be_spawned_front; be_spawned_front(socket.socket(fileno=int(sys.argv[1])))"
     )
     with theirs:
         theirs.set_inheritable(True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import socket
 from typing import TYPE_CHECKING
 
@@ -72,6 +71,9 @@ class Relay:
 
     def begin(self, device: int, link: socket.socket) -> None:
         """Relay between these."""
+        # What is waiting may be taken by another process in between: then nobody may wait in a read of the session. A
+        # process that died just now may still have read, beside its successor.
+        os.set_blocking(device, False)
         link.setblocking(False)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM_BYTES)
         self._device, self._link = device, link
@@ -116,13 +118,11 @@ class Relay:
     async def _read_requests(self) -> None:
         """Read requests from the session, until told to stop or the session ends."""
         self._is_reading, self._waiting, self._has_stopped = True, trio.CancelScope(), trio.Event()
-        poll = select.poll()
-        poll.register(self._device, select.POLLIN)
         try:
             while not self._waiting.cancel_called:
                 with self._waiting:  # what was read is answered: only waiting is cancelled
                     await trio.lowlevel.wait_readable(self._device)
-                if not await self._take_waiting(poll):
+                if not await self._take_waiting():
                     break
                 if not self._waiting.cancel_called:
                     self._waiting = trio.CancelScope()
@@ -130,14 +130,14 @@ class Relay:
             self._is_reading = False
             self._has_stopped.set()
 
-    async def _take_waiting(self, poll: select.poll) -> bool:
+    async def _take_waiting(self) -> bool:
         """Take requests that wait; return False at the end of the session."""
         view = memoryview(self._buffer)
         for _ in range(AT_ONCE):
-            if not poll.poll(0):  # the request that woke us may be gone, and to read would block
-                break
             try:
                 count = os.readv(self._device, [self._buffer])
+            except BlockingIOError:
+                break
             except FileNotFoundError:  # interrupted
                 continue
             except OSError as exc:

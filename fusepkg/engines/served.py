@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyfuse3
@@ -94,7 +93,12 @@ async def serve_session(relay: Relay | None, ended: trio.Event) -> None:
 
 async def _serve_by(relay: Relay) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(pyfuse3.main, max_tasks=MAX_REQUESTS))
+
+        async def serve_by_pyfuse3() -> None:
+            await pyfuse3.main(max_tasks=MAX_REQUESTS)
+            nursery.cancel_scope.cancel()  # the session ended, perhaps before it began
+
+        nursery.start_soon(serve_by_pyfuse3)
         await relay.has_begun.wait()
         relay.start(nursery)
         await wait_for_session_end()
@@ -125,6 +129,8 @@ def let_others_serve(
     """Let the other processes of the mount answer from the cache, from now on; none, if there is no relay."""
     if relay is None:
         return
+    if crew.size:
+        reader.let_others_read()
     reader.on_watched = crew.shared.watch
     crew.shared.watch(reader.watched)
     cache = reader.cache

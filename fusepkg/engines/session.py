@@ -51,5 +51,6 @@ async def resume_session(operations: ReadOnlyOperations, ready: trio.Event, devi
     if relay is not None:
         relay.begin(os.dup(device), ours)
         return
+    os.set_blocking(device, True)  # the relay of another process may have changed that
     with ours:
         os.dup2(device, number, inheritable=False)

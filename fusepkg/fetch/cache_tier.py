@@ -73,6 +73,8 @@ class CacheTier:
         self._warned_s: float | None = None
         self._held = HeldPieces()
         self._arrived = Arrived()
+        self.is_read_by_others = False
+        """Whether other processes read what the cache has: no reader will pass here what is kept there."""
         self._files: OrderedDict[Digest, TemporaryBlob] = OrderedDict()
         self._recent: OrderedDict[Digest, None] = OrderedDict()
         self._evicts_until_s = 0.0
@@ -192,9 +194,9 @@ class CacheTier:
 
         ``asked_for`` are those of them that a reader missed, as opposed to those fetched ahead.
         """
-        for blob in asked_for:
-            if self.has_in_cache(blob.digest):  # but it was missed: the disk cannot read it back
-                self.hold(blob.digest, blob.data)
+        unreadable = [blob for blob in asked_for if self.has_in_cache(blob.digest)]  # it was missed all the same
+        for blob in unreadable:
+            self.hold(blob.digest, blob.data)
         refused = blobs
         if self._may_try():
             try:
@@ -209,8 +211,12 @@ class CacheTier:
         for blob in refused:
             self.hold(blob.digest, blob.data)
         if not self.is_tight:
+            held_on = {blob.digest for blob in (*refused, *unreadable)}
             for blob in blobs:
-                self._held.drop_passed(blob.digest)
+                if self.is_read_by_others and blob.digest not in held_on:
+                    self._held.drop(blob.digest)
+                else:
+                    self._held.drop_passed(blob.digest)
 
     async def keep_pieces(self, name: Digest, draw: Draw, *, in_cache: bool = True) -> bool:
         """Put a large blob into the cache, or else into a temporary file; False if ``draw`` found no pieces.

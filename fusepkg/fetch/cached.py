@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from fusepkg_cache.digest import chunk_count
+from fusepkg_cache.digest import chunk_count, chunk_size
 
 from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
 from fusepkg.fetch.readahead import MAX_AHEAD
@@ -42,6 +42,7 @@ class _Known(NamedTuple):
 
     name: Digest
     size: int
+    chunk_bytes: int
     is_chunked: bool
     chunks: bytes
 
@@ -96,21 +97,26 @@ class CachedReads:
                 return None
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        known = self._known[number] = _Known(cache_name(entry), entry.size, bool(chunks), chunks)
+        sizes = entry.size, chunk_size(entry.size)
+        known = self._known[number] = _Known(cache_name(entry), *sizes, bool(chunks), chunks)
         return known
 
     def _join(self, known: _Known, offset: int, end: int) -> bytes | None:
+        first = offset // known.chunk_bytes
+        if (end - 1) // known.chunk_bytes == first:  # nearly always
+            at = offset - first * known.chunk_bytes
+            return self._cache.read(nth_digest(known.chunks, first), at, end - offset, own_only=True)
         parts: list[bytes] = []
         for index, low, high in chunk_spans(known, offset, end):
             part = self._cache.read(nth_digest(known.chunks, index), low, high - low, own_only=True)
             if part is None:
                 return None
             parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     def _note_large(self, number: int, known: _Known, offset: int, end: int) -> None:
         """Tell of a read of a large blob, unless all that could be fetched ahead of it is here."""
-        chunk = next(iter(chunk_spans(known, offset, end)))[0]
+        chunk = offset // known.chunk_bytes
         if (number, chunk) in self._complete:
             return
         following = range(chunk + 1, min(chunk + 1 + MAX_AHEAD, chunk_count(known.size)))

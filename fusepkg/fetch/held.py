@@ -71,6 +71,11 @@ class HeldPieces:
         if held is not None and held.is_passed:
             self._drop(name)
 
+    def drop(self, name: Digest) -> None:
+        """Let a piece go, if it is held."""
+        if name in self._held:
+            self._drop(name)
+
     def _drop_until_within(self, newest: Digest) -> None:
         for name in [name for name, held in self._held.items() if held.is_passed]:
             if self.bytes <= self.bound:

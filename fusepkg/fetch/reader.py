@@ -115,6 +115,10 @@ class EntryReader:
         self._first_reads = first_reads
         self.on_watched(self.watched)
 
+    def let_others_read(self) -> None:
+        """Hold nothing in memory that the cache has: other processes read it there."""
+        self._tier.is_read_by_others = True
+
     def forget_versions(self) -> None:
         """Keep nothing of the versions that were read; those that still are will be noted again."""
         self._ahead.forget()
