@@ -13,6 +13,7 @@ import typer
 
 from fusepkg.cli.options import JsonErrorsOption, JsonOption, app_of
 from fusepkg.cli.output import EXIT_DIFFERENT, counted, note, print_json, say
+from fusepkg.gitdata.pointer import SUFFIX
 from fusepkg.pipeline import run as pipelines
 from fusepkg.pipeline.adding import add_stage, write_pipeline
 from fusepkg.pipeline.lock import LOCK
@@ -112,6 +113,7 @@ def repro(
     for number in (signal.SIGTERM, signal.SIGHUP):  # commands are in groups of their own: nothing else would end them
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+    changed: list[Path] = []
     done = pipelines.repro(
         app_of(context),
         pipeline,
@@ -121,14 +123,18 @@ def repro(
         force=force,
         use_run_cache=not no_run_cache,
         tell=_say_now,
+        note_changed=changed.append,
     )
     ran, restored = sum(one.has_run for one in done), sum(one.entry is not None and not one.has_run for one in done)
     known = f"{restored:,} taken from the run cache, " if restored else ""
     note(f"{counted(ran, 'stage')} run, {known}{len(done) - ran - restored:,} not" if done else "There are no stages")
-    if ran or restored:
-        homes = {pipeline.stages[one.name].home for one in done if one.entry is not None}
-        files = [os.path.relpath(home / name) for home in sorted(homes) for name in (PIPELINE, LOCK)]
-        note(f"  To keep that in git: git add {' '.join(files)}")
+    if ran or restored or changed:
+        stages = [pipeline.stages[one.name] for one in done if one.entry is not None]
+        files = [home / name for home in sorted({stage.home for stage in stages}) for name in (PIPELINE, LOCK)]
+        places = [stage.place(out.path) for stage in stages for out in stage.outs]
+        pointers = {place.with_name(place.name + SUFFIX) for place in places}
+        files += [*sorted(file for file in pointers if file.exists()), *changed]
+        note(f"  To keep that in git: git add {shlex.join(os.path.relpath(file) for file in files)}")
 
 
 def dag(names: _NamesArgument = None, everywhere: _EverywhereOption = False, as_json: JsonOption = False) -> None:

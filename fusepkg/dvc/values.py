@@ -1,4 +1,4 @@
-"""Files of values that stages use: YAML, JSON and TOML."""
+"""Files of values that stages use: YAML, JSON, TOML and Python."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 from fusepkg.dvc.files import parse_yaml
+from fusepkg.dvc.python_values import parse_python_values
 from fusepkg.errors import RepositoryUnfit
 
 
@@ -18,13 +19,12 @@ def read_values(text: bytes, name: str) -> dict[str, Any]:
         elif name.endswith(".toml"):
             content = tomllib.loads(text.decode())
         elif name.endswith(".py"):
-            raise RepositoryUnfit(
-                f"{name} holds parameters in Python, which fusepkg does not read",
-                hint="Put them into a YAML, JSON or TOML file, or run the pipeline with `dvc repro`",
-            )
+            content = parse_python_values(text.decode())
         else:
             content = parse_yaml(text, name, "safe") or {}
-    except (ValueError, RecursionError) as exc:
+    except SyntaxError as exc:
+        raise RepositoryUnfit(f"{name}, line {exc.lineno}: this is no Python: {exc.msg}") from exc
+    except (ValueError, RecursionError, MemoryError) as exc:
         raise RepositoryUnfit(f"{name} cannot be read: {exc}") from exc
     if not isinstance(content, dict):
         raise RepositoryUnfit(f"{name} has no keys: it is no mapping")

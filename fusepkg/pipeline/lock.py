@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fusepkg.pipeline.hashes import OutputHash
     from fusepkg.pipeline.stages import Stage
+    from fusepkg.pipeline.urls import UrlFact
     from fusepkg.pipeline.versions import Versions
 
 LOCK = "dvc.lock"
@@ -39,7 +40,7 @@ def write_entry(directory: Path, name: str, entry: Mapping[str, Any]) -> None:
 
 def entry_of(
     stage: Stage,
-    deps: Mapping[str, OutputHash],
+    deps: Mapping[str, OutputHash | UrlFact],
     params: Mapping[str, Mapping[str, Any]],
     outs: Mapping[str, OutputHash],
 ) -> dict[str, Any]:
@@ -60,7 +61,8 @@ def differences(stage: Stage, locked: Mapping[str, Any] | None, versions: Versio
     if locked is None:
         return ["it has not run yet"]
     found = [] if locked.get("cmd") == stage.command else ["its command changed"]
-    found += _changed("dependency", stage, stage.deps, locked.get("deps"), versions)
+    found += _changed("dependency", stage, stage.deps, _listed(locked, "deps", urls=False), versions)
+    found += _changed_urls(stage, _listed(locked, "deps", urls=True), versions)
     absent = [path for path, _ in stage.params if not stage.place(path).exists()]  # a stage before it makes it
     if absent:
         return [*found, *(f"parameters {path} are missing" for path in absent)]
@@ -80,6 +82,22 @@ def md5_of(fact: Mapping[str, Any]) -> str | None:
     return listed_hash(fact["files"]) if isinstance(fact.get("files"), list) else fact.get("md5")
 
 
+def _listed(locked: Mapping[str, Any], key: str, *, urls: bool) -> list[dict[str, Any]]:
+    """Return what is noted of paths, or of URLs."""
+    return [one for one in locked.get(key) or () if isinstance(one, dict) and ("://" in str(one.get("path"))) is urls]
+
+
+def _changed_urls(stage: Stage, listed: list[dict[str, Any]], versions: Versions) -> list[str]:
+    before = {str(one.get("path")): one.get("etag") or one.get("checksum") for one in listed}
+    found = []
+    for url in stage.urls:
+        if url not in before:
+            found.append(f"dependency {url} is new")
+        elif versions.fact(url).mark != before[url]:
+            found.append(f"dependency {url} changed")
+    return found + [f"dependency {url} is gone from dvc.yaml" for url in before if url not in stage.urls]
+
+
 def _changed(what: str, stage: Stage, paths: Iterable[str], listed: Any, versions: Versions) -> list[str]:  # noqa: ANN401 - YAML
     before = {str(one.get("path")): md5_of(one) for one in listed or () if isinstance(one, dict)}
     found = []
@@ -94,7 +112,7 @@ def _changed(what: str, stage: Stage, paths: Iterable[str], listed: Any, version
     return found + [f"{what} {path} is gone from dvc.yaml" for path in before if path not in paths]
 
 
-def _fact(path: str, hashed: OutputHash) -> dict[str, Any]:
+def _fact(path: str, hashed: OutputHash | UrlFact) -> dict[str, Any]:
     return {"path": path, "hash": "md5", **msgspec.to_builtins(hashed)}
 
 

@@ -1,4 +1,4 @@
-"""Parameters: values in YAML, JSON and TOML files that a stage depends on, each by its key."""
+"""Parameters: values in YAML, JSON, TOML and Python files that a stage depends on, each by its key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _values(stage: Stage, path: str, keys: tuple[str, ...] | None) -> dict[str, 
         except TypeError as exc:
             raise RepositoryUnfit(
                 f"the parameter {path}:{key} is neither text, number, list nor mapping: {value}",
-                hint="Dates are no parameters for DVC either: put the value in quotes",
+                hint="Dates and sets are no parameters: put the value in quotes, or make it a list",
             ) from exc
     return found
 

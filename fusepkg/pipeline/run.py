@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fusepkg.errors import FusepkgError, RepositoryUnfit, TaskError
 from fusepkg.pipeline.commands import Commands
+from fusepkg.pipeline.data_sources import update_sources
 from fusepkg.pipeline.graph import check_inputs
 from fusepkg.pipeline.lock import differences, read_lock, write_entry
 from fusepkg.pipeline.params import values_of
@@ -64,11 +65,13 @@ def repro(
     force: bool = False,
     use_run_cache: bool = True,
     tell: Callable[[str], None] = lambda _line: None,
+    note_changed: Callable[[Path], None] = lambda _file: None,
 ) -> list[StageOutcome]:
     """Run stages that have changed and what they need; return those that were looked at, in that order.
 
     ``jobs`` stages run at a time. ``force`` runs those that have not changed, too, and takes nothing from the run
-    cache; ``everywhere`` means all stages of the repository. `dvc.lock` is written as each ends.
+    cache; ``everywhere`` means all stages of the repository. `dvc.lock` is written as each ends. `.dvc` files of data
+    that has changed are written first, and ``note_changed`` hears of each.
 
     Raises UsageError for an unknown stage, RepositoryUnfit, and TaskError if a stage fails: those that run are
     finished and noted, others are not begun.
@@ -76,10 +79,13 @@ def repro(
     picked = _picked(pipeline, names, everywhere=everywhere)
     with _alone(pipeline.tree.root):
         _check(pipeline, picked)
-        locks = _Locks()
+        locks, versions = _Locks(), versions_at(app, pipeline.tree)
+        for file in update_sources(pipeline.tree, picked.values(), versions):
+            tell(f"{file.relative_to(pipeline.tree.root)}: its data has changed")
+            note_changed(file)
         run = StageRun(
             pipeline.tree,
-            versions_at(app, pipeline.tree),
+            versions,
             {name: locks.of(stage) for name, stage in picked.items()},
             Commands(pipeline.tree.root),
             force=force,

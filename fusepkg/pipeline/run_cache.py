@@ -35,7 +35,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 def is_kept(stage: Stage, tracked: Collection[str]) -> bool:
     """Return whether results of a stage are remembered: by DVC's rules, and outputs without a copy if ``tracked``."""
-    if stage.always_runs or not stage.inputs or not stage.outs:
+    if stage.always_runs or stage.urls or not stage.inputs or not stage.outs:
         return False
     return not any(out.persists or not (out.is_cached or out.is_shown or out.path in tracked) for out in stage.outs)
 

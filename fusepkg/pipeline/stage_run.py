@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fusepkg.pipeline.hashes import OutputHash
     from fusepkg.pipeline.repository import PipelineTree
     from fusepkg.pipeline.stages import Stage
+    from fusepkg.pipeline.urls import UrlFact
     from fusepkg.pipeline.versions import Versions
 
 
@@ -55,7 +56,8 @@ class StageRun:
             self.tell(f"{stage.name} is up to date")
             return StageOutcome(stage.name)
         check_inputs({stage.name: stage})
-        deps = {path: self.versions.hash(stage.place(path)) for path in stage.deps}
+        deps: dict[str, OutputHash | UrlFact] = {path: self.versions.hash(stage.place(path)) for path in stage.deps}
+        deps |= {url: self.versions.fact(url) for url in stage.urls}
         params = values_of(stage)
         wanted = entry_of(stage, deps, params, {}) | {"outs": [{"path": out.path} for out in stage.outs]}
         if not self.force:
@@ -105,7 +107,12 @@ class StageRun:
                 remove(place)
 
     def _finish(
-        self, stage: Stage, deps: Mapping[str, OutputHash], params: Mapping[str, Mapping[str, Any]], *, has_run: bool
+        self,
+        stage: Stage,
+        deps: Mapping[str, OutputHash | UrlFact],
+        params: Mapping[str, Mapping[str, Any]],
+        *,
+        has_run: bool,
     ) -> StageOutcome:
         """Keep the outputs of a stage: in the cache, or as versions; return what is noted of it.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fusepkg.dvc.templates import PARAMS, Variables, expand
 from fusepkg.dvc.yaml_file import read_yaml_file
 from fusepkg.errors import RepositoryUnfit
+from fusepkg.pipeline.urls import why_refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,8 @@ class Stage:
 
     ``name`` is how it is named from here, ``key`` how its `dvc.yaml` in ``home`` names it, ``group`` that of its
     `foreach` or `matrix`. ``command`` is one text or several. ``params`` has the keys wanted of each file; None: all of
-    it. ``refused`` says what of it fusepkg cannot do, with the line; empty if nothing.
+    it. ``urls`` are dependencies elsewhere. ``refused`` says what of it fusepkg cannot do, with the line; empty if
+    nothing.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Stage:
     key: str
     group: str = ""
     deps: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
     outs: tuple[Out, ...] = ()
     params: tuple[tuple[str, tuple[str, ...] | None], ...] = ()
     is_frozen: bool = False
@@ -131,9 +134,7 @@ def _stage(expanded: Expanded, home: Path, address: str) -> Stage:
         for number, one in enumerate(_list(entry, kind, place))
         for out in _outs(one, place.at(kind, number), kind, refused)
     )
-    deps = tuple(
-        _path(dep, place.at("deps", number), refused) for number, dep in enumerate(_list(entry, "deps", place))
-    )
+    deps, urls = _deps(_list(entry, "deps", place), place.at("deps"), refused)
     params = _params(_list(entry, "params", place), place.at("params"), refused)
     return Stage(
         f"{address}:{key}" if address else key,
@@ -143,10 +144,11 @@ def _stage(expanded: Expanded, home: Path, address: str) -> Stage:
         key,
         expanded.group,
         deps,
+        urls,
         outs,
         params,
         entry.get("frozen", False),
-        entry.get("always_changed", False) or not (deps or params or outs),
+        entry.get("always_changed", False) or not (deps or urls or params or outs),
         refused[0] if refused else "",
     )
 
@@ -167,11 +169,26 @@ def _list(entry: dict[str, Any], key: str, place: YamlPlace) -> list[Any]:
     return found
 
 
+def _deps(values: list[Any], place: YamlPlace, refused: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the dependencies that are paths, and those that are URLs."""
+    paths, urls = [], []
+    for number, value in enumerate(values):
+        if isinstance(value, str) and "://" in value:
+            if reason := why_refused(value):
+                refused.append(f"{place.at(number)}: {reason}")
+            urls.append(value)
+        else:
+            paths.append(_path(value, place.at(number), refused))
+    return tuple(paths), tuple(urls)
+
+
 def _path(value: Any, place: YamlPlace, refused: list[str]) -> str:  # noqa: ANN401 - YAML
     if not isinstance(value, str) or not value:
         raise RepositoryUnfit(f"{place}: {str(value)[:80]!r} is no path")
     if "://" in value:
-        refused.append(f"{place}: {value[:80]!r} is no path on this machine")
+        refused.append(
+            f"{place}: {value.partition('://')[0]}:// is no path on this machine; only dependencies may be URLs"
+        )
     return value
 
 
@@ -204,7 +221,5 @@ def _params(values: list[Any], place: YamlPlace, refused: list[str]) -> tuple[tu
             if any(set(key) & set("*?[") for key in keys or ()):
                 raise RepositoryUnfit(f"{at}: the parameter {str(value)[:80]!r} is a pattern; name the keys")
             known = found.get(_path(path, at, refused), ())
-            if path.endswith(".py"):
-                refused.append(f"{at}: {path} holds parameters in Python, which fusepkg does not read")
             found[path] = None if not keys or known is None else (*known, *keys)
     return tuple(found.items())

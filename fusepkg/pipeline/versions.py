@@ -20,6 +20,7 @@ from fusepkg.gitdata.pointer import Pointer, parse_pointer
 from fusepkg.gitdata.versions import track
 from fusepkg.gitdata.worktree import Worktree
 from fusepkg.pipeline.hashes import OutputHash, hash_path
+from fusepkg.pipeline.urls import fact_of
 from fusepkg.work.private import make_private_directories
 from fusepkg.work.scratch import scratch_name
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from fusepkg.app.context import Context
     from fusepkg.pipeline.repository import PipelineTree
+    from fusepkg.pipeline.urls import UrlFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class Versions:
         if self._version_of(path) == version:
             _note(known, msgspec.json.encode(found))
         return found
+
+    def fact(self, url: str) -> UrlFact:
+        """Ask what a URL holds now. Raises RepositoryUnfit, RemoteError."""
+        return fact_of(self.app, url)
 
     def refuse_mounted(self, path: Path, stage: str) -> None:
         """Raise RepositoryUnfit if an output is mounted, or holds or lies in a mount: it cannot be written."""

@@ -12,6 +12,7 @@ import pytest
 from fusepkg import Package
 from tests.command import Fusepkg
 from tests.dvc_repositories import EXPECTED, make, run, unpack, write
+from tests.rgw import Gateway
 
 GOLDEN = Path(__file__).parents[1] / "golden/dvc/pipeline"
 
@@ -33,6 +34,8 @@ def test_repositories_of_today_are_read_as_dvc_reads_them(tmp_path: Path) -> Non
             package = Package(f"dvc+{made}/{what}")
             assert {str(entry): package.get(str(entry)).decode("latin-1") for entry in package} == files
 
+
+OUTPUTS = {"cleaned", "count.txt", "far.txt", "last.txt"}
 
 PIPELINE = """\
 # made by hand
@@ -120,6 +123,54 @@ def test_pipelines_over_data_that_fusepkg_tracks_agree(pipeline: Path, fusepkg: 
         assert "3 stages run" in fusepkg("repro", cwd=pipeline).stderr
         assert "0 stages run" in fusepkg("repro", cwd=pipeline).stderr
         assert json.loads(run(pipeline, DVC, "status", "--json")) == {}
+
+
+# --- a remote in S3 ------------------------------------------------------------------------------------------
+
+
+def files_below(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.s3
+@pytest.mark.fuse
+def test_a_repository_whose_remote_is_in_s3_mounts_equal_and_its_pipelines_agree(
+    pipeline: Path, s3: Gateway, fusepkg: Fusepkg, tmp_path: Path
+) -> None:
+    assert DVC is not None
+    bucket, mounted, clone = s3.bucket(), tmp_path / "mounted", tmp_path / "clone"
+    mounted.mkdir()
+    s3.s3.put_object(Bucket=bucket, Key="away/table.csv", Body=b"1,2\n")
+    with (pipeline / "dvc.yaml").open("a") as file:
+        file.write(f"  far: {{cmd: 'echo >> far.txt', deps: ['s3://{bucket}/away/table.csv'], outs: [far.txt]}}\n")
+    run(pipeline, DVC, "remote", "add", "-d", "away", f"s3://{bucket}/dvc")
+    run(pipeline, DVC, "remote", "modify", "away", "endpointurl", s3.endpoint)
+    run(pipeline, DVC, "repro", "-q")
+    run(pipeline, DVC, "push", "-q")
+    run(pipeline, "git", "add", "-A")
+    run(pipeline, "git", "commit", "-qm", "S3")
+    assert fusepkg("stage", "status", cwd=pipeline).returncode == 0
+
+    run(tmp_path, "git", "clone", "-q", pipeline, clone)
+    run(clone, DVC, "pull", "-q")
+    theirs = {name: data for name, data in files_below(clone).items() if name.partition("/")[0] in OUTPUTS}
+    fusepkg("mount", f"dvc+{pipeline}", mounted)
+    try:
+        ours = {name: data for name, data in files_below(mounted).items() if name.partition("/")[0] in OUTPUTS}
+    finally:
+        fusepkg("umount", mounted)
+    assert ours == theirs
+    assert {name.partition("/")[0] for name in ours} == OUTPUTS
+
+    s3.s3.put_object(Bucket=bucket, Key="away/table.csv", Body=b"3,4\n")
+    assert list(json.loads(run(pipeline, DVC, "status", "--json"))) == ["far"]
+    said = fusepkg("repro", cwd=pipeline)
+    assert "1 stage run" in said.stderr
+    assert json.loads(run(pipeline, DVC, "status", "--json")) == {}
+    noted = (pipeline / "dvc.lock").read_text()
+    (pipeline / "dvc.lock").unlink()
+    run(pipeline, DVC, "repro", "-q")
+    assert (pipeline / "dvc.lock").read_text() == noted, "both write the same of an object elsewhere"
 
 
 # --- all that a dvc.yaml may hold, and the run cache ---------------------------------------------------------

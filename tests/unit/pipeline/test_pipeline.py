@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,7 +21,7 @@ import pytest
 from fusepkg.app.context import Context
 from fusepkg.app.settings import Flags, decide
 from fusepkg.dvc.files import parse_yaml
-from fusepkg.errors import FusepkgError, RepositoryUnfit, TaskError, UsageError
+from fusepkg.errors import FusepkgError, RemoteUnavailable, RepositoryUnfit, TaskError, UsageError
 from fusepkg.pipeline import run as pipelines
 from fusepkg.pipeline import versions
 from fusepkg.pipeline.adding import add_stage
@@ -309,6 +313,94 @@ def test_tracked_data_is_hashed_once_for_each_version(
     assert place / "raw" in read
 
 
+# --- data that DVC tracks ------------------------------------------------------------------------------------
+
+
+def test_data_that_dvc_tracks_is_noted_in_its_own_file_before_stages_run(
+    app: Context, place: Path, fusepkg: Fusepkg
+) -> None:
+    (place / ".dvc").mkdir()
+    (place / ".dvc/config").touch()
+    (place / "raw.dvc").write_text("# ours\nouts:\n- md5: 0.dir\n  size: 1\n  nfiles: 1\n  hash: md5\n  path: raw\n")
+    for name, rest in (("imported", "frozen: true\ndeps: [{path: elsewhere}]\n"), ("other", "")):
+        (place / name).touch()
+        (place / f"{name}.dvc").write_text(f"{rest}outs: [{{md5: '0', path: {name}, hash: md5}}]\n")
+    stages(place, "  a: {cmd: touch out, deps: [raw/a, raw, imported], outs: [out]}\n")
+    before = (place / "imported.dvc").read_text(), (place / "other.dvc").read_text()
+    said = fusepkg("repro", cwd=place)
+    assert "raw.dvc: its data has changed" in said.stdout
+    assert "git add dvc.yaml dvc.lock raw.dvc\n" in said.stderr
+    noted, fact = (place / "raw.dvc").read_text(), lock(place)["stages"]["a"]["deps"][1]
+    assert noted.startswith("# ours\n")
+    assert {"path": "raw", **parse_yaml(noted.encode(), "raw.dvc", "safe")["outs"][0]} == fact
+    assert (place / ".dvc/cache/files/md5" / fact["md5"][:2] / fact["md5"][2:]).exists()
+    assert ((place / "imported.dvc").read_text(), (place / "other.dvc").read_text()) == before
+    assert "git add" not in fusepkg("repro", cwd=place).stderr
+
+
+# --- what is elsewhere, and Python ---------------------------------------------------------------------------
+
+
+@contextmanager
+def web_server(marks: list[str]) -> Iterator[str]:
+    """A server whose file has the first of ``marks`` as its ETag; none: nothing is there."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200 if marks else 404)
+            if marks and marks[0]:
+                self.send_header("ETag", marks[0])
+            self.send_header("Content-Length", "7")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/data/file.csv"
+        server.shutdown()
+
+
+def test_a_url_is_a_dependency_by_what_its_server_says_changes_with_the_bytes(app: Context, place: Path) -> None:
+    marks = ['"one"']
+    with web_server(marks) as url:
+        stages(place, f"  get: {{cmd: touch out, deps: ['{url}', raw], outs: [out]}}\n")
+        assert repro(app, place) == ["get"]
+        (fact,) = [one for one in lock(place)["stages"]["get"]["deps"] if "://" in one["path"]]
+        assert fact == {"path": url, "hash": "md5", "checksum": '"one"', "size": 7}
+        assert repro(app, place) == []
+        marks[0] = '"two"'
+        (state,) = pipelines.states(app, read_pipeline(place))
+        assert state.why == (f"dependency {url} changed",)
+        assert repro(app, place) == ["get"]
+        marks[0] = ""
+        with pytest.raises(RepositoryUnfit, match="its server names no ETag"):
+            repro(app, place)
+        marks.clear()
+        with pytest.raises(RepositoryUnfit, match="is a dependency, and is not there"):
+            repro(app, place)
+    with pytest.raises(RemoteUnavailable, match="cannot be asked"):
+        repro(app, place)
+
+
+def test_parameters_in_python_are_the_literals_of_a_file_that_is_not_run(app: Context, place: Path) -> None:
+    (place / "params.py").write_text(
+        "import os\nos.abort()\nrate: float = 0.1\nsizes = (1, (2, 3))\nname, other = 'a', 'b'\nempty: int\n"
+        "made = os.getcwd()\nclass Model:\n    depth = 3\n    def __init__(self):\n        self.wide = {'a': [1]}\n"
+        "        local = 5\n"
+    )
+    stages(place, "  a: {cmd: x=1, params: [params.py: ]}\n  b: {cmd: x=1, params: [params.py: [Model.depth, rate]]}\n")
+    assert repro(app, place) == ["a", "b"]
+    assert lock(place)["stages"]["a"]["params"] == {
+        "params.py": {"Model": {"depth": 3, "wide": {"a": [1]}}, "rate": 0.1, "sizes": [1, [2, 3]]}
+    }
+    assert lock(place)["stages"]["b"]["params"] == {"params.py": {"Model.depth": 3, "rate": 0.1}}
+    assert repro(app, place) == []
+    (place / "params.py").write_text("rate = 0.2\nclass Model:\n    depth = 3\n")
+    assert repro(app, place, "b") == ["b"]
+
+
 # --- refused at the door -------------------------------------------------------------------------------------
 
 
@@ -328,7 +420,10 @@ def test_tracked_data_is_hashed_once_for_each_version(
         ("  a: {cmd: x, outs: [.]}\n", "no file or directory of its own"),
         ("  a: {cmd: x, outs: [/etc]}\n", "no file or directory of its own"),
         ("  a: {cmd: x, outs: [.git/x]}\n", "no file or directory of its own"),
-        ("  a: {cmd: x, deps: ['s3://b/k']}\n", r"dvc.yaml, line 3: 's3://b/k' is no path on this machine"),
+        ("  a: {cmd: x, deps: ['gs://b/k']}\n", r"dvc.yaml, line 3: gs:// is no path on this machine, and none of s3"),
+        ("  a: {cmd: x, deps: ['https://u:geheim@h/k']}\n", "line 3: a URL of h names a user or password, which would"),
+        ("  a: {cmd: x, deps: ['s3://b']}\n", "dvc.yaml, line 3: 's3://b' names no object"),
+        ("  a: {cmd: x, outs: ['s3://b/k']}\n", "s3:// is no path on this machine; only dependencies may be"),
         ("  a: {cmd: 'echo ${item}'}\n", r"dvc.yaml, line 3: there is no value for `\${item}`"),
         ("  a: {cmd: 'echo ${a b.}'}\n", r"dvc.yaml, line 3: `\${a b.}` is no template"),
         ("  a: {foreach: [1]}\n", "dvc.yaml, line 3: stage a needs `foreach` and `do`"),
@@ -338,7 +433,8 @@ def test_tracked_data_is_hashed_once_for_each_version(
         ("  a:\n    cmd: x\n    outs: raw\n", "dvc.yaml, line 5: `outs` is no list"),
         ("  a: {cmd: x, outs: [c: {cach: false}]}\n", "dvc.yaml, line 3: the output c has `cach`"),
         ("  a: {cmd: x, frozen: 1}\n", "dvc.yaml, line 3: `frozen` of stage a is neither true nor false"),
-        ("  a: {cmd: x, params: [p.py: [b]]}\n", "dvc.yaml, line 3: p.py holds parameters in Python"),
+        ("  a: {cmd: x, params: [p.py: [b]]}\n", "stage a depends on p.py, which is not there"),
+        ("  a: {cmd: x, params: [runs.py: [b]]}\n", "runs.py, line 2: this is no Python: "),
         ("  a: [x]\n", "dvc.yaml, line 3: stage a is no mapping"),
         ("  a: {cmd: x\n", "dvc.yaml, line . is not YAML"),
         ("  a@b: {cmd: x}\n", "dvc.yaml, line 3: 'a@b' cannot be the name of a stage"),
@@ -349,6 +445,7 @@ def test_tracked_data_is_hashed_once_for_each_version(
 )
 def test_what_cannot_run_is_refused_before_anything_runs(app: Context, place: Path, text: str, message: str) -> None:
     stages(place, "  first: {cmd: touch first}\n" + text)
+    (place / "runs.py").write_text("a = 1\nb = (\n")
     with pytest.raises(RepositoryUnfit, match=message):
         repro(app, place)
     assert not (place / "first").exists()
