@@ -260,15 +260,15 @@ class Draft:
 
     def _put_folder(self, found: FoundSource, directory: str) -> Item:
         self._check_lengths(directory, found.keys)
-        if not len(self.tree) and isinstance(found.entries, LocalFiles):
-            item = self._new_item(directory, found)
-            self.tree.put_folder(directory, item, found.entries.files)
+        files = found.entries.files if isinstance(found.entries, LocalFiles) and not len(self.tree) else None
+        if files is None:
+            self.tree.check_free([directory + key for key in found.keys])
+        item = self._new_item(directory, found)
+        if files is not None:
+            self.tree.put_folder(directory, item, files)
         else:
-            keys = [directory + key for key in found.keys]
-            self.tree.check_free(keys)
-            item = self._new_item(directory, found)
-            for number, key in enumerate(keys):
-                self._put(key, item, number)
+            for number, key in enumerate(found.keys):
+                self._put(directory + key, item, number)
         self._settle()
         return item
 
