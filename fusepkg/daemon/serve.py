@@ -56,8 +56,17 @@ def _run_mount(request: MountRequest, announce: Callable[[Event], None], crew: C
     with closing(context), ExitStack() as until_end, ExitStack() as claim:
         mountpoint = claim.enter_context(claimed_mountpoint(request.mountpoint))
         with signals_unwind():
-            first = open_shown(context, request.reference, request.shown, until_end, view=request.view, progress=tell)
-            service = MountService(request, context, mountpoint, choice, first, claim.close, until_end, crew)
+            service = MountService(
+                request,
+                context,
+                mountpoint,
+                choice,
+                # The service alone holds it: a switch lets go of it.
+                open_shown(context, request.reference, request.shown, until_end, view=request.view, progress=tell),
+                claim.close,
+                until_end,
+                crew,
+            )
             if request.local_image:
                 service.make_first_image(announce)
         service.is_repaired = is_repaired

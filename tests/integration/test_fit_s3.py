@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from fusepkg.model.block_hashes import BLOCK_BYTES as BLOCK
 from tests.command import Fusepkg
 from tests.proxy import Proxy
 from tests.rgw import Gateway
-
-CHUNK = 8 << 20
 
 SPEC = """\
 version: 1
@@ -43,7 +42,8 @@ def test_a_check_in_a_bucket(s3: Gateway, proxy: Proxy, fusepkg: Fusepkg, tmp_pa
     size = (folder / "big.parquet").stat().st_size
     asked = {one.key: one.range for one in proxy.requests if one.key.startswith("task/")}
     assert sorted(asked) == ["task/0.png", "task/1.png", "task/big.parquet"]
-    assert asked["task/big.parquet"] == (CHUNK, size - 1), "its footer lies in the last chunk"
+    footer = (size - BLOCK) // BLOCK * BLOCK
+    assert asked["task/big.parquet"] == (footer, size - 1), "its footer lies in the last blocks"
     proxy.forget()
     spec.write_text(SPEC.replace("min: 10", "min: 11"))
     done = fusepkg("check", f"{bucket}/task:v1", "--spec", spec, check=False)

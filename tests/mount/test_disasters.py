@@ -338,7 +338,7 @@ def test_deep_tree(monkeypatch: pytest.MonkeyPatch, engine: str, tmp_path: Path)
 def test_huge_directory(monkeypatch: pytest.MonkeyPatch, engine: str, tmp_path: Path) -> None:
     """A directory of 20,000 files is listed in whole, and each of them is found."""
     monkeypatch.setenv("FUSEPKG_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(mount_times, "FILES_PER_DIRECTORY", HUGE)
+    monkeypatch.setattr("bench.manifests.FILES_PER_DIRECTORY", HUGE)
     mount_times.publish_synthetic(tmp_path / "data", HUGE, tmp_path)
     with mounted(f"local/{mount_times.NAME}:{mount_times.TAG}", tmp_path / "m", engine) as mount:
         names = os.listdir(mount / "d00000")
