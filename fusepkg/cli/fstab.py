@@ -1,4 +1,4 @@
-"""mount.fusepkg: what mount(8), fstab, systemd and autofs call to mount the type ``fusepkg``."""
+"""mount.fusepkg: what mount(8), fstab and systemd call to mount the type ``fusepkg``."""
 
 from __future__ import annotations
 
