@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from bench.targets import values_by_round
@@ -19,6 +20,8 @@ COLOURS = {
 }  # fmt: skip
 SUBJECTS = tuple(COLOURS)
 DPI = 110
+TITLE_LETTERS = 38
+"""Of one line of a title above a third of a picture."""
 
 
 def write_plots(results: Results, directory: Path) -> list[Path]:
@@ -60,7 +63,7 @@ def _cold_by_distance(results: Results, path: Path) -> Path | None:
     axes.set(xlabel="delay of each request, ms", ylabel="files of 10 KB a second", title="First epoch, 8 readers")
     axes.set_xticks(delays)
     axes.set_ylim(bottom=0)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path)
     pyplot.close(figure)
     return path
@@ -75,7 +78,7 @@ def _bars(results: Results, path: Path) -> Path | None:
     for row, one in zip(rows, axes if len(rows) > 1 else [axes], strict=True):
         found = {subject: value for subject in SUBJECTS if (value := _value(results, row.key, subject))}
         one.barh(list(found)[::-1], list(found.values())[::-1], color=[COLOURS[name] for name in list(found)[::-1]])
-        one.set_title(row.title.replace(", ", ",\n", 1), fontsize=9)
+        one.set_title(fill(row.title, TITLE_LETTERS), fontsize=9)
         one.set_xlabel("files a second")
     figure.savefig(path)
     pyplot.close(figure)
