@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusepkg.errors import UsageError
-from fusepkg.fetch.caching import DEFAULT_FREE, RETRY_TIMEOUT_S, Amount, CacheSettings
+from fusepkg.fetch.caching import DEFAULT_FREE, Amount, CacheSettings
+from fusepkg.fetch.retries import RETRY_TIMEOUT_S
 from fusepkg.store.s3 import S3Settings
 
 _FILE_KEYS: dict[str, tuple[type, ...]] = {

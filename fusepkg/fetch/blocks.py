@@ -19,9 +19,9 @@ from fusepkg_cache.digest import DIGEST_BYTES, MIN_CHUNK_BYTES, Algorithm, Diges
 
 from fusepkg.errors import DigestMismatch, FusepkgError, ObjectMissing
 from fusepkg.fetch.block_choice import BlockChoice
-from fusepkg.fetch.bucket import is_transient
 from fusepkg.fetch.chunks import nth_digest
 from fusepkg.fetch.piece import Kind, Piece
+from fusepkg.fetch.retries import is_transient
 from fusepkg.model.block_hashes import BLOCK_BYTES, block_root, blocks_of, head_bytes, list_bytes, part_span, read_head
 from fusepkg.model.entry import Entry
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from fusepkg_cache.digest import chunk_count, chunk_size, combine_chunks, verified
 from fusepkg_cache.errors import CacheError, WrongBytes
 
-from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteError, RemoteProtocol
+from fusepkg.errors import AccessDenied, DigestMismatch, FusepkgError, ObjectMissing, RemoteProtocol
 from fusepkg.fetch.flight import RangeFlight
 from fusepkg.fetch.piece import Kind
+from fusepkg.fetch.retries import MISMATCH_TRIES
 from fusepkg.fetch.slots import SLOW_SMALL, SMALL_BYTES, SMALL_SLOTS
-from fusepkg.fetch.verified import MISMATCH_TRIES, expected_object, mismatch, of_size, until_right
+from fusepkg.fetch.verified import expected_object, mismatch, of_size, until_right
 from fusepkg.fetch.workers import DaemonThreads
 from fusepkg.store.protocol import Wanted
 
@@ -252,8 +253,3 @@ class BucketReader:
             log.info("%s has a chunk list that does not hash to it, so it is fetched whole", entry.logical_key)
             return b""
         return verified(piece.name, b"".join(chunks))
-
-
-def is_transient(error: FusepkgError) -> bool:
-    """Whether the same request may succeed later without anybody changing anything."""
-    return isinstance(error, RemoteError) and error.retryable

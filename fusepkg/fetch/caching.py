@@ -34,10 +34,6 @@ DEFAULT_FREE = Amount(bytes=5 * 1024**3, part=0.05)
 more reads than any smaller one, and other programs still find room; so there is no bound besides, by default."""
 
 
-RETRY_TIMEOUT_S = 30.0
-"""How long a read is tried again whose request fails for a reason that may pass, from the first failure on."""
-
-
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
     """The cache of blobs. ``size`` bounds it (None: nothing does), ``free`` stays free on its disk."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import random
 from collections import deque
 from contextlib import suppress
 from itertools import count
@@ -18,11 +17,12 @@ import trio
 from fusepkg_cache.digest import Verified
 
 from fusepkg.errors import DigestMismatch, FusepkgError, RemoteUnavailable
-from fusepkg.fetch.bucket import BucketReader, is_transient
+from fusepkg.fetch.bucket import BucketReader
 from fusepkg.fetch.cache_writes import CacheWrites
 from fusepkg.fetch.flight import Flight, RangeFlight
 from fusepkg.fetch.lower_cache import LowerCacheThreads
 from fusepkg.fetch.piece import Kind
+from fusepkg.fetch.retries import is_transient, pause_after
 from fusepkg.fetch.slots import SMALL_BYTES, Slots
 from fusepkg.fetch.whole import WholeBlobs
 
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
-
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 3.0
-"""Before a failed request is made again: doubled with each failure, and varied so that not all come at once."""
 
 AGAIN_S = 5.0
 """A small piece is asked for a second time, beside the first request, if that has not been answered after this long."""
@@ -351,7 +348,7 @@ class FetchPipeline:
         piece = flight.piece
         may_try = not piece.is_optional and now - flight.first_failed_s < self._retry_timeout_s
         if is_transient(outcome) and may_try:
-            pause_s = min(FIRST_PAUSE_S * 2 ** (flight.attempts - 1), LONGEST_PAUSE_S) * random.uniform(0.7, 1.3)
+            pause_s = pause_after(flight.attempts)
             log.debug("%s is asked for again in %.1f s: %s", piece.entry.physical_key, pause_s, outcome)
             self._slots.free(flight)
             self._return_at(flight, now + pause_s)

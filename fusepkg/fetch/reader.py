@@ -22,7 +22,6 @@ from fusepkg.fetch.ahead import Ahead
 from fusepkg.fetch.blocks import BlockReads
 from fusepkg.fetch.cache_tier import CacheTier
 from fusepkg.fetch.cached import Watched
-from fusepkg.fetch.caching import RETRY_TIMEOUT_S
 from fusepkg.fetch.chunks import chunk_spans, is_chunked, nth_digest
 from fusepkg.fetch.counters import Counters
 from fusepkg.fetch.in_place import FilesInPlace
@@ -31,6 +30,7 @@ from fusepkg.fetch.pipeline import FetchPipeline
 from fusepkg.fetch.prefetch import FetchParts, Prefetch
 from fusepkg.fetch.readahead import MAX_AHEAD, Readahead
 from fusepkg.fetch.replay import Replay
+from fusepkg.fetch.retries import RETRY_TIMEOUT_S
 from fusepkg.fetch.verified import expected_object, mismatch
 from fusepkg.fetch.waits import Waits
 from fusepkg.model.cache_names import cache_name, list_digest

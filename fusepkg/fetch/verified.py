@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fusepkg_cache.digest import Hashing, compute_digest
 
 from fusepkg.errors import DigestMismatch
+from fusepkg.fetch.retries import MISMATCH_TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from fusepkg.store.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
-
-MISMATCH_TRIES = 2
-"""Fetches of an object whose bytes are wrong, before giving up: the damage may lie in the transfer."""
 
 PIECE_BYTES = 1 << 20
 """Read and hashed at a time, unless the caller wants chunks."""

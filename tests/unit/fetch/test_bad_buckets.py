@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from fusepkg.errors import RemoteUnavailable
-from fusepkg.fetch import pipeline
+from fusepkg.fetch import pipeline, retries
 from fusepkg.fetch.held import HELD_BYTES
 from fusepkg.model.entry import Entry
 from fusepkg.store.faulty import Fault, Gate, truncate
@@ -19,7 +19,7 @@ FILES = 200
 
 async def test_an_epoch_ends_with_right_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pipeline, "AGAIN_S", 0.05)
-    monkeypatch.setattr(pipeline, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(retries, "FIRST_PAUSE_S", 0.001)
     desk, gate = Desk(tmp_path / "cache", retry_timeout_s=60), Gate()
     files = {f"{number:03}": SMALL + b"%d" % number for number in range(FILES)}
     entries = [desk.put(key, data) for key, data in files.items()]

@@ -9,7 +9,8 @@ import pytest
 from fusepkg_cache.digest import Algorithm, compute_digest
 
 from fusepkg.errors import DigestMismatch, ObjectMissing
-from fusepkg.fetch.verified import MISMATCH_TRIES, ExpectedObject, get_range, is_right, take_object
+from fusepkg.fetch.retries import MISMATCH_TRIES
+from fusepkg.fetch.verified import ExpectedObject, get_range, is_right, take_object
 from fusepkg.model.physical_key import PhysicalKey, parse_physical_key
 from fusepkg.store.faulty import Fault, FaultyStore, flip, truncate
 from fusepkg.store.memory import MemoryStore
