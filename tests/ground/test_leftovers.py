@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.leftovers import mounts_below
+from tests.plugins.leftovers import mounts_below, runs_fusepkg
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,3 +69,17 @@ def test_a_run_in_several_processes_fails_all_the_same(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout
     assert "LEFT BEHIND" in done.stdout
     assert "started by test_it.py::test_it" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "does"),
+    [
+        ("-c from multiprocessing.resource_tracker import main;main(38)", False),
+        ("-m fusepkg mount local/small:v1 m", True),
+        ("/home/ada/fusepkg/.venv/bin/fusepkg mount local/small:v1 m", True),
+        ("-c import sys; sys.path.append('/home/ada/fusepkg'); from fusepkg.daemon.start import be_spawned", True),
+    ],
+)
+def test_a_checkout_called_fusepkg_does_not_make_every_process_one(arguments: str, does: bool) -> None:
+    checkout = Path("/home/ada/fusepkg")
+    assert runs_fusepkg(f"{checkout}/.venv/bin/python {arguments}", checkout) is does

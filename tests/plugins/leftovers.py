@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MARK = "FUSEPKG_TEST_RUN"
 _FOUND = "leftovers"
+CHECKOUT = Path(__file__).parents[2]
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,6 +53,11 @@ def mounts_below(directory: Path) -> list[tuple[str, str]]:
     return found[::-1]
 
 
+def runs_fusepkg(command: str, checkout: Path = CHECKOUT) -> bool:
+    """Whether a command names fusepkg other than by the checkout that its interpreter lies in."""
+    return "fusepkg" in command.replace(str(checkout), "")
+
+
 def processes_of(mark: str) -> list[Process]:
     """Every fusepkg process a run started that still runs; ``mark`` is the run's."""
     found = []
@@ -61,7 +67,7 @@ def processes_of(mark: str) -> list[Process]:
         with suppress(OSError):  # gone since, or somebody else's
             environment = (place / "environ").read_bytes().split(b"\0")
             command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            if f"{MARK}={mark}".encode() in environment and "fusepkg" in command:
+            if f"{MARK}={mark}".encode() in environment and runs_fusepkg(command):
                 test = next((item[20:] for item in environment if item.startswith(b"PYTEST_CURRENT_TEST=")), b"")
                 found.append(Process(int(place.name), command, test.decode(errors="replace")))
     return found
